@@ -1,0 +1,26 @@
+//! Everything the operator wrote, by kind.
+
+use super::{
+    DestinationRule, Namespace, Object, PeerAuthentication, Secret, Service, ServiceEntry, Sidecar, WorkloadEntry,
+};
+
+/// A whole, valid policy set. A set is replaced by the next one, never edited.
+#[derive(Clone, Debug, Default)]
+pub struct PolicySet {
+    /// Istio `PeerAuthentication`s.
+    pub peer_authentications: Vec<Object<PeerAuthentication>>,
+    /// Istio `DestinationRule`s.
+    pub destination_rules: Vec<Object<DestinationRule>>,
+    /// Istio `ServiceEntry`s.
+    pub service_entries: Vec<Object<ServiceEntry>>,
+    /// Istio `WorkloadEntry`s.
+    pub workload_entries: Vec<Object<WorkloadEntry>>,
+    /// Istio `Sidecar`s.
+    pub sidecars: Vec<Object<Sidecar>>,
+    /// `v1` `Service`s.
+    pub services: Vec<Object<Service>>,
+    /// `v1` `Secret`s.
+    pub secrets: Vec<Object<Secret>>,
+    /// `v1` `Namespace`s.
+    pub namespaces: Vec<Object<Namespace>>,
+}
