@@ -1,0 +1,288 @@
+//! What an operator sets: `config/countersign.yaml`, and the flags of `countersign serve` on top of it.
+//!
+//! The annotated file in the repository is the reference; a test holds it to the defaults here. What one value alone can
+//! violate is refused while parsing, so that the message has a line; what takes two values is refused by [`Config::check`].
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+mod file;
+mod value;
+#[cfg(test)]
+mod tests;
+
+/// Where the configuration is looked for when no `--config` says otherwise.
+pub const DEFAULT_FILE: &str = "config/countersign.yaml";
+
+/// The shortest lifetime that leaves time to renew: 10 seconds.
+pub const MINIMUM_TTL: Duration = Duration::from_secs(10);
+
+/// Why the server cannot start with this configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file named with `--config` (or the default one) is there but cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not a configuration: bad YAML, an unknown key, a value that is out of range.
+    #[error("{0}")]
+    Parse(String),
+    /// Values that are fine one by one and do not go together, or a flag with a bad value.
+    #[error("configuration: {key}: {message}")]
+    Invalid {
+        /// The key as written in the file, dots between the levels.
+        key: &'static str,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+}
+
+/// The server's configuration, checked.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Config {
+    /// The SPIFFE trust domain of every identity.
+    #[serde(deserialize_with = "value::trust_domain")]
+    pub trust_domain: String,
+    /// The cluster that this server's intermediate belongs to.
+    #[serde(deserialize_with = "value::name")]
+    pub cluster: String,
+    /// The namespace whose policies are the whole mesh's.
+    #[serde(deserialize_with = "value::name")]
+    pub root_namespace: String,
+    /// The DNS suffix of services.
+    #[serde(deserialize_with = "value::name")]
+    pub cluster_domain: String,
+    /// Where policy comes from.
+    pub policy: Policy,
+    /// Keys, state, and the admin socket.
+    pub data_dir: PathBuf,
+    /// The port that Envoys connect to.
+    pub xds: Xds,
+    /// The operator's port.
+    pub admin: Admin,
+    /// How long certificates live.
+    pub certificates: Certificates,
+    /// What is the same in every proxy.
+    pub proxy: Proxy,
+}
+
+/// Where policy comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Policy {
+    /// The directory that is read and watched.
+    pub directory: PathBuf,
+}
+
+/// The port that Envoys connect to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Xds {
+    /// Where to listen.
+    #[serde(deserialize_with = "value::address")]
+    pub address: SocketAddr,
+    /// DNS names and IP addresses in the server's own certificate.
+    pub dns_names: Vec<String>,
+    /// How long open streams may go on after a stop signal.
+    #[serde(deserialize_with = "value::duration")]
+    pub drain: Duration,
+    /// Serve without TLS; loopback only.
+    pub insecure_plaintext: bool,
+}
+
+/// The operator's port.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Admin {
+    /// Where to listen for probes and metrics, and on loopback for the API.
+    #[serde(deserialize_with = "value::address")]
+    pub address: SocketAddr,
+}
+
+/// How long certificates live.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Certificates {
+    /// Lifetime of a workload certificate.
+    #[serde(deserialize_with = "value::lifetime")]
+    pub workload_ttl: Duration,
+    /// Lifetime of the cluster's intermediate.
+    #[serde(deserialize_with = "value::lifetime")]
+    pub intermediate_ttl: Duration,
+    /// Lifetime of the root.
+    #[serde(deserialize_with = "value::lifetime")]
+    pub root_ttl: Duration,
+    /// How far `notBefore` is set back.
+    #[serde(deserialize_with = "value::duration")]
+    pub clock_skew: Duration,
+}
+
+/// What is the same in every proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Proxy {
+    /// Where a sidecar's outbound HTTP proxy listens, on the workload's own machine.
+    #[serde(deserialize_with = "value::address")]
+    pub http_proxy: SocketAddr,
+}
+
+/// What the flags of `countersign serve` change; `None` leaves what the file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--policy`.
+    pub policy: Option<PathBuf>,
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `--xds`.
+    pub xds: Option<SocketAddr>,
+    /// `--admin`.
+    pub admin: Option<SocketAddr>,
+    /// `--trust-domain`.
+    pub trust_domain: Option<String>,
+    /// `--insecure-plaintext`: can only turn it on.
+    pub insecure_plaintext: bool,
+}
+
+impl Config {
+    /// Reads `file`, or [`DEFAULT_FILE`] if there is one, or takes the defaults; then applies `overrides` and checks the whole.
+    pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+        let mut config = match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&path.display().to_string(), &text)?,
+            Err(e) if file.is_none() && e.kind() == std::io::ErrorKind::NotFound => Self::default(),
+            Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
+        };
+        config.apply(overrides);
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Parses a configuration; `file` is what messages call it. Keys that are left out have their defaults.
+    /// What takes more than one value is not looked at before [`Config::check`].
+    pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        file::parse(file, text)
+    }
+
+    /// Puts the flags over what the file said.
+    pub fn apply(&mut self, overrides: &Overrides) {
+        let Overrides { policy, data_dir, xds, admin, trust_domain, insecure_plaintext } = overrides.clone();
+        self.policy.directory = policy.unwrap_or_else(|| std::mem::take(&mut self.policy.directory));
+        self.data_dir = data_dir.unwrap_or_else(|| std::mem::take(&mut self.data_dir));
+        self.xds.address = xds.unwrap_or(self.xds.address);
+        self.admin.address = admin.unwrap_or(self.admin.address);
+        self.trust_domain = trust_domain.unwrap_or_else(|| std::mem::take(&mut self.trust_domain));
+        self.xds.insecure_plaintext |= insecure_plaintext;
+    }
+
+    /// Refuses values that do not go together. [`Config::load`] has done this.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |key, message: String| Err(ConfigError::Invalid { key, message });
+        if let Err(message) = value::check_trust_domain(&self.trust_domain) {
+            return invalid("trustDomain", message);
+        }
+        let Certificates { workload_ttl, intermediate_ttl, root_ttl, .. } = self.certificates;
+        let show = humantime::format_duration;
+        if workload_ttl > intermediate_ttl {
+            return invalid(
+                "certificates.workloadTtl",
+                format!(
+                    "{} is longer than certificates.intermediateTtl ({}): a certificate cannot outlive its issuer",
+                    show(workload_ttl),
+                    show(intermediate_ttl)
+                ),
+            );
+        }
+        if intermediate_ttl > root_ttl {
+            return invalid(
+                "certificates.intermediateTtl",
+                format!(
+                    "{} is longer than certificates.rootTtl ({}): a certificate cannot outlive its issuer",
+                    show(intermediate_ttl),
+                    show(root_ttl)
+                ),
+            );
+        }
+        if self.xds.insecure_plaintext && !self.xds.address.ip().to_canonical().is_loopback() {
+            return invalid(
+                "xds.insecurePlaintext",
+                format!("allowed on a loopback address only, and xds.address is {}", self.xds.address),
+            );
+        }
+        for name in &self.xds.dns_names {
+            if name.parse::<IpAddr>().is_err() && value::check_name(name).is_err() {
+                return invalid("xds.dnsNames", format!("`{name}` is neither a DNS name nor an IP address"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            trust_domain: "cluster.local".into(),
+            cluster: "local".into(),
+            root_namespace: "istio-system".into(),
+            cluster_domain: "cluster.local".into(),
+            policy: Policy::default(),
+            data_dir: "./data".into(),
+            xds: Xds::default(),
+            admin: Admin::default(),
+            certificates: Certificates::default(),
+            proxy: Proxy::default(),
+        }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { directory: "./policy".into() }
+    }
+}
+
+impl Default for Xds {
+    fn default() -> Self {
+        Self {
+            address: loopback(15012),
+            dns_names: vec!["localhost".into(), "127.0.0.1".into()],
+            drain: Duration::from_secs(5),
+            insecure_plaintext: false,
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: loopback(15014) }
+    }
+}
+
+impl Default for Certificates {
+    fn default() -> Self {
+        let hours = |n: u64| Duration::from_secs(n * 3600);
+        Self {
+            workload_ttl: hours(24),
+            intermediate_ttl: hours(720),
+            root_ttl: hours(87600),
+            clock_skew: Duration::from_secs(120),
+        }
+    }
+}
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Self { http_proxy: loopback(15001) }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)
+}

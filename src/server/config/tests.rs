@@ -1,0 +1,100 @@
+use super::*;
+
+fn refused(text: &str) -> String {
+    let parsed = Config::parse("countersign.yaml", text).and_then(|c| c.check());
+    parsed.expect_err("this configuration must be refused").to_string()
+}
+
+#[test]
+fn the_annotated_file_says_the_defaults_and_every_key() {
+    let text = include_str!("../../../config/countersign.yaml");
+    let config = Config::parse("config/countersign.yaml", text).unwrap();
+    assert_eq!(config, Config::default());
+    config.check().unwrap();
+}
+
+#[test]
+fn nothing_but_comments_is_the_defaults() {
+    for text in ["", "# nothing yet\n", "---\n# nothing\n"] {
+        assert_eq!(Config::parse("f", text).unwrap(), Config::default());
+    }
+}
+
+#[test]
+fn left_out_keys_keep_their_defaults() {
+    let config = Config::parse("f", "trustDomain: prod.example\nxds:\n  drain: 1m 30s\n").unwrap();
+    assert_eq!(config.trust_domain, "prod.example");
+    assert_eq!(config.xds.drain, Duration::from_secs(90));
+    assert_eq!(config.xds.address, Xds::default().address);
+}
+
+#[test]
+fn an_unknown_key_has_its_place_and_the_nearest_name() {
+    let message = refused("trustDomain: a\nxds:\n  adress: 127.0.0.1:1\n");
+    assert_eq!(message, "countersign.yaml:3: unknown key `adress`, did you mean `address`?");
+    let message = refused("certificates:\n  zzz: 1\n");
+    assert!(message.starts_with("countersign.yaml:2: unknown key `zzz`; the keys here are workloadTtl"), "{message}");
+}
+
+#[test]
+fn a_bad_value_has_its_place() {
+    for (text, expected) in [
+        ("certificates:\n  workloadTtl: 5s\n", "countersign.yaml:2: 5s leaves no time to renew"),
+        ("certificates:\n  workloadTtl: soon\n", "countersign.yaml:2: `soon` is not a duration"),
+        ("\ntrustDomain: Prod.Example\n", "countersign.yaml:2: `Prod.Example` is not a trust domain: `P`"),
+        (
+            "trustDomain: spiffe://prod/\n",
+            "countersign.yaml:1: `spiffe://prod/` is a URI; the trust domain alone is `prod`",
+        ),
+        ("xds:\n  address: localhost\n", "countersign.yaml:2: `localhost` is not IP:PORT"),
+        ("cluster: a/b\n", "countersign.yaml:1: `a/b` is not a name"),
+        ("xds: [\n", "countersign.yaml:"),
+    ] {
+        let message = refused(text);
+        assert!(message.starts_with(expected), "{text:?}: {message}");
+    }
+}
+
+#[test]
+fn values_that_do_not_go_together_are_refused() {
+    let message = refused("certificates:\n  workloadTtl: 48h\n  intermediateTtl: 24h\n");
+    assert!(
+        message.contains("certificates.workloadTtl: 2days is longer than certificates.intermediateTtl (1day)"),
+        "{message}"
+    );
+    let message = refused("certificates:\n  rootTtl: 1h\n");
+    assert!(message.contains("certificates.intermediateTtl"), "{message}");
+    let message = refused("xds:\n  address: 0.0.0.0:15012\n  insecurePlaintext: true\n");
+    assert!(message.contains("loopback address only, and xds.address is 0.0.0.0:15012"), "{message}");
+    let message = refused("xds:\n  dnsNames: [\"*.x y\"]\n");
+    assert!(message.contains("xds.dnsNames: `*.x y`"), "{message}");
+}
+
+#[test]
+fn flags_go_before_the_file_and_are_checked_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.yaml");
+    std::fs::write(&file, "trustDomain: one\ndataDir: /one\nxds: { insecurePlaintext: true }\n").unwrap();
+    let overrides = Overrides {
+        trust_domain: Some("two".into()),
+        data_dir: Some("/two".into()),
+        policy: Some("p".into()),
+        admin: Some("127.0.0.1:1".parse().unwrap()),
+        ..Overrides::default()
+    };
+    let config = Config::load(Some(&file), &overrides).unwrap();
+    assert_eq!((config.trust_domain.as_str(), config.data_dir.as_path()), ("two", Path::new("/two")));
+    assert_eq!((config.policy.directory.as_path(), config.admin.address.port()), (Path::new("p"), 1));
+    assert!(config.xds.insecure_plaintext, "a flag that is not given turns nothing off");
+
+    let exposed = Overrides { xds: Some("0.0.0.0:1".parse().unwrap()), ..Overrides::default() };
+    assert!(Config::load(Some(&file), &exposed).is_err(), "plaintext stays on loopback whatever the flags say");
+    let bad = Overrides { trust_domain: Some("A B".into()), ..Overrides::default() };
+    assert!(Config::load(Some(&file), &bad).is_err());
+}
+
+#[test]
+fn a_named_file_must_exist() {
+    let error = Config::load(Some(Path::new("/nonexistent/c.yaml")), &Overrides::default()).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/c.yaml"), "{error}");
+}

@@ -1,0 +1,76 @@
+//! The single values of a configuration, refused where they stand.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+use super::MINIMUM_TTL;
+
+/// `24h`, `500ms`.
+pub(super) fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(d)?;
+    humantime::parse_duration(&text)
+        .map_err(|_| D::Error::custom(format!("`{text}` is not a duration: a number and a unit, as in `20s` or `24h`")))
+}
+
+/// A duration that is long enough for a certificate.
+pub(super) fn lifetime<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    let value = duration(d)?;
+    if value < MINIMUM_TTL {
+        let (value, least) = (humantime::format_duration(value), humantime::format_duration(MINIMUM_TTL));
+        return Err(D::Error::custom(format!("{value} leaves no time to renew: a certificate lives at least {least}")));
+    }
+    Ok(value)
+}
+
+/// `127.0.0.1:15012`, `[::]:15012`.
+pub(super) fn address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(d)?;
+    text.parse().map_err(|_| D::Error::custom(format!("`{text}` is not IP:PORT, as in `127.0.0.1:15012`")))
+}
+
+/// A name of DNS labels.
+pub(super) fn name<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    let text = String::deserialize(d)?;
+    check_name(&text).map_err(D::Error::custom)?;
+    Ok(text)
+}
+
+/// A SPIFFE trust domain.
+pub(super) fn trust_domain<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    let text = String::deserialize(d)?;
+    check_trust_domain(&text).map_err(D::Error::custom)?;
+    Ok(text)
+}
+
+/// SPIFFE-ID §2.1: lower-case letters, digits, `.`, `-`, `_`; 255 bytes.
+pub(super) fn check_trust_domain(text: &str) -> Result<(), String> {
+    if let Some(rest) = text.strip_prefix("spiffe://") {
+        return Err(format!("`{text}` is a URI; the trust domain alone is `{}`", rest.trim_end_matches('/')));
+    }
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
+    match text.chars().find(|c| !allowed(*c)) {
+        Some(bad) => {
+            Err(format!("`{text}` is not a trust domain: `{bad}` is not a lower-case letter, digit, `.`, `-`, `_`"))
+        }
+        None if text.is_empty() => Err("a trust domain cannot be empty".into()),
+        None if text.len() > 255 => Err("a trust domain has at most 255 characters".into()),
+        None => Ok(()),
+    }
+}
+
+/// RFC 1123 labels with dots between them, at most 253 bytes.
+pub(super) fn check_name(text: &str) -> Result<(), String> {
+    let label = |l: &str| {
+        (1..=63).contains(&l.len())
+            && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    if text.len() <= 253 && text.split('.').all(label) {
+        return Ok(());
+    }
+    Err(format!("`{text}` is not a name of lower-case letters, digits and `-`, with `.` between its parts"))
+}
