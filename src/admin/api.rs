@@ -1,0 +1,268 @@
+//! What goes over the admin API: JSON with camelCase keys. Times are RFC 3339 in UTC, serials lower-case hexadecimal.
+//!
+//! A field that a client does not know is ignored, one that the server leaves out has a default, so that a client and a server
+//! of neighbouring versions understand one another.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest that `POST /v1/rotate/workload` waits for acknowledgements: 300 seconds.
+pub const MAX_WAIT_SECONDS: u64 = 300;
+
+/// `GET /v1/proxies`: one proxy, its identity and what it has acknowledged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProxyStatus {
+    /// `namespace/name`.
+    pub name: String,
+    /// What the proxy calls itself. It is shown, never trusted.
+    pub node_id: String,
+    /// The authenticated SPIFFE ID; empty for a stream without TLS.
+    pub identity: String,
+    /// The `node.cluster` of its bootstrap.
+    pub cluster: String,
+    /// The version of Envoy.
+    pub version: String,
+    /// When its stream was opened.
+    pub connected_since: String,
+    /// One entry for each type the server knows.
+    pub types: Vec<TypeStatus>,
+}
+
+/// What a proxy has of one resource type.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TypeStatus {
+    /// `CDS`, `LDS`, `EDS`, `RDS` or `SDS`.
+    pub type_name: String,
+    /// Whether the proxy has what it should have.
+    pub state: TypeState,
+    /// How many resources were sent.
+    pub resources: usize,
+    /// The version that was acknowledged last.
+    pub version: String,
+    /// Why the proxy refused the newest response, in its own words.
+    pub error: Option<String>,
+}
+
+/// Whether a proxy has what it should have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TypeState {
+    /// The newest version is acknowledged.
+    Synced,
+    /// The newest version is sent and not acknowledged.
+    Stale,
+    /// The proxy refused the newest version and keeps the one before.
+    Rejected,
+    /// The proxy has not asked, or there is nothing for it.
+    #[default]
+    NotSent,
+}
+
+impl TypeState {
+    /// As it is written in JSON, with a space for the underscore.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Synced => "SYNCED",
+            Self::Stale => "STALE",
+            Self::Rejected => "REJECTED",
+            Self::NotSent => "NOT SENT",
+        }
+    }
+}
+
+/// `GET /v1/secrets`: one certificate that a proxy holds. Each root of a bundle is an entry of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SecretStatus {
+    /// The proxy, as `namespace/name`.
+    pub node: String,
+    /// The name in SDS: `default`, `ROOTCA`.
+    pub name: String,
+    /// What it is.
+    pub r#type: SecretType,
+    /// How far it has come.
+    pub status: SecretState,
+    /// Whether now is between `notBefore` and `notAfter`.
+    pub valid: bool,
+    /// The certificate's serial number.
+    pub serial: String,
+    /// End of validity.
+    pub not_after: String,
+    /// Start of validity.
+    pub not_before: String,
+}
+
+/// What a secret is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SecretType {
+    /// A certificate chain with its key; the serial is the leaf's.
+    #[default]
+    #[serde(rename = "Cert Chain")]
+    CertChain,
+    /// A trust anchor.
+    #[serde(rename = "CA")]
+    Ca,
+}
+
+impl SecretType {
+    /// As it is written in JSON.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::CertChain => "Cert Chain",
+            Self::Ca => "CA",
+        }
+    }
+}
+
+/// How far a secret has come on its way to a proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum SecretState {
+    /// Acknowledged.
+    Active,
+    /// Sent, and not acknowledged.
+    #[default]
+    Warming,
+    /// Refused by the proxy.
+    Rejected,
+}
+
+impl SecretState {
+    /// As it is written in JSON.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Warming => "WARMING",
+            Self::Rejected => "REJECTED",
+        }
+    }
+}
+
+/// `POST /v1/rotate/workload`: new certificates before their time. Either `all`, or `workloads` with at least one name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RotateRequest {
+    /// `namespace/name` each.
+    pub workloads: Vec<String>,
+    /// Every connected workload.
+    pub all: bool,
+    /// How long to wait for acknowledgements, at most [`MAX_WAIT_SECONDS`]; without it the answer comes at once.
+    pub wait_seconds: Option<u64>,
+}
+
+/// The answer to a [`RotateRequest`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RotateReport {
+    /// One entry for each workload that got a new certificate.
+    pub rotated: Vec<RotatedWorkload>,
+}
+
+/// A workload with a new certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RotatedWorkload {
+    /// `namespace/name`.
+    pub workload: String,
+    /// The new certificate's serial number.
+    pub serial: String,
+    /// Whether every proxy of the workload had acknowledged it when the wait was over.
+    pub acknowledged: bool,
+}
+
+/// `POST /v1/bootstrap`: a certificate for a workload's connection to this server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BootstrapRequest {
+    /// `namespace/name`.
+    pub workload: String,
+    /// A PKCS #10 request in PEM. Its public key and signature are used; the names in the certificate come from the server.
+    pub csr: String,
+}
+
+/// The answer to a [`BootstrapRequest`]. It holds nothing secret: the key has never left the caller.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BootstrapMaterial {
+    /// `namespace/name`.
+    pub workload: String,
+    /// The SPIFFE ID in the certificate.
+    pub identity: String,
+    /// The trust domain of that ID.
+    pub trust_domain: String,
+    /// The certificate and its intermediates, leaf first, PEM.
+    pub certificate_chain: String,
+    /// The roots by which the server is verified, PEM.
+    pub roots: String,
+    /// `host:port` of the xDS server.
+    pub xds_address: String,
+    /// The SPIFFE ID that the xDS server must present.
+    pub server_identity: String,
+    /// The workload's service account.
+    pub service_account: String,
+    /// The workload's namespace.
+    pub namespace: String,
+    /// The workload's labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// `GET /v1/status`: the server itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServerStatus {
+    /// The server's version.
+    pub version: String,
+    /// The trust domain it issues for.
+    pub trust_domain: String,
+    /// Whether it serves policy and certificates.
+    pub ready: bool,
+    /// The policy that is served, and what is wrong with newer ones.
+    pub policy: PolicyStatus,
+    /// The root that signs intermediates.
+    pub root: AuthorityStatus,
+    /// The intermediate that signs workload certificates.
+    pub intermediate: AuthorityStatus,
+    /// How many proxies are connected.
+    pub proxies: usize,
+    /// Where xDS is served.
+    pub xds_address: String,
+}
+
+/// The policy that is served.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PolicyStatus {
+    /// Rises by one with each policy set that is taken into service.
+    pub generation: u64,
+    /// Files in the set.
+    pub files: usize,
+    /// Objects in the set.
+    pub objects: usize,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<String>,
+    /// Why the newest files are not served; empty when they are.
+    pub rejected: Vec<String>,
+}
+
+/// A root or an intermediate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AuthorityStatus {
+    /// The certificate's serial number.
+    pub serial: String,
+    /// End of validity.
+    pub not_after: String,
+}
+
+/// The body of every answer that is not a success.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    /// What went wrong.
+    pub error: String,
+    /// What to do about it; may be empty.
+    pub help: String,
+}

@@ -1,0 +1,53 @@
+//! What the admin API asks of the server.
+
+use std::future::Future;
+
+use super::api::{
+    BootstrapMaterial, BootstrapRequest, ProxyStatus, RotateReport, RotateRequest, SecretStatus, ServerStatus,
+};
+
+/// The server as the admin API sees it. Names in requests have been checked for form (`namespace/name`) and for nothing else.
+///
+/// A call is dropped at its next `await` when the caller goes away or the time is over; what it has begun must be whole then.
+pub trait Backend: Send + Sync + 'static {
+    /// Whether policy and certificates are served: `/ready`.
+    fn ready(&self) -> bool;
+
+    /// The metrics as OpenMetrics text.
+    fn metrics(&self) -> String;
+
+    /// The server itself.
+    fn status(&self) -> impl Future<Output = Result<ServerStatus, Failure>> + Send;
+
+    /// Every connected proxy.
+    fn proxies(&self) -> impl Future<Output = Result<Vec<ProxyStatus>, Failure>> + Send;
+
+    /// The certificates that proxies hold: all, or those of the proxy `namespace/name`.
+    fn secrets(&self, node: Option<String>) -> impl Future<Output = Result<Vec<SecretStatus>, Failure>> + Send;
+
+    /// New workload certificates. `wait_seconds` is at most [`super::api::MAX_WAIT_SECONDS`].
+    fn rotate(&self, request: RotateRequest) -> impl Future<Output = Result<RotateReport, Failure>> + Send;
+
+    /// A certificate for a workload's own connection to xDS.
+    fn bootstrap(&self, request: BootstrapRequest) -> impl Future<Output = Result<BootstrapMaterial, Failure>> + Send;
+}
+
+/// Why a request could not be served. The first text says what is wrong, the second what to do about it (or nothing).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The request makes no sense: 400.
+    #[error("{0}")]
+    Invalid(String, String),
+    /// It names something that is not there: 404.
+    #[error("{0}")]
+    NotFound(String, String),
+    /// It cannot be done in the present state: 409.
+    #[error("{0}")]
+    Conflict(String, String),
+    /// The server cannot do it yet or at the moment: 503.
+    #[error("{0}")]
+    Unavailable(String, String),
+    /// The server is at fault: 500. The text goes to the caller, so it must hold no secret.
+    #[error("{0}")]
+    Internal(String, String),
+}
