@@ -1,1 +1,95 @@
-//! cli
+//! The command line: one file a subcommand.
+//!
+//! `serve` and `lab` are arguments only; the binary runs them. All others talk to a running server through its admin API
+//! and print one table, or the same as JSON or YAML. Exit codes: 0 done, 1 it could not be done, 2 the command makes no sense.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod bootstrap;
+mod client;
+mod connection;
+mod error;
+pub mod lab;
+mod name;
+mod output;
+mod proxy_status;
+mod rotate;
+mod secrets;
+pub mod serve;
+mod status;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use client::Client;
+pub use connection::{Connection, Server};
+pub use error::CliError;
+pub use name::WorkloadName;
+pub use output::Format;
+
+/// xDS/SDS for Envoy: mesh mTLS policy in, exact TLS contexts and rotating certificates out.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server.
+    Serve(serve::ServeArgs),
+    /// Run a small mesh of real Envoys on this machine and show rotation under traffic.
+    Lab(lab::LabArgs),
+    /// A command to a running server.
+    #[command(flatten)]
+    Operator(Operator),
+}
+
+/// The subcommands that talk to a running server.
+#[derive(Debug, Subcommand)]
+pub enum Operator {
+    /// Write an Envoy's bootstrap configuration and the credentials of its xDS connection.
+    Bootstrap(bootstrap::Args),
+    /// List the connected proxies and what each has acknowledged.
+    ProxyStatus(proxy_status::Args),
+    /// List the certificates that proxies hold.
+    Secrets(secrets::Args),
+    /// Replace certificates before their time.
+    #[command(subcommand)]
+    Rotate(rotate::Rotate),
+    /// Show the server: policy, authorities, proxies.
+    Status(status::Args),
+}
+
+/// Runs a command, with its answer on standard output and what went wrong on standard error.
+pub async fn run(command: Operator) -> ExitCode {
+    match execute(command, &mut std::io::stdout().lock()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        // `countersign secrets | head`: nobody is left to tell.
+        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            if let Some(help) = error.help() {
+                eprintln!("help: {help}");
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Runs a command and writes its answer to `out`.
+pub async fn execute(command: Operator, out: &mut dyn Write) -> Result<(), CliError> {
+    match command {
+        Operator::Bootstrap(args) => bootstrap::command(args, out).await,
+        Operator::ProxyStatus(args) => proxy_status::run(args, out).await,
+        Operator::Secrets(args) => secrets::run(args, out).await,
+        Operator::Rotate(rotate::Rotate::Workload(args)) => rotate::run(args, out).await,
+        Operator::Status(args) => status::run(args, out).await,
+    }
+}

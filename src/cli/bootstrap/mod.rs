@@ -1,0 +1,175 @@
+//! `countersign bootstrap NAMESPACE/WORKLOAD --output DIR`: all an Envoy needs to connect.
+//!
+//! ```text
+//! DIR/envoy.yaml           the bootstrap: envoy -c DIR/envoy.yaml
+//! DIR/sds-identity.yaml    file-based SDS for the certificate of the xDS connection
+//! DIR/sds-roots.yaml       file-based SDS for the roots that the server is verified by
+//! DIR/credentials          -> .credentials-3, a private directory with cert.pem, key.pem, roots.pem
+//! ```
+//! Running it again swaps the link by one rename, which a running Envoy notices: the certificate of the xDS connection is
+//! replaced without a restart. The key is made here and sent nowhere.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::table::Table;
+use super::{CliError, Connection, Format, WorkloadName};
+use crate::admin::api::{BootstrapMaterial, BootstrapRequest};
+
+mod credentials;
+mod endpoint;
+mod envoy;
+mod error;
+mod file;
+mod key;
+#[cfg(test)]
+mod tests;
+
+pub use error::BootstrapError;
+pub use key::Key;
+
+/// What `countersign bootstrap` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the command's own text in --help")]
+    pub options: Options,
+    /// How to print what was done
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub format: Format,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the command's own text in --help")]
+    pub connection: Connection,
+}
+
+/// What is written, and where.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// The workload that the Envoy is for
+    #[arg(value_name = "NAMESPACE/WORKLOAD")]
+    pub workload: WorkloadName,
+    /// The directory to write to
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Which form of xDS the Envoy speaks
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: Mode,
+    /// Where the Envoy finds the xDS server [default: what the server says]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub xds_address: Option<String>,
+    /// Where the Envoy's own admin page listens
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub admin_address: IpAddr,
+    /// The port of the Envoy's admin page; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 19000)]
+    pub admin_port: u16,
+    /// What the Envoy calls itself [default: NAMESPACE/WORKLOAD]
+    #[arg(long, value_name = "ID")]
+    pub node_id: Option<String>,
+    /// Where the Envoy will see DIR, if that is elsewhere, as in a container
+    #[arg(long, value_name = "PATH")]
+    pub mount_path: Option<PathBuf>,
+}
+
+impl Options {
+    /// The defaults of the command line, for `workload` into `output`.
+    pub fn new(workload: WorkloadName, output: impl Into<PathBuf>) -> Self {
+        Self {
+            workload,
+            output: output.into(),
+            mode: Mode::default(),
+            xds_address: None,
+            admin_address: Ipv4Addr::LOCALHOST.into(),
+            admin_port: 19000,
+            node_id: None,
+            mount_path: None,
+        }
+    }
+}
+
+/// The two forms of xDS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// Only what changed is sent.
+    #[default]
+    Delta,
+    /// State of the world: each response has everything of its type.
+    Sotw,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Written {
+    /// The bootstrap configuration to start Envoy with.
+    pub envoy_yaml: PathBuf,
+    /// The link to the credentials.
+    pub credentials: PathBuf,
+    /// The SPIFFE ID in the certificate.
+    pub identity: String,
+    /// Where the Envoy will connect.
+    pub xds_address: String,
+    /// Whether `envoy.yaml` is another than before, so that a running Envoy needs a restart to have it.
+    pub changed: bool,
+}
+
+/// Makes a key, has it certified, and writes everything.
+pub async fn run(args: &Args) -> Result<Written, CliError> {
+    let key = Key::generate()?;
+    let request = BootstrapRequest { workload: args.options.workload.to_string(), csr: key.csr()? };
+    let client = args.connection.client()?;
+    let material: BootstrapMaterial = client.post("/v1/bootstrap", &request, Duration::ZERO).await?;
+    Ok(write(&args.options, &material, &key)?)
+}
+
+/// Writes the files of `material` and `key`. Nothing is touched before the material is found to be usable: a certificate for
+/// this key, roots, the server's identity, an address to dial.
+pub fn write(options: &Options, material: &BootstrapMaterial, key: &Key) -> Result<Written, BootstrapError> {
+    key.check_chain(&material.certificate_chain)?;
+    key::check_roots(&material.roots)?;
+    let address = options.xds_address.as_deref().unwrap_or(&material.xds_address);
+    let bootstrap = envoy::bootstrap(options, material, &endpoint::parse(address)?, &seen_at(options)?)?;
+
+    let directory = &options.output;
+    std::fs::create_dir_all(directory).map_err(BootstrapError::at(directory))?;
+    let lock = credentials::lock(directory)?;
+    credentials::swap(directory, material, key)?;
+    file::replace_if_changed(&directory.join("sds-identity.yaml"), &bootstrap.identity)?;
+    file::replace_if_changed(&directory.join("sds-roots.yaml"), &bootstrap.roots)?;
+    let envoy_yaml = directory.join("envoy.yaml");
+    let changed = file::replace_if_changed(&envoy_yaml, &bootstrap.envoy)?;
+    drop(lock);
+    Ok(Written {
+        envoy_yaml,
+        credentials: directory.join(credentials::LINK),
+        identity: material.identity.clone(),
+        xds_address: address.to_owned(),
+        changed,
+    })
+}
+
+/// The directory as the Envoy will see it.
+fn seen_at(options: &Options) -> Result<String, BootstrapError> {
+    let path = match &options.mount_path {
+        Some(path) => path.clone(),
+        None => std::path::absolute(&options.output).map_err(BootstrapError::at(&options.output))?,
+    };
+    path.to_str().map(str::to_owned).ok_or_else(|| BootstrapError::Path { path: path.clone() })
+}
+
+pub(super) async fn command(args: Args, out: &mut dyn Write) -> Result<(), CliError> {
+    let written = run(&args).await?;
+    Ok(args.format.print(&written, out, |out| {
+        let show = |path: &Path| path.display().to_string();
+        let mut table = Table::new(["BOOTSTRAP", &show(&written.envoy_yaml)]);
+        table.row(["identity", &written.identity]);
+        table.row(["xds", &written.xds_address]);
+        table.row(["credentials", &show(&written.credentials)]);
+        table.row(["start with", &format!("envoy -c {}", show(&written.envoy_yaml))]);
+        table.write(out)
+    })?)
+}

@@ -1,0 +1,80 @@
+//! Why a command failed, in words that say what to do.
+
+use std::path::PathBuf;
+
+use super::Server;
+use super::bootstrap::BootstrapError;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Nobody listens there.
+    #[error("no countersign server answers at {server}: {source}")]
+    NoServer {
+        /// Where it was looked for.
+        server: Server,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It took the request and did not answer, or not in HTTP.
+    #[error("the server at {server} gave no answer: {reason}")]
+    NoAnswer {
+        /// The server.
+        server: Server,
+        /// What happened instead.
+        reason: String,
+    },
+    /// It answered that it could not, or would not.
+    #[error("{error}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        error: String,
+        /// What it advised; may be empty.
+        help: String,
+    },
+    /// The token for http:// is not readable.
+    #[error("cannot read the admin token {}: {source}", path.display())]
+    Token {
+        /// The token's file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The command was done, and not everything came out as asked.
+    #[error("{0}")]
+    Incomplete(String),
+    /// The bootstrap could not be written.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// The answer could not be printed.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl CliError {
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::NoServer { .. } => Some(
+                "start one with `countersign serve`, or point elsewhere: --data-dir DIR for a server with another data \
+                 directory, --server unix:PATH or http://HOST:PORT (or COUNTERSIGN_SERVER) for any other"
+                    .into(),
+            ),
+            Self::Refused { help, .. } if !help.is_empty() => Some(help.clone()),
+            Self::Refused { status: 401, .. } | Self::Token { .. } => {
+                Some("name the file of that server's token with --token-file; the server writes it to DATA-DIR/admin.token".into())
+            }
+            _ => None,
+        }
+    }
+
+    /// 2 if the command was wrong, 1 if it could not be done.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused { status: 400 | 422, .. } => 2,
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! `countersign lab`: the arguments.
+
+use std::path::PathBuf;
+
+/// What `countersign lab` takes.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct LabArgs {
+    /// End with success when every step has been seen once, instead of going on until interrupted
+    #[arg(long)]
+    pub once: bool,
+    /// The Envoy to run [default: found on PATH, else fetched]
+    #[arg(long, value_name = "PATH", conflicts_with = "envoy_version")]
+    pub envoy: Option<PathBuf>,
+    /// Use this directory and leave everything in it [default: a temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// The first of a row of ports [default: free ones]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..65000))]
+    pub port_base: Option<u16>,
+    /// The version of Envoy to fetch
+    #[arg(long, value_name = "VERSION", value_parser = ["1.40.0", "1.36.4"], default_value = "1.40.0")]
+    pub envoy_version: String,
+}

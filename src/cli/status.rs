@@ -1,0 +1,49 @@
+//! `countersign status`.
+
+use std::io::{self, Write};
+
+use super::table::{Table, printable};
+use super::{CliError, Connection, Format};
+use crate::admin::api::ServerStatus;
+
+/// What `countersign status` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How to print
+    #[arg(short = 'o', long, value_enum, default_value_t)]
+    pub format: Format,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the command's own text in --help")]
+    pub connection: Connection,
+}
+
+/// Shows the server.
+pub(super) async fn run(args: Args, out: &mut dyn Write) -> Result<(), CliError> {
+    let status: ServerStatus = args.connection.client()?.get("/v1/status").await?;
+    Ok(args.format.print(&status, out, |out| write_table(&status, out))?)
+}
+
+pub(super) fn write_table(status: &ServerStatus, out: &mut dyn Write) -> io::Result<()> {
+    let ServerStatus { policy, root, intermediate, .. } = status;
+    let mut table = Table::new(["SERVER", &status.version]);
+    table.row(["ready", if status.ready { "yes" } else { "no" }]);
+    table.row(["trust domain", &status.trust_domain]);
+    table.row(["xds", &status.xds_address]);
+    table.row(["proxies", &status.proxies.to_string()]);
+    table.row([
+        "policy",
+        &format!("generation {}, {} files, {} objects", policy.generation, policy.files, policy.objects),
+    ]);
+    table.row(["root", &format!("{} until {}", root.serial, root.not_after)]);
+    table.row(["intermediate", &format!("{} until {}", intermediate.serial, intermediate.not_after)]);
+    table.write(out)?;
+    for (title, lines) in [("rejected, not served", &policy.rejected), ("warnings", &policy.warnings)] {
+        if !lines.is_empty() {
+            writeln!(out, "\n{title}:")?;
+            for line in lines.iter().flat_map(|text| text.lines()) {
+                writeln!(out, "  {}", printable(line))?;
+            }
+        }
+    }
+    Ok(())
+}
