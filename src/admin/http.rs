@@ -136,7 +136,7 @@ async fn rotate<B: Backend>(
         Ok(Json(request)) => request,
         Err(rejected) => return bad_body(&rejected),
     };
-    if request.all == !request.workloads.is_empty() {
+    if request.all != request.workloads.is_empty() {
         let help = r#"send {"all": true} or {"workloads": ["namespace/name"]}"#;
         return problem(StatusCode::BAD_REQUEST, "either all workloads or a list of them", help);
     }

@@ -1,1 +1,231 @@
+use std::path::Path;
+use std::sync::Arc;
 
+use clap::{CommandFactory, Parser};
+use time::macros::datetime;
+use tokio::sync::watch;
+
+use super::*;
+use crate::admin::api::*;
+use crate::admin::{self, Backend, Failure};
+
+/// A server with a real certificate authority and otherwise made-up answers.
+struct Fake;
+
+const SERVER: &str = "spiffe://cluster.local/ns/istio-system/sa/countersign";
+
+impl Backend for Fake {
+    fn ready(&self) -> bool {
+        true
+    }
+    fn metrics(&self) -> String {
+        String::new()
+    }
+    async fn status(&self) -> Result<ServerStatus, Failure> {
+        let policy = PolicyStatus { generation: 7, rejected: vec!["a.yaml:3: bad".into()], ..PolicyStatus::default() };
+        Ok(ServerStatus { version: "0.1.0".into(), ready: true, policy, ..ServerStatus::default() })
+    }
+    async fn proxies(&self) -> Result<Vec<ProxyStatus>, Failure> {
+        Ok(vec![])
+    }
+    async fn secrets(&self, node: Option<String>) -> Result<Vec<SecretStatus>, Failure> {
+        Ok(vec![SecretStatus { node: node.unwrap_or("any/one".into()), name: "default".into(), ..Default::default() }])
+    }
+    async fn rotate(&self, request: RotateRequest) -> Result<RotateReport, Failure> {
+        let one = |w: String| RotatedWorkload { acknowledged: !w.ends_with("stuck"), serial: "0a".into(), workload: w };
+        Ok(RotateReport { rotated: request.workloads.into_iter().map(one).collect() })
+    }
+    async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
+        if request.workload == "shop/unknown" {
+            return Err(Failure::NotFound("there is no workload shop/unknown".into(), "write a WorkloadEntry".into()));
+        }
+        let key = rcgen::KeyPair::generate().unwrap();
+        let root = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+        let issuer = rcgen::Issuer::new(rcgen::CertificateParams::default(), key);
+        let csr = rcgen::CertificateSigningRequestParams::from_pem(&request.csr).unwrap();
+        Ok(BootstrapMaterial {
+            workload: request.workload,
+            certificate_chain: csr.signed_by(&issuer).unwrap().pem(),
+            roots: root,
+            xds_address: "127.0.0.1:15012".into(),
+            server_identity: SERVER.into(),
+            ..BootstrapMaterial::default()
+        })
+    }
+}
+
+struct Running {
+    dir: tempfile::TempDir,
+    api: admin::Running,
+    _stop: watch::Sender<bool>,
+}
+
+async fn start() -> Running {
+    let dir = tempfile::tempdir().unwrap();
+    let options = admin::Options { data_dir: dir.path().to_owned(), address: "127.0.0.1:0".parse().unwrap() };
+    let (stop, stopped) = watch::channel(false);
+    let api = admin::serve(Arc::new(Fake), &options, stopped).await.unwrap();
+    Running { dir, api, _stop: stop }
+}
+
+async fn run(data_dir: &Path, line: &str) -> Result<String, CliError> {
+    let words = ["countersign"].into_iter().chain(line.split(' '));
+    let words = words.chain(["--data-dir", data_dir.to_str().unwrap()]);
+    let Command::Operator(command) = Cli::try_parse_from(words).unwrap().command else {
+        panic!("{line} is not an operator's command");
+    };
+    let mut out = Vec::new();
+    let result = execute(command, &mut out).await;
+    result.map(|()| String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn the_arguments_are_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn a_command_that_makes_no_sense_is_refused_before_anything_happens() {
+    for line in [
+        "secrets nope",
+        "secrets Shop/Web",
+        "rotate workload",
+        "rotate workload a/b --all",
+        "rotate workload --all --wait 1h",
+        "status --server http://192.0.2.1:15014",
+        "status --server https://127.0.0.1:1",
+        "status -o xml",
+        "bootstrap a/b",
+        "lab --envoy-version 1.0.0",
+        "serve --xds nowhere",
+    ] {
+        let error = Cli::try_parse_from(["countersign"].into_iter().chain(line.split(' '))).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_server_the_message_says_where_it_looked_and_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = run(dir.path(), "status").await.unwrap_err();
+    let socket = format!("unix:{}/admin.sock", dir.path().display());
+    assert!(error.to_string().contains(&format!("no countersign server answers at {socket}")), "{error}");
+    let help = error.help().unwrap();
+    assert!(help.contains("countersign serve") && help.contains("--server"), "{help}");
+    assert_eq!(error.exit_code(), 1);
+
+    std::fs::write(dir.path().join("admin.token"), "x").unwrap();
+    let error = run(dir.path(), "status --server http://127.0.0.1:1").await.unwrap_err();
+    assert!(error.to_string().contains("no countersign server answers at http://127.0.0.1:1"), "{error}");
+}
+
+#[tokio::test]
+async fn commands_go_over_the_socket_and_over_http_with_the_token() {
+    let server = start().await;
+    let over_unix = run(server.dir.path(), "status").await.unwrap();
+    assert!(over_unix.contains("generation 7") && over_unix.contains("rejected, not served:\n  a.yaml:3: bad"));
+    let http = format!("status --server http://{}", server.api.address);
+    assert_eq!(run(server.dir.path(), &http).await.unwrap(), over_unix);
+
+    let wrong = server.dir.path().join("wrong");
+    std::fs::write(&wrong, "guess").unwrap();
+    let error = run(server.dir.path(), &format!("{http} --token-file {}", wrong.display())).await.unwrap_err();
+    assert!(matches!(error, CliError::Refused { status: 401, .. }), "{error}");
+    let error = run(server.dir.path(), &format!("{http} --token-file /nonexistent")).await.unwrap_err();
+    assert!(error.help().is_some_and(|help| help.contains("--token-file")), "{error}");
+}
+
+#[tokio::test]
+async fn json_and_yaml_are_the_api_s_own() {
+    let server = start().await;
+    let json = run(server.dir.path(), "secrets shop/web -o json").await.unwrap();
+    let secrets: Vec<SecretStatus> = serde_json::from_str(&json).unwrap();
+    assert_eq!(secrets[0].node, "shop/web");
+    let yaml = run(server.dir.path(), "secrets shop/web -o yaml").await.unwrap();
+    assert_eq!(serde_saphyr::from_str::<Vec<SecretStatus>>(&yaml).unwrap(), secrets);
+    assert_eq!(run(server.dir.path(), "proxy-status").await.unwrap(), "no proxies are connected\n");
+    assert_eq!(run(server.dir.path(), "proxy-status -o json").await.unwrap(), "[]\n");
+}
+
+#[tokio::test]
+async fn rotation_fails_if_a_proxy_has_not_acknowledged_in_time() {
+    let server = start().await;
+    let line = "rotate workload shop/web shop/stuck";
+    let report = run(server.dir.path(), line).await.unwrap();
+    assert!(report.contains("shop/stuck   0a       not waited for"), "{report}");
+    let error = run(server.dir.path(), &format!("{line} --wait 1s")).await.unwrap_err();
+    assert_eq!((error.to_string().as_str(), error.exit_code()), ("not acknowledged within 1s: shop/stuck", 1));
+}
+
+#[tokio::test]
+async fn bootstrap_writes_a_configuration_or_says_why_not() {
+    let server = start().await;
+    let output = server.dir.path().join("envoy");
+    let line = format!("bootstrap shop/web --output {} --admin-port 0", output.display());
+    let told = run(server.dir.path(), &line).await.unwrap();
+    assert!(told.contains("envoy.yaml") && output.join("envoy.yaml").exists(), "{told}");
+    assert!(output.join("credentials/key.pem").exists());
+
+    let line = format!("bootstrap shop/unknown --output {}", server.dir.path().join("no").display());
+    let error = run(server.dir.path(), &line).await.unwrap_err();
+    assert_eq!(error.to_string(), "there is no workload shop/unknown");
+    assert_eq!(error.help().as_deref(), Some("write a WorkloadEntry"));
+    assert!(!server.dir.path().join("no").exists());
+}
+
+#[test]
+fn the_proxy_table() {
+    let of = |name: &str, state, error: Option<&str>| TypeStatus {
+        type_name: name.into(),
+        state,
+        error: error.map(str::to_owned),
+        ..TypeStatus::default()
+    };
+    let web = ProxyStatus {
+        name: "shop/web".into(),
+        version: "1.40.0".into(),
+        connected_since: "2026-11-24T00:00:00Z".into(),
+        types: vec![
+            of("CDS", TypeState::Synced, None),
+            of("LDS", TypeState::Stale, None),
+            of("SDS", TypeState::Rejected, Some("Failed to load\u{1b}[2J")),
+        ],
+        ..ProxyStatus::default()
+    };
+    let mut out = Vec::new();
+    proxy_status::write_table(&[web], datetime!(2026-11-24 03:12:40 UTC), &mut out).unwrap();
+    let expected = "\
+NAME       CLUSTER   VERSION   CDS      LDS     EDS        RDS        SDS        CONNECTED
+shop/web   -         1.40.0    SYNCED   STALE   NOT SENT   NOT SENT   REJECTED   3h 12m
+
+shop/web refused SDS: Failed to load\u{fffd}[2J
+";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
+fn the_secret_table_has_a_row_for_each_root_and_a_node_column_only_for_many() {
+    let root = |serial: &str, valid| SecretStatus {
+        node: "shop/web".into(),
+        name: "ROOTCA".into(),
+        r#type: SecretType::Ca,
+        status: SecretState::Active,
+        valid,
+        serial: serial.into(),
+        not_after: "2036-01-01T00:00:00Z".into(),
+        not_before: "2026-01-01T00:00:00Z".into(),
+    };
+    let secrets = [root("1f", true), root("0a2b", false)];
+    let table = |with_node| {
+        let mut out = Vec::new();
+        secrets::write_table(&secrets, with_node, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let expected = "\
+NAME     TYPE   STATUS   VALID   SERIAL   NOT-AFTER              NOT-BEFORE
+ROOTCA   CA     ACTIVE   true    1f       2036-01-01T00:00:00Z   2026-01-01T00:00:00Z
+ROOTCA   CA     ACTIVE   false   0a2b     2036-01-01T00:00:00Z   2026-01-01T00:00:00Z
+";
+    assert_eq!(table(false), expected);
+    assert!(table(true).starts_with("NODE       NAME     TYPE"), "{}", table(true));
+}
