@@ -22,6 +22,9 @@ use super::{Backend, http};
 const MAX_CONNECTIONS: usize = 64;
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may live, so that a client that does not read its answer gives the slot back. Longer than the
+/// longest request.
+const LIFETIME: Duration = Duration::from_secs(600);
 /// How long requests may go on after a stop.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -142,7 +145,9 @@ where
             (Ok(io), Ok(slot)) => {
                 let (router, stop) = (router.clone(), stop.clone());
                 connections.spawn(async move {
-                    connection(io, router, stop).await;
+                    if tokio::time::timeout(LIFETIME, connection(io, router, stop)).await.is_err() {
+                        tracing::debug!("an admin connection was cut after {LIFETIME:?}");
+                    }
                     drop(slot);
                 });
             }

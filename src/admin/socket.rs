@@ -35,6 +35,8 @@ impl Socket {
     /// between. A socket that is there already is replaced only if nobody answers on it.
     pub(super) fn bind(path: &Path) -> Result<Self, AdminError> {
         let io = |source| AdminError::Socket { path: path.to_owned(), source };
+        // The name it is bound by is shorter than the one that clients will use: both must fit into a sockaddr.
+        std::os::unix::net::SocketAddr::from_pathname(path).map_err(io)?;
         refuse_if_alive(path)?;
         let parent = path.parent().unwrap_or(Path::new("."));
         let nursery = tempfile::Builder::new()

@@ -1,5 +1,6 @@
 //! Why a command failed, in words that say what to do.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::Server;
@@ -57,6 +58,11 @@ impl CliError {
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
         match self {
+            Self::NoServer { server: Server::Unix(_), source } if source.kind() == ErrorKind::PermissionDenied => Some(
+                "the socket is for the server's own user: run this as that user, or use --server http://HOST:PORT with \
+                 --token-file"
+                    .into(),
+            ),
             Self::NoServer { .. } => Some(
                 "start one with `countersign serve`, or point elsewhere: --data-dir DIR for a server with another data \
                  directory, --server unix:PATH or http://HOST:PORT (or COUNTERSIGN_SERVER) for any other"

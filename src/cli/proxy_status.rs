@@ -15,8 +15,8 @@ pub struct Args {
     /// How to print
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub format: Format,
+    /// Which server.
     #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would replace the command's own text in --help")]
     pub connection: Connection,
 }
 

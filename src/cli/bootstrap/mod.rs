@@ -35,14 +35,14 @@ pub use key::Key;
 /// What `countersign bootstrap` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
+    /// What to write, and where.
     #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would replace the command's own text in --help")]
     pub options: Options,
     /// How to print what was done
     #[arg(short = 'o', long, value_enum, default_value_t)]
     pub format: Format,
+    /// Which server.
     #[command(flatten)]
-    #[allow(missing_docs, reason = "a doc comment here would replace the command's own text in --help")]
     pub connection: Connection,
 }
 
