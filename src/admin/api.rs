@@ -266,3 +266,11 @@ pub struct Problem {
     /// What to do about it; may be empty.
     pub help: String,
 }
+
+/// Whether `text` is `namespace/name`, each of 1 to 253 lower-case letters, digits, `-` and `.`: what names a workload or a
+/// proxy in this API. Nothing else reaches a path, a log line or a file name.
+pub fn is_workload_name(text: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
+    let part = |p: &str| (1..=253).contains(&p.len()) && p.bytes().all(legal);
+    text.split_once('/').is_some_and(|(namespace, name)| part(namespace) && part(name))
+}

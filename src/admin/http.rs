@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::api::{BootstrapRequest, MAX_WAIT_SECONDS, Problem, RotateRequest};
+use super::api::{BootstrapRequest, MAX_WAIT_SECONDS, Problem, RotateRequest, is_workload_name};
 use super::token::Token;
 use super::{Backend, Failure};
 
@@ -122,7 +122,7 @@ async fn secrets<B: Backend>(
         Ok(Query(query)) => query.node,
         Err(rejected) => return problem(rejected.status(), &rejected.body_text(), "the only parameter is `node`"),
     };
-    if let Some(bad) = node.iter().find(|n| !is_name(n)) {
+    if let Some(bad) = node.iter().find(|n| !is_workload_name(n)) {
         return answer::<()>(Err(not_a_name(bad)));
     }
     answer(backend.secrets(node).await)
@@ -140,7 +140,7 @@ async fn rotate<B: Backend>(
         let help = r#"send {"all": true} or {"workloads": ["namespace/name"]}"#;
         return problem(StatusCode::BAD_REQUEST, "either all workloads or a list of them", help);
     }
-    if let Some(bad) = request.workloads.iter().find(|n| !is_name(n)) {
+    if let Some(bad) = request.workloads.iter().find(|n| !is_workload_name(n)) {
         return answer::<()>(Err(not_a_name(bad)));
     }
     request.wait_seconds = request.wait_seconds.map(|s| s.min(MAX_WAIT_SECONDS));
@@ -152,18 +152,10 @@ async fn bootstrap<B: Backend>(
     body: Result<Json<BootstrapRequest>, JsonRejection>,
 ) -> Response {
     match body {
-        Ok(Json(request)) if !is_name(&request.workload) => answer::<()>(Err(not_a_name(&request.workload))),
+        Ok(Json(request)) if !is_workload_name(&request.workload) => answer::<()>(Err(not_a_name(&request.workload))),
         Ok(Json(request)) => answer(backend.bootstrap(request).await),
         Err(rejected) => bad_body(&rejected),
     }
-}
-
-fn is_name(text: &str) -> bool {
-    let part = |p: &str| {
-        (1..=253).contains(&p.len())
-            && p.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
-    };
-    text.split_once('/').is_some_and(|(namespace, name)| part(namespace) && part(name))
 }
 
 fn not_a_name(text: &str) -> Failure {

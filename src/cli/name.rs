@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::admin::api::is_workload_name;
+
 /// A workload: `NAMESPACE/NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkloadName {
@@ -32,10 +34,8 @@ impl FromStr for WorkloadName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
-        let part = |p: &str| (1..=253).contains(&p.len()) && p.chars().all(legal);
         match text.split_once('/') {
-            Some((namespace, name)) if part(namespace) && part(name) => {
+            Some((namespace, name)) if is_workload_name(text) => {
                 Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
             }
             Some(_) => Err("both parts are lower-case letters, digits, `-` and `.`".to_owned()),
