@@ -2,19 +2,30 @@
 //!
 //! It knows resources as (type, name, version, bytes) and nothing of policy. A [`View`] is what one client may see: a few
 //! shared [`Layer`]s of encoded resources. A [`Session`] is the pure protocol state of one stream: requests and views go in,
-//! encoded responses come out, with no clock, lock or task of its own.
+//! encoded responses come out, with no clock, lock or task of its own. [`XdsService`] is the thin asynchronous shell around it.
+//! Whoever composes the server implements [`ControlPlane`]: it says who may have which view, and hears what clients acknowledged.
 
+mod codec;
+mod control;
 mod delta;
+mod drain;
 mod interest;
 mod resource;
+mod service;
 mod session;
 mod sotw;
+mod stream;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod view;
 mod wire;
 
+pub use control::{Attachment, ControlPlane, NodeInfo, StreamObserver};
 pub use delta::{DeltaRequest, DeltaSubscription};
+pub use drain::{Drain, DrainSignal};
 pub use resource::{Resource, ResourceType, Version};
+pub use service::XdsService;
 pub use session::Session;
 pub use sotw::{SotwRequest, SotwSubscription};
 pub use subscription::{Outcome, Removals, Subscription};

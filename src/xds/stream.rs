@@ -1,0 +1,164 @@
+//! The asynchronous shell around a [`Session`]: one stream, polled by the connection that carries it. It has no task and no
+//! channel of its own, so a client that does not read costs one response and delays nobody.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use futures_util::stream::{self, Stream};
+use tokio::sync::watch;
+use tonic::{Status, Streaming};
+use tracing::{debug, info, warn};
+
+use super::wire::Response;
+use super::{
+    Attachment, ControlPlane, DeltaRequest, DeltaSubscription, DrainSignal, NodeInfo, Outcome, ResourceType, Session,
+    SotwRequest, SotwSubscription, StreamObserver, Subscription, View,
+};
+
+/// A request message of either variant.
+pub(super) trait Request: prost::Message + Default + Send + 'static {
+    /// The state machine that understands it.
+    type Subscription: Subscription + 'static;
+
+    fn take_node(&mut self) -> Option<Node>;
+    fn type_url(&self) -> &str;
+    fn reduce(self) -> <Self::Subscription as Subscription>::Request;
+}
+
+impl Request for DeltaDiscoveryRequest {
+    type Subscription = DeltaSubscription;
+
+    fn take_node(&mut self) -> Option<Node> {
+        self.node.take()
+    }
+
+    fn type_url(&self) -> &str {
+        &self.type_url
+    }
+
+    fn reduce(self) -> DeltaRequest {
+        DeltaRequest {
+            nonce: self.response_nonce,
+            error: self.error_detail.map(|status| status.message),
+            subscribe: self.resource_names_subscribe,
+            unsubscribe: self.resource_names_unsubscribe,
+            initial_versions: self.initial_resource_versions,
+        }
+    }
+}
+
+impl Request for DiscoveryRequest {
+    type Subscription = SotwSubscription;
+
+    fn take_node(&mut self) -> Option<Node> {
+        self.node.take()
+    }
+
+    fn type_url(&self) -> &str {
+        &self.type_url
+    }
+
+    fn reduce(self) -> SotwRequest {
+        SotwRequest {
+            version: self.version_info,
+            nonce: self.response_nonce,
+            error: self.error_detail.map(|status| status.message),
+            names: self.resource_names,
+        }
+    }
+}
+
+/// The body of a response stream.
+pub(super) type ResponseStream = Pin<Box<dyn Stream<Item = Result<Response, Status>> + Send>>;
+
+struct Open<R: Request, O> {
+    session: Session<R::Subscription>,
+    requests: Streaming<R>,
+    views: watch::Receiver<Arc<View>>,
+    view: Arc<View>,
+    observer: O,
+    drain: Pin<Box<dyn Future<Output = ()> + Send>>,
+    node: String,
+}
+
+/// Opens an aggregated stream: waits for the first request, has the client let in, and answers from then on.
+pub(super) async fn open<C: ControlPlane, R: Request>(
+    control: Arc<C>,
+    peer: Option<C::Peer>,
+    mut requests: Streaming<R>,
+    mut drain: DrainSignal,
+) -> Result<ResponseStream, Status> {
+    let Some(mut first) = requests.message().await? else {
+        return Ok(Box::pin(stream::empty()));
+    };
+    let node = first.take_node().map(NodeInfo::from).unwrap_or_default();
+    let id = node.id.clone();
+    let Attachment { mut views, observer } = control.attach(peer, node).await?;
+    let view = Arc::clone(&views.borrow_and_update());
+    let drain = Box::pin(async move { drain.turn().await });
+    let mut open =
+        Open::<R, C::Observer> { session: Session::default(), requests, views, view, observer, drain, node: id };
+    open.take(first)?;
+    Ok(Box::pin(stream::unfold(Some(open), |open| async move {
+        let mut open = open?;
+        match open.next().await {
+            Some(Ok(response)) => Some((Ok(response), Some(open))),
+            Some(Err(status)) => Some((Err(status), None)),
+            None => None,
+        }
+    })))
+}
+
+impl<R: Request, O: StreamObserver> Open<R, O> {
+    fn take(&mut self, request: R) -> Result<(), Status> {
+        if request.type_url().is_empty() {
+            return Err(Status::invalid_argument("type_url is empty, and an aggregated stream has no default"));
+        }
+        let Some(ty) = ResourceType::from_url(request.type_url()) else {
+            // New clients ask for new types. Such a subscription stays unanswered and does no harm.
+            debug!(node = %self.node, type_url = request.type_url(), "a type that is not served");
+            return Ok(());
+        };
+        let outcome = self.session.on_request(ty, request.reduce(), &self.view);
+        if let Outcome::Rejected { resources, error } = &outcome {
+            let names: Vec<_> = resources.iter().map(|(name, _)| &**name).collect();
+            warn!(node = %self.node, r#type = %ty, ?names, %error, "the client refused a response");
+        }
+        self.observer.answered(ty, &outcome);
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Option<Result<Response, Status>> {
+        loop {
+            if let Some(response) = self.session.next_response(&self.view) {
+                self.observer.sent(&response);
+                return Some(Ok(response));
+            }
+            tokio::select! {
+                request = self.requests.message() => match request {
+                    Ok(Some(mut request)) => {
+                        drop(request.take_node());
+                        if let Err(status) = self.take(request) {
+                            return Some(Err(status));
+                        }
+                    }
+                    Ok(None) => return None,
+                    Err(status) => {
+                        debug!(node = %self.node, %status, "the stream broke");
+                        return None;
+                    }
+                },
+                changed = self.views.changed() => {
+                    if changed.is_err() {
+                        info!(node = %self.node, "the stream ends: its workload is no longer served");
+                        return Some(Err(Status::permission_denied("this workload is no longer in the policy")));
+                    }
+                    self.view = Arc::clone(&self.views.borrow_and_update());
+                }
+                () = &mut self.drain => return Some(Err(Status::unavailable("the server is shutting down"))),
+            }
+        }
+    }
+}
