@@ -56,6 +56,9 @@ pub trait StreamObserver: Send + 'static {
 
     /// A request came in: a subscription, an acknowledgement or a refusal.
     fn answered(&mut self, ty: ResourceType, outcome: &Outcome);
+
+    /// The client asked by name for something it may not have, or that does not exist.
+    fn unavailable(&mut self, ty: ResourceType, name: &str);
 }
 
 /// What a stream is given when it is let in.

@@ -24,6 +24,7 @@ pub(super) trait Request: prost::Message + Default + Send + 'static {
 
     fn take_node(&mut self) -> Option<Node>;
     fn type_url(&self) -> &str;
+    fn asked(&self) -> &[String];
     fn reduce(self) -> <Self::Subscription as Subscription>::Request;
 }
 
@@ -36,6 +37,10 @@ impl Request for DeltaDiscoveryRequest {
 
     fn type_url(&self) -> &str {
         &self.type_url
+    }
+
+    fn asked(&self) -> &[String] {
+        &self.resource_names_subscribe
     }
 
     fn reduce(self) -> DeltaRequest {
@@ -58,6 +63,10 @@ impl Request for DiscoveryRequest {
 
     fn type_url(&self) -> &str {
         &self.type_url
+    }
+
+    fn asked(&self) -> &[String] {
+        &self.resource_names
     }
 
     fn reduce(self) -> SotwRequest {
@@ -121,6 +130,9 @@ impl<R: Request, O: StreamObserver> Open<R, O> {
             debug!(node = %self.node, type_url = request.type_url(), "a type that is not served");
             return Ok(());
         };
+        for name in request.asked().iter().filter(|name| self.view.is_absent(ty, name)) {
+            self.observer.unavailable(ty, name);
+        }
         let outcome = self.session.on_request(ty, request.reduce(), &self.view);
         if let Outcome::Rejected { resources, error } = &outcome {
             let names: Vec<_> = resources.iter().map(|(name, _)| &**name).collect();

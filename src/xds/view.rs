@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::interest::WILDCARD;
 use super::{Resource, ResourceType, Version};
 
 /// An immutable set of resources that many views share: those of a class of proxies, those of one proxy, one secret.
@@ -118,6 +119,11 @@ impl View {
             Lookup::Present(resource) => Some(resource),
             Lookup::Pending | Lookup::Absent => None,
         }
+    }
+
+    /// Whether the client can never have this name, as things stand.
+    pub(super) fn is_absent(&self, ty: ResourceType, name: &str) -> bool {
+        name != WILDCARD && matches!(self.lookup(ty, name), Lookup::Absent)
     }
 
     /// Every resource of a type, in the order of layers, each layer's by name.
