@@ -61,7 +61,8 @@ impl<'n> NodeDeserializer<'n, '_> {
         let error = DecodeError::loose(format!("found {}, expected {expected}", self.node.value.describe()));
         match (&self.node.value, expected) {
             (Value::Int(_) | Value::Float(_) | Value::Bool(_), "a string") => error.help("put it in quotes"),
-            (Value::String(_), "a number" | "true or false") => error.help("remove the quotes, if it has any"),
+            (Value::String(_), "a number") => error.help("remove the quotes, if it has any"),
+            (Value::String(_), "true or false") => error.help("without quotes, and not yes, no, on or off"),
             _ => error,
         }
     }

@@ -129,6 +129,8 @@ fn options() -> serde_saphyr::Options {
             max_total_replayed_events: 50_000,
             max_replay_stack_depth: 16,
         },
+        // YAML 1.2: `on`, `no` and `y` are words. A namespace may be called `n`.
+        strict_booleans: true,
         // A snippet quotes the file, and the file may hold a Secret.
         with_snippet: false,
     }
