@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use super::Origin;
+use super::fields::{Entries, Unused};
+use super::report::Report;
+use super::{Located, Origin, host};
 
 /// `metadata`, with the namespace already resolved (a namespaced object without one is in `default`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,5 +45,90 @@ impl LabelSelector {
     /// Whether `labels` carry every pair of the selector. An empty selector matches everything.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|(key, value)| labels.get(key) == Some(value))
+    }
+}
+
+/// What every object with a spec has at its root.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "read on their own, or only known")]
+pub(super) struct RawRoot {
+    api_version: Option<IgnoredAny>,
+    kind: Option<IgnoredAny>,
+    metadata: Option<IgnoredAny>,
+    spec: Option<IgnoredAny>,
+    status: Option<Unused>,
+}
+
+/// The same for kinds whose `status` Kubernetes itself fills in.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "read on their own, or only known")]
+pub(super) struct RawKubernetesRoot {
+    api_version: Option<IgnoredAny>,
+    kind: Option<IgnoredAny>,
+    metadata: Option<IgnoredAny>,
+    spec: Option<IgnoredAny>,
+    status: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "what the API server keeps there is accepted and not read")]
+pub(super) struct RawMetadata {
+    name: Located<String>,
+    namespace: Option<Located<String>>,
+    #[serde(default)]
+    labels: Entries<String>,
+    #[serde(default)]
+    annotations: Entries<String>,
+    creation_timestamp: Option<Located<String>>,
+    generate_name: Option<IgnoredAny>,
+    uid: Option<IgnoredAny>,
+    resource_version: Option<IgnoredAny>,
+    generation: Option<IgnoredAny>,
+    managed_fields: Option<IgnoredAny>,
+    owner_references: Option<IgnoredAny>,
+    finalizers: Option<IgnoredAny>,
+    self_link: Option<IgnoredAny>,
+    deletion_timestamp: Option<IgnoredAny>,
+    deletion_grace_period_seconds: Option<IgnoredAny>,
+}
+
+/// Checks names against the Kubernetes rules (RFC 1123): they become parts of resource names, SNIs and SPIFFE IDs.
+pub(super) fn check_metadata(raw: RawMetadata, namespaced: bool, report: &Report) -> Metadata {
+    if !host::is_object_name(&raw.name.value) {
+        let help = "lower-case letters, digits, \"-\" and \".\", 253 at most";
+        report.error_with_help(&raw.name.at, "metadata.name", "not a valid name", help);
+    }
+    let namespace = match raw.namespace.filter(|namespace| !namespace.value.is_empty()) {
+        None if namespaced => "default".to_owned(),
+        None => String::new(),
+        Some(namespace) if !namespaced => {
+            report.error_with_help(&namespace.at, "metadata.namespace", "this kind is in no namespace", "remove it");
+            String::new()
+        }
+        Some(namespace) => {
+            if !host::is_namespace(&namespace.value) {
+                let help = "lower-case letters, digits and \"-\", 63 at most";
+                report.error_with_help(&namespace.at, "metadata.namespace", "not a valid namespace", help);
+            }
+            namespace.value
+        }
+    };
+    let creation_timestamp = raw.creation_timestamp.and_then(|written| {
+        let time = OffsetDateTime::parse(&written.value, &Rfc3339).ok();
+        if time.is_none() {
+            let help = "RFC 3339, such as 2024-05-01T12:00:00Z";
+            report.error_with_help(&written.at, "metadata.creationTimestamp", "not a time", help);
+        }
+        time
+    });
+    Metadata {
+        name: raw.name.value,
+        namespace,
+        labels: raw.labels.into_map(),
+        annotations: raw.annotations.into_map(),
+        creation_timestamp,
     }
 }

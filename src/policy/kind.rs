@@ -1,0 +1,91 @@
+//! Which kinds there are, and in which API versions.
+
+use super::nearest;
+
+/// A kind that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Kind {
+    PeerAuthentication,
+    DestinationRule,
+    ServiceEntry,
+    WorkloadEntry,
+    Sidecar,
+    Service,
+    Secret,
+    Namespace,
+}
+
+const SECURITY: &[&str] = &["security.istio.io/v1", "security.istio.io/v1beta1"];
+const NETWORKING: &[&str] = &["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
+const CORE: &[&str] = &["v1"];
+
+const KINDS: &[(&str, Kind, &[&str])] = &[
+    ("PeerAuthentication", Kind::PeerAuthentication, SECURITY),
+    ("DestinationRule", Kind::DestinationRule, NETWORKING),
+    ("ServiceEntry", Kind::ServiceEntry, NETWORKING),
+    ("WorkloadEntry", Kind::WorkloadEntry, NETWORKING),
+    ("Sidecar", Kind::Sidecar, NETWORKING),
+    ("Service", Kind::Service, CORE),
+    ("Secret", Kind::Secret, CORE),
+    ("Namespace", Kind::Namespace, CORE),
+];
+
+/// Istio's other kinds in the same groups: real, and not of this server.
+const OTHER_ISTIO: &[&str] = &[
+    "AuthorizationPolicy",
+    "RequestAuthentication",
+    "VirtualService",
+    "Gateway",
+    "EnvoyFilter",
+    "WorkloadGroup",
+    "ProxyConfig",
+];
+
+/// What an `apiVersion` and `kind` name.
+pub(super) enum Found {
+    /// A kind that is read.
+    Known(Kind),
+    /// Something of another project; the message of the warning.
+    Unknown(String),
+    /// A mistake: message and help.
+    Wrong(String, Option<String>),
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        KINDS.iter().find(|(_, kind, _)| *kind == self).map_or("object", |(name, _, _)| name)
+    }
+
+    /// Whether its objects are in a namespace.
+    pub(super) fn namespaced(self) -> bool {
+        self != Self::Namespace
+    }
+}
+
+/// Looks up what a document says it is. A kind of ours in a version that does not exist is an error, since ignoring it
+/// would leave out a policy; a foreign kind is not.
+pub(super) fn find(api_version: &str, kind: &str) -> Found {
+    let shown = (shorten(api_version), shorten(kind));
+    if let Some((_, found, versions)) = KINDS.iter().find(|(name, _, _)| *name == kind) {
+        if versions.contains(&api_version) {
+            return Found::Known(*found);
+        }
+        // `Service` and `Secret` are names that other groups use too (Knative has a Service).
+        if *versions == CORE && api_version.contains('/') {
+            return Found::Unknown(format!("{} {} is not read", shown.0, shown.1));
+        }
+        let message = format!("{kind} has no apiVersion {:?}", shown.0);
+        return Found::Wrong(message, nearest::hint(api_version, versions));
+    }
+    let group = api_version.split('/').next().unwrap_or_default();
+    let ours = matches!(group, "security.istio.io" | "networking.istio.io");
+    if ours && !OTHER_ISTIO.contains(&kind) {
+        let names: Vec<&str> = KINDS.iter().filter(|kind| kind.2 != CORE).map(|kind| kind.0).collect();
+        return Found::Wrong(format!("{group} has no kind {:?}", shown.1), nearest::hint(kind, &names));
+    }
+    Found::Unknown(format!("{} {} is not read", shown.0, shown.1))
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(80).collect()
+}

@@ -1,0 +1,227 @@
+//! From files to a policy set: every document to its kind, then what can only be seen across documents.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::decode::decode;
+use super::document::{self, Node, Value};
+use super::kind::{self, Found, Kind};
+use super::object::{RawKubernetesRoot, RawRoot, check_metadata};
+use super::report::Report;
+use super::{
+    Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Warning, destination_rule, peer_authentication,
+    secret, service, service_entry, sidecar, workload_entry,
+};
+
+/// Parses and checks a whole set of files, given as (name for messages, text). The result does not depend on the order of
+/// the files: objects are sorted by namespace and name, errors and warnings by place.
+///
+/// # Errors
+/// All errors of all files (within one file at most 100, and none after a syntax error). Never empty.
+pub fn parse_set<N, T>(
+    documents: impl IntoIterator<Item = (N, T)>,
+) -> Result<(PolicySet, Vec<Warning>), Vec<PolicyError>>
+where
+    N: AsRef<str>,
+    T: AsRef<str>,
+{
+    let mut set = PolicySet::default();
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+    let mut seen = Vec::new();
+    for (name, text) in documents {
+        let file: Arc<str> = name.as_ref().into();
+        let report = Report::new(Arc::clone(&file));
+        match document::parse(&file, text.as_ref()) {
+            Ok(roots) => roots.iter().for_each(|root| document_into(root, &mut set, &mut seen, &report)),
+            Err(error) => report.push(error),
+        }
+        let (file_errors, file_warnings) = report.into_parts();
+        errors.extend(file_errors);
+        warnings.extend(file_warnings);
+    }
+    errors.extend(duplicates(seen));
+    if !errors.is_empty() {
+        errors.sort_by(|a, b| a.at.cmp(&b.at));
+        return Err(errors);
+    }
+    sort(&mut set);
+    warnings.extend(shadowed(&set));
+    warnings.sort();
+    warnings.dedup();
+    Ok((set, warnings))
+}
+
+/// A name that may be used once: kind, namespace, name, and where it was.
+type Seen = ((Kind, String, String), Origin);
+
+fn document_into(root: &Node, set: &mut PolicySet, seen: &mut Vec<Seen>, report: &Report) {
+    let at = report.origin(root.at);
+    if !matches!(root.value, Value::Map(_)) {
+        let message = format!("the document is {}, expected an object with apiVersion and kind", root.value.describe());
+        return report.error(&at, "", message);
+    }
+    let (Some(api_version), Some(kind)) = (word(root, "apiVersion", report), word(root, "kind", report)) else {
+        return;
+    };
+    if kind == "List" && api_version == "v1" {
+        match root.get("items").map(|items| &items.value) {
+            Some(Value::Seq(items)) => items.iter().for_each(|item| document_into(item, set, seen, report)),
+            Some(Value::Null) | None => {}
+            Some(other) => report.error(&at, "items", format!("found {}, expected a list", other.describe())),
+        }
+        return;
+    }
+    match kind::find(api_version, kind) {
+        Found::Known(kind) => object_into(kind, root, set, seen, report),
+        Found::Unknown(message) => report.warn(&at, message),
+        Found::Wrong(message, help) => report.push(PolicyError { at, field: String::new(), message, help }),
+    }
+}
+
+fn word<'n>(root: &'n Node, key: &str, report: &Report) -> Option<&'n str> {
+    match root.get(key) {
+        Some(node) => {
+            let text = node.as_str();
+            if text.is_none() {
+                let message = format!("found {}, expected a string", node.value.describe());
+                report.error(&report.origin(node.at), key, message);
+            }
+            text
+        }
+        None => {
+            report.error(&report.origin(root.at), "", format!("the field {key:?} is missing"));
+            None
+        }
+    }
+}
+
+fn object_into(kind: Kind, root: &Node, set: &mut PolicySet, seen: &mut Vec<Seen>, report: &Report) {
+    let Some(meta) = metadata(kind, root, report) else { return };
+    let at = report.origin(root.at);
+    seen.push(((kind, meta.namespace.clone(), meta.name.clone()), at.clone()));
+    let reader = Reader { root, meta, at, report };
+    match kind {
+        Kind::PeerAuthentication => {
+            set.peer_authentications
+                .extend(reader.spec::<RawRoot, _, _>(|raw, _| peer_authentication::check(raw, report)));
+        }
+        Kind::DestinationRule => {
+            set.destination_rules.extend(reader.spec::<RawRoot, _, _>(|raw, _| destination_rule::check(raw, report)));
+        }
+        Kind::ServiceEntry => {
+            set.service_entries.extend(reader.spec::<RawRoot, _, _>(|raw, _| service_entry::check(raw, report)));
+        }
+        Kind::WorkloadEntry => {
+            set.workload_entries.extend(
+                reader.spec::<RawRoot, _, _>(|raw, meta| workload_entry::check(raw, &meta.labels, "spec", report)),
+            );
+        }
+        Kind::Sidecar => set.sidecars.extend(reader.spec::<RawRoot, _, _>(|raw, _| sidecar::check(raw, report))),
+        Kind::Service => {
+            set.services.extend(reader.spec::<RawKubernetesRoot, _, _>(|raw, _| service::check(raw, report)));
+        }
+        Kind::Secret => set.secrets.extend(reader.whole(|raw| secret::check(raw, report))),
+        Kind::Namespace => set.namespaces.extend(reader.whole(|_: secret::RawNamespace| Namespace)),
+    }
+}
+
+fn metadata(kind: Kind, root: &Node, report: &Report) -> Option<Metadata> {
+    let Some(node) = root.get("metadata") else {
+        report.error(&report.origin(root.at), "", format!("the {} has no metadata", kind.name()));
+        return None;
+    };
+    decode(node, "metadata", report).map(|raw| check_metadata(raw, kind.namespaced(), report))
+}
+
+/// One object on its way into the set.
+struct Reader<'n> {
+    root: &'n Node,
+    meta: Metadata,
+    at: Origin,
+    report: &'n Report,
+}
+
+impl<'n> Reader<'n> {
+    /// For kinds with a `spec`; an absent one is an empty one.
+    fn spec<Root: Deserialize<'n>, R: serde::de::DeserializeOwned, S>(
+        self,
+        check: impl FnOnce(R, &Metadata) -> S,
+    ) -> Option<Object<S>> {
+        // The root is decoded for its unknown fields only.
+        let _: Option<Root> = decode(self.root, "", self.report);
+        let empty = Node { at: self.root.at, value: Value::Map(Vec::new()) };
+        let node = self.root.get("spec").filter(|spec| !matches!(spec.value, Value::Null)).unwrap_or(&empty);
+        let spec = check(decode(node, "spec", self.report)?, &self.meta);
+        Some(Object { meta: self.meta, spec, at: self.at })
+    }
+
+    /// For kinds whose fields are at the root.
+    fn whole<R: Deserialize<'n>, S>(self, check: impl FnOnce(R) -> S) -> Option<Object<S>> {
+        let spec = check(decode(self.root, "", self.report)?);
+        Some(Object { meta: self.meta, spec, at: self.at })
+    }
+}
+
+fn duplicates(mut seen: Vec<Seen>) -> Vec<PolicyError> {
+    // Sorted by place, so that it is always the later one that is called the duplicate.
+    seen.sort_by(|a, b| a.1.cmp(&b.1));
+    let mut first: HashMap<(Kind, String, String), Origin> = HashMap::new();
+    let mut errors = Vec::new();
+    for (key, at) in seen {
+        if let Some(other) = first.get(&key) {
+            let (kind, namespace, name) = &key;
+            let place = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
+            let message = format!("{} {place} is already defined at {other}", kind.name());
+            errors.push(PolicyError::new(at, "metadata.name", message).with_help("remove one of the two"));
+        } else {
+            first.insert(key, at);
+        }
+    }
+    errors
+}
+
+fn sort(set: &mut PolicySet) {
+    fn by_name<S>(objects: &mut [Object<S>]) {
+        objects.sort_by(|a, b| {
+            (a.meta.namespace.as_str(), a.meta.name.as_str()).cmp(&(b.meta.namespace.as_str(), b.meta.name.as_str()))
+        });
+    }
+    by_name(&mut set.peer_authentications);
+    by_name(&mut set.destination_rules);
+    by_name(&mut set.service_entries);
+    by_name(&mut set.workload_entries);
+    by_name(&mut set.sidecars);
+    by_name(&mut set.services);
+    by_name(&mut set.secrets);
+    by_name(&mut set.namespaces);
+}
+
+/// Of two namespace-wide `PeerAuthentication`s Istio takes the older, and says so nowhere. Policies without a timestamp
+/// count as the newest; the name breaks ties.
+fn shadowed(set: &PolicySet) -> Vec<Warning> {
+    let mut winners: HashMap<&str, &Object<peer_authentication::PeerAuthentication>> = HashMap::new();
+    let wide = || set.peer_authentications.iter().filter(|policy| policy.spec.selector.is_none());
+    let age = |policy: &Object<peer_authentication::PeerAuthentication>| {
+        (policy.meta.creation_timestamp.is_none(), policy.meta.creation_timestamp, policy.meta.name.clone())
+    };
+    for policy in wide() {
+        let winner = winners.entry(&policy.meta.namespace).or_insert(policy);
+        if age(policy) < age(winner) {
+            *winner = policy;
+        }
+    }
+    wide()
+        .filter_map(|policy| {
+            let winner = winners.get(policy.meta.namespace.as_str())?;
+            (winner.meta.name != policy.meta.name).then(|| Warning {
+                at: policy.at.clone(),
+                message: format!(
+                    "PeerAuthentication {}/{} has no effect: {} at {} is for the whole namespace too, and the oldest wins",
+                    policy.meta.namespace, policy.meta.name, winner.meta.name, winner.at
+                ),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,189 @@
+//! Reads an Istio `Sidecar`.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use serde::Deserialize;
+
+use super::fields::{Entries, Unused, optional_selector, port_number};
+use super::report::Report;
+use super::{EgressPort, Endpoint, Located, Origin, Protocol, Sidecar, SidecarEgress, SidecarIngress, host, protocol};
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Raw {
+    workload_selector: Option<RawSelector>,
+    ingress: Vec<RawIngress>,
+    egress: Vec<RawEgress>,
+    outbound_traffic_policy: Option<Unused>,
+    inbound_connection_pool: Option<Unused>,
+}
+
+#[derive(Deserialize)]
+struct RawSelector {
+    labels: Option<Located<Entries<Located<String>>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "fields that are only known, to warn about")]
+struct RawPort {
+    number: Located<u32>,
+    #[serde(default)]
+    name: String,
+    protocol: Option<Located<String>>,
+    target_port: Option<Unused>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "fields that are only known, to warn about")]
+struct RawIngress {
+    port: RawPort,
+    bind: Option<Located<String>>,
+    capture_mode: Option<Located<CaptureMode>>,
+    default_endpoint: Option<Located<String>>,
+    tls: Option<Unused>,
+    connection_pool: Option<Unused>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawEgress {
+    port: Option<RawPort>,
+    bind: Option<Located<String>>,
+    capture_mode: Option<Located<CaptureMode>>,
+    hosts: Located<Vec<Located<String>>>,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "UPPERCASE")]
+enum CaptureMode {
+    Default,
+    Iptables,
+    None,
+}
+
+/// Checks a sidecar's listeners.
+pub(super) fn check(raw: Raw, report: &Report) -> Sidecar {
+    let labels = raw.workload_selector.and_then(|selector| selector.labels);
+    let mut taken = BTreeSet::new();
+    let mut ingress = Vec::new();
+    for (index, listener) in raw.ingress.into_iter().enumerate() {
+        let field = format!("spec.ingress[{index}]");
+        let number = port_number(&listener.port.number, &format!("{field}.port.number"), report);
+        let at = listener.port.number.at.clone();
+        if !taken.insert(number) {
+            report.error(&at, &field, format!("port {number} has two ingress listeners"));
+        }
+        capture_mode(listener.capture_mode.as_ref(), &field, report);
+        let Some(protocol) = port_protocol(&listener.port, &field, report) else { continue };
+        ingress.push(SidecarIngress {
+            port: Located::new(number, at),
+            name: listener.port.name,
+            protocol,
+            bind: listener.bind.and_then(|bind| bind_address(&bind, &field, report)),
+            default_endpoint: listener
+                .default_endpoint
+                .filter(|endpoint| !endpoint.value.is_empty())
+                .and_then(|endpoint| default_endpoint(&endpoint, &format!("{field}.defaultEndpoint"), report)),
+        });
+    }
+    let mut catch_all: Option<Origin> = None;
+    let mut egress = Vec::new();
+    for (index, listener) in raw.egress.into_iter().enumerate() {
+        let field = format!("spec.egress[{index}]");
+        egress.extend(egress_listener(listener, &field, &mut catch_all, report));
+    }
+    Sidecar { workload_selector: optional_selector(labels, "spec.workloadSelector.labels", report), ingress, egress }
+}
+
+fn egress_listener(
+    raw: RawEgress,
+    field: &str,
+    catch_all: &mut Option<Origin>,
+    report: &Report,
+) -> Option<SidecarEgress> {
+    if raw.hosts.value.is_empty() {
+        report.error(&raw.hosts.at, &format!("{field}.hosts"), "no host is listed");
+    }
+    for name in &raw.hosts.value {
+        host::check_egress(name, &format!("{field}.hosts"), report);
+    }
+    capture_mode(raw.capture_mode.as_ref(), field, report);
+    let bind = raw.bind.filter(|bind| !bind.value.is_empty());
+    if let (None, Some(bind)) = (&raw.port, &bind) {
+        report.error(&bind.at, &format!("{field}.bind"), "bind without a port");
+    }
+    let port = match raw.port {
+        Some(port) => {
+            let protocol = port_protocol(&port, field, report)?;
+            let number = port_number(&port.number, &format!("{field}.port.number"), report);
+            Some(EgressPort { number: Located::new(number, port.number.at), name: port.name, protocol })
+        }
+        None => {
+            if let Some(first) = &*catch_all {
+                let message = format!("a second egress listener without a port; the first is at {first}");
+                report.error(&raw.hosts.at, field, message);
+            }
+            *catch_all = Some(raw.hosts.at.clone());
+            None
+        }
+    };
+    let bind = bind.and_then(|bind| bind_address(&bind, field, report));
+    Some(SidecarEgress { port, bind, hosts: raw.hosts.value })
+}
+
+fn port_protocol(port: &RawPort, field: &str, report: &Report) -> Option<Protocol> {
+    protocol::of_istio_port(&port.name, port.protocol.as_ref(), &format!("{field}.port.protocol"), report)
+}
+
+fn capture_mode(mode: Option<&Located<CaptureMode>>, field: &str, report: &Report) {
+    if let Some(mode) = mode.filter(|mode| mode.value == CaptureMode::Iptables) {
+        let message = format!(
+            "{field}.captureMode IPTABLES is not served yet: the listener is bound to its own address as with NONE"
+        );
+        report.warn(&mode.at, message);
+    }
+}
+
+fn bind_address(bind: &Located<String>, field: &str, report: &Report) -> Option<IpAddr> {
+    if bind.value.is_empty() {
+        return None;
+    }
+    let address = bind.value.parse().ok();
+    if address.is_none() {
+        report.error_with_help(&bind.at, &format!("{field}.bind"), "not an IP address", "without port and brackets");
+    }
+    address
+}
+
+/// `127.0.0.1:PORT`, `[::1]:PORT`, `0.0.0.0:PORT`, `[::]:PORT` or `unix:///path`: Istio lets a sidecar forward to its own
+/// application only, never to another host.
+fn default_endpoint(endpoint: &Located<String>, field: &str, report: &Report) -> Option<Endpoint> {
+    let help = "127.0.0.1:PORT, [::1]:PORT, 0.0.0.0:PORT (the workload's own address) or unix:///path";
+    if let Some(path) = endpoint.value.strip_prefix("unix://") {
+        if path.starts_with('/') && path.len() > 1 {
+            return Some(Endpoint::Unix(path.to_owned()));
+        }
+        report.error_with_help(&endpoint.at, field, "the path of a Unix socket is absolute", help);
+        return None;
+    }
+    let own = [
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    ];
+    match endpoint.value.parse::<SocketAddr>() {
+        Ok(address) if own.contains(&address.ip()) && address.port() != 0 => Some(Endpoint::Socket(address)),
+        Ok(_) => {
+            report.error_with_help(&endpoint.at, field, "not a port of this workload", help);
+            None
+        }
+        Err(_) => {
+            report.error_with_help(&endpoint.at, field, "not an address with a port", help);
+            None
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The policies that users start from.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::*;
+
+const ISTIO: &str = include_str!("../../../config/policies/seed/istio.yaml");
+const CERT_MANAGER: &str = include_str!("../../../config/policies/seed/cert-manager.yaml");
+const LINKERD: &str = include_str!("../../../config/policies/seed/linkerd.yaml");
+const SPIRE: &str = include_str!("../../../config/policies/seed/spire.yaml");
+
+#[test]
+fn istio() {
+    let (set, warnings) = good(ISTIO);
+    assert_eq!(warnings, Vec::<String>::new());
+    let names: Vec<_> =
+        set.peer_authentications.iter().map(|p| format!("{}/{}", p.meta.namespace, p.meta.name)).collect();
+    assert_eq!(names, ["istio-system/default", "legacy-namespace/default", "production/payment-service"]);
+    let payment = &set.peer_authentications[2].spec;
+    assert_eq!(payment.mode.as_ref().map(|mode| mode.value), Some(MtlsMode::Strict));
+    assert_eq!(payment.port_modes[&8080].value, MtlsMode::Strict);
+    assert_eq!(payment.port_modes[&9090].value, MtlsMode::Disable);
+    assert_eq!(payment.port_modes[&9090].at.line, 34);
+    assert_eq!(set.destination_rules.len(), 3);
+    let partner = &set.destination_rules[1];
+    assert_eq!((partner.meta.namespace.as_str(), partner.meta.name.as_str()), ("default", "partner-api"));
+    let tls = &partner.spec.traffic_policy.as_ref().unwrap().tls.as_ref().unwrap().value;
+    assert_eq!(tls.mode, ClientTlsMode::Mutual);
+    assert_eq!(tls.private_key.as_deref(), Some("/etc/certs/client-key.pem"));
+}
+
+#[test]
+fn cert_manager_with_real_material() {
+    let text = CERT_MANAGER
+        .replace("<base64-encoded-ca-cert>", &STANDARD.encode("certificate"))
+        .replace("<base64-encoded-ca-key>", &STANDARD.encode("key"));
+    let (set, warnings) = good(&text);
+    assert_eq!(set.secrets[0].spec.kind, "kubernetes.io/tls");
+    assert_eq!(set.secrets[0].spec.data["tls.key"].as_slice(), b"key");
+    assert_eq!(
+        warnings,
+        [
+            "f.yaml:1: cert-manager.io/v1 ClusterIssuer is not read",
+            "f.yaml:19: cert-manager.io/v1 Certificate is not read"
+        ]
+    );
+}
+
+#[test]
+fn cert_manager_with_its_placeholders() {
+    let errors = bad(CERT_MANAGER);
+    assert!(errors.contains("data[\"tls.crt\"]: not base64 (this is a placeholder"), "{errors}");
+    assert!(errors.contains("data[\"tls.key\"]") && !errors.contains("encoded-ca"), "{errors}");
+}
+
+#[test]
+fn linkerd() {
+    let (set, warnings) = good(LINKERD);
+    assert_eq!(set.services[0].meta.annotations["config.linkerd.io/skip-outbound-ports"], "3306");
+    assert_eq!(warnings, ["f.yaml:1: policy.linkerd.io/v1beta1 Server is not read"]);
+}
+
+#[test]
+fn spire() {
+    let (_, warnings) = good(SPIRE);
+    assert_eq!(warnings, ["f.yaml:1: v1 ConfigMap is not read"]);
+}
