@@ -1,0 +1,251 @@
+//! What the admin API asks of the server.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::proxies::Proxies;
+use super::renewal::{self, Replaced};
+use super::{Clock, blocking};
+use crate::admin::api::{
+    AuthorityStatus, BootstrapMaterial, BootstrapRequest, PolicyStatus, ProxyStatus, RotateReport, RotateRequest,
+    RotatedWorkload, SecretState, SecretStatus, SecretType, ServerStatus, TypeState, TypeStatus,
+};
+use crate::admin::{Backend, Failure};
+use crate::fleet::{State, StreamRecord};
+use crate::identity::SpiffeId;
+use crate::mesh::{Workload, WorkloadKey};
+use crate::secrets;
+use crate::source;
+use crate::trust;
+use crate::xds::ResourceType;
+
+/// The running server, as the admin API sees it.
+pub(super) struct ServerBackend {
+    pub(super) proxies: Proxies,
+    pub(super) policy: watch::Receiver<Arc<source::State>>,
+    pub(super) xds_address: SocketAddr,
+    pub(super) clock: Clock,
+}
+
+impl ServerBackend {
+    fn workload(&self, name: &str) -> Result<Arc<Workload>, Failure> {
+        let model = self.proxies.model.load_full().ok_or_else(not_ready)?;
+        let key = WorkloadKey::from_str(name)
+            .map_err(|_| Failure::Invalid(format!("{name} is not NAMESPACE/NAME"), String::new()))?;
+        model.mesh.workload(&key).cloned().ok_or_else(|| {
+            let help = "write a WorkloadEntry of that namespace and name into the policy directory".to_owned();
+            Failure::NotFound(format!("there is no workload {name} in the policy"), help)
+        })
+    }
+
+    async fn wait_acknowledged(&self, replaced: &[Replaced], until: Instant) {
+        let mut answers = self.proxies.fleet.answers();
+        while !replaced.iter().all(|one| self.is_acknowledged(one)) {
+            if !matches!(timeout_at(until, answers.changed()).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+
+    fn is_acknowledged(&self, one: &Replaced) -> bool {
+        let fleet = &self.proxies.fleet;
+        one.version.is_some_and(|version| {
+            fleet.acknowledged(&one.key.to_string(), ResourceType::Secret, secrets::WORKLOAD, version)
+        })
+    }
+
+    fn secret_rows(&self, stream: &StreamRecord) -> Vec<SecretStatus> {
+        let now = (self.clock)();
+        let held = &stream.of(ResourceType::Secret).resources;
+        let row = |name: &str, state, kind, serial: String, validity: (OffsetDateTime, OffsetDateTime)| SecretStatus {
+            node: stream.description.workload.clone(),
+            name: name.to_owned(),
+            r#type: kind,
+            status: match state {
+                State::Synced => SecretState::Active,
+                State::Rejected => SecretState::Rejected,
+                State::Stale | State::NotSent => SecretState::Warming,
+            },
+            valid: validity.0 <= now && now < validity.1,
+            serial,
+            not_before: rfc3339(validity.0),
+            not_after: rfc3339(validity.1),
+        };
+        let mut rows = Vec::new();
+        if let Some(record) = held.get(secrets::WORKLOAD) {
+            let certificates = self.proxies.certificates();
+            let of_stream = |(key, ..): &&(WorkloadKey, _, _)| key.to_string() == stream.description.workload;
+            if let Some((.., leaf)) = certificates.iter().find(of_stream) {
+                let validity = (leaf.not_before, leaf.not_after);
+                rows.push(row(secrets::WORKLOAD, record.state(), SecretType::CertChain, leaf.serial.to_string(), validity));
+            }
+        }
+        if let Some(record) = held.get(secrets::ROOT) {
+            rows.extend(self.proxies.trust.bundle().roots().iter().map(|root| {
+                let validity = (root.not_before, root.not_after);
+                row(secrets::ROOT, record.state(), SecretType::Ca, root.serial.to_string(), validity)
+            }));
+        }
+        rows
+    }
+}
+
+impl Backend for ServerBackend {
+    fn ready(&self) -> bool {
+        self.proxies.model.load().is_some()
+    }
+
+    fn metrics(&self) -> String {
+        self.proxies.metrics.render()
+    }
+
+    async fn status(&self) -> Result<ServerStatus, Failure> {
+        let model = self.proxies.model.load_full();
+        let state = self.policy.borrow().clone();
+        let rejected = state.rejected.iter().flat_map(|rejected| &rejected.errors);
+        let policy = PolicyStatus {
+            generation: model.as_ref().map_or(0, |model| model.generation),
+            files: state.current.as_ref().map_or(0, |update| update.files),
+            objects: model.as_ref().map_or(0, |model| model.set.len()),
+            warnings: model.as_ref().map(|model| model.warnings.clone()).unwrap_or_default(),
+            rejected: rejected.map(ToString::to_string).collect(),
+        };
+        let bundle = self.proxies.trust.bundle();
+        let root = bundle.roots().first();
+        let intermediate = self.proxies.trust.intermediate();
+        Ok(ServerStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            trust_domain: bundle.trust_domain().to_string(),
+            ready: self.ready(),
+            policy,
+            root: root
+                .map(|root| AuthorityStatus { serial: root.serial.to_string(), not_after: rfc3339(root.not_after) })
+                .unwrap_or_default(),
+            intermediate: AuthorityStatus {
+                serial: intermediate.serial.to_string(),
+                not_after: rfc3339(intermediate.not_after),
+            },
+            proxies: self.proxies.fleet.len(),
+            xds_address: self.xds_address.to_string(),
+        })
+    }
+
+    async fn proxies(&self) -> Result<Vec<ProxyStatus>, Failure> {
+        Ok(self.proxies.fleet.streams().iter().map(proxy_status).collect())
+    }
+
+    async fn secrets(&self, node: Option<String>) -> Result<Vec<SecretStatus>, Failure> {
+        let streams = self.proxies.fleet.streams();
+        let chosen: Vec<_> =
+            streams.iter().filter(|stream| node.as_ref().is_none_or(|node| *node == stream.description.workload)).collect();
+        if let (Some(node), true) = (&node, chosen.is_empty()) {
+            let help = "countersign proxy-status lists those that are".to_owned();
+            return Err(Failure::NotFound(format!("no proxy of {node} is connected"), help));
+        }
+        Ok(chosen.into_iter().flat_map(|stream| self.secret_rows(stream)).collect())
+    }
+
+    async fn rotate(&self, request: RotateRequest) -> Result<RotateReport, Failure> {
+        let workloads: Vec<(WorkloadKey, SpiffeId)> = if request.all {
+            self.proxies.certificates().into_iter().map(|(key, id, _)| (key, id)).collect()
+        } else {
+            let named = request.workloads.iter().map(|name| {
+                let workload = self.workload(name)?;
+                Ok((workload.key.clone(), identity_of(&workload)?))
+            });
+            named.collect::<Result<_, Failure>>()?
+        };
+        let replaced = renewal::replace(&self.proxies, workloads).await.map_err(internal)?;
+        if let Some(seconds) = request.wait_seconds {
+            self.wait_acknowledged(&replaced, Instant::now() + Duration::from_secs(seconds)).await;
+        }
+        let rotated = replaced.iter().map(|one| RotatedWorkload {
+            workload: one.key.to_string(),
+            serial: one.certificate.serial.to_string(),
+            acknowledged: self.is_acknowledged(one),
+        });
+        Ok(RotateReport { rotated: rotated.collect() })
+    }
+
+    async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
+        let workload = self.workload(&request.workload)?;
+        let id = identity_of(&workload)?;
+        let (trust, now) = (Arc::clone(&self.proxies.trust), (self.clock)());
+        let (csr, csr_id) = (request.csr, id.clone());
+        let issued = blocking(move || trust.sign_csr(&csr, &csr_id, now)).await.map_err(|error| {
+            Failure::Invalid(format!("the certificate request is refused: {error}"), String::new())
+        })?;
+        let bundle = self.proxies.trust.bundle();
+        // A server that listens everywhere is reached, from this machine, at the loopback address.
+        let mut address = self.xds_address;
+        if address.ip().is_unspecified() {
+            address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+        }
+        Ok(BootstrapMaterial {
+            workload: workload.key.to_string(),
+            identity: id.to_string(),
+            trust_domain: bundle.trust_domain().to_string(),
+            certificate_chain: issued.chain_pem,
+            roots: bundle.pem(),
+            xds_address: address.to_string(),
+            server_identity: trust::server_identity(bundle.trust_domain()).to_string(),
+            service_account: workload.service_account.clone(),
+            namespace: workload.key.namespace.clone(),
+            labels: workload.labels.clone(),
+        })
+    }
+}
+
+fn identity_of(workload: &Workload) -> Result<SpiffeId, Failure> {
+    workload.spiffe_id.parse().map_err(|error| {
+        Failure::Conflict(format!("{} has no valid identity: {error}", workload.key), String::new())
+    })
+}
+
+fn proxy_status(stream: &StreamRecord) -> ProxyStatus {
+    let description = &stream.description;
+    let types = ResourceType::ALL.into_iter().map(|ty| {
+        let record = stream.of(ty);
+        TypeStatus {
+            type_name: ty.short().to_owned(),
+            state: match record.state() {
+                State::NotSent => TypeState::NotSent,
+                State::Synced => TypeState::Synced,
+                State::Stale => TypeState::Stale,
+                State::Rejected => TypeState::Rejected,
+            },
+            resources: record.resources.len(),
+            version: record.version().map(|version| version.to_string()).unwrap_or_default(),
+            error: record.errors().next().map(|(name, error)| format!("{name}: {error}")),
+        }
+    });
+    let agent = &description.node.user_agent;
+    ProxyStatus {
+        name: description.workload.clone(),
+        node_id: description.node.id.clone(),
+        identity: description.identity.clone().unwrap_or_default(),
+        cluster: description.node.cluster.clone(),
+        version: agent.strip_prefix("envoy ").unwrap_or(agent).to_owned(),
+        connected_since: rfc3339(description.connected_since),
+        types: types.collect(),
+    }
+}
+
+fn rfc3339(time: OffsetDateTime) -> String {
+    time.format(&Rfc3339).unwrap_or_default()
+}
+
+fn not_ready() -> Failure {
+    Failure::Unavailable("no policy is loaded yet".to_owned(), "countersign status says why".to_owned())
+}
+
+fn internal(error: impl std::fmt::Display) -> Failure {
+    Failure::Internal(error.to_string(), "the server's log has more".to_owned())
+}

@@ -1,0 +1,101 @@
+//! The policy that is served, and the resources it means for each class of proxies.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use time::OffsetDateTime;
+use tracing::warn;
+
+use crate::envoy::{self, EncodedResource};
+use crate::mesh::{Mesh, Workload};
+use crate::plan::{self, ClassKey, SecretName};
+use crate::policy::PolicySet;
+use crate::secrets;
+use crate::xds::{Layer, Resource, ResourceType};
+
+/// One policy set, indexed, with one encoding for each class of proxies that is connected. Replaced by the next, never edited.
+pub(super) struct Model {
+    pub(super) mesh: Mesh,
+    pub(super) set: Arc<PolicySet>,
+    pub(super) generation: u64,
+    pub(super) warnings: Vec<String>,
+    settings: plan::Settings,
+    classes: DashMap<ClassKey, Arc<Layer>>,
+    /// The classes of the set before. What is the same in both keeps its place in memory, and its bytes are not sent again.
+    before: DashMap<ClassKey, Arc<Layer>>,
+}
+
+impl Model {
+    pub(super) fn new(
+        mesh: Mesh,
+        set: Arc<PolicySet>,
+        generation: u64,
+        warnings: Vec<String>,
+        settings: plan::Settings,
+        before: Option<&Model>,
+    ) -> Self {
+        let before = before.map(|model| model.classes.clone()).unwrap_or_default();
+        Self { mesh, set, generation, warnings, settings, classes: DashMap::new(), before }
+    }
+
+    /// What every proxy of the workload's class shares: clusters, endpoints, routes, outbound listeners, policy's secrets.
+    pub(super) fn class_layer(&self, workload: &Workload, now: OffsetDateTime) -> Arc<Layer> {
+        let key = plan::class_of(&self.mesh, workload, &self.settings);
+        if let Some(layer) = self.classes.get(&key) {
+            return Arc::clone(&layer);
+        }
+        let plan = plan::class_plan(&self.mesh, workload, &self.settings);
+        let encoded = envoy::class_resources(&plan).into_iter().filter_map(resource);
+        let secrets = plan.secrets.iter().flat_map(|name| self.secret(name, now));
+        let before = self.before.get(&key).map(|layer| Arc::clone(&layer));
+        let layer = Arc::new(Layer::new(encoded.chain(secrets), before.as_deref()));
+        let layer = before.filter(|before| before.version() == layer.version()).unwrap_or(layer);
+        // Two proxies of one class may come at once; the first one's encoding is everybody's.
+        Arc::clone(&self.classes.entry(key).or_insert(layer))
+    }
+
+    /// What is one proxy's own: its inbound listeners, which bind its address, and the clusters behind them.
+    pub(super) fn proxy_layer(&self, workload: &Workload, before: Option<&Arc<Layer>>) -> Arc<Layer> {
+        let plan = plan::proxy_plan(&self.mesh, workload);
+        let encoded = envoy::proxy_resources(&plan).into_iter().filter_map(resource);
+        let layer = Layer::new(encoded, before.map(Arc::as_ref));
+        match before {
+            Some(before) if before.version() == layer.version() => Arc::clone(before),
+            _ => Arc::new(layer),
+        }
+    }
+
+    /// The secrets that policy names, as far as they can be served: the class's namespace is part of the name, so no class
+    /// sees another namespace's.
+    fn secret(&self, name: &SecretName, now: OffsetDateTime) -> Option<(ResourceType, Arc<Resource>)> {
+        let value = match name {
+            SecretName::Workload | SecretName::Root => return None,
+            SecretName::FileRoot(path) => secrets::file_root(path),
+            SecretName::FileCert { certificate, key } => secrets::file_certificate(certificate, key),
+            SecretName::Credential { namespace, name, ca } => self.credential(namespace, name, *ca, now)?,
+        };
+        Some((ResourceType::Secret, Arc::new(Resource::new(ResourceType::Secret, name.to_string(), &value))))
+    }
+
+    fn credential(&self, namespace: &str, name: &str, ca: bool, now: OffsetDateTime) -> Option<bytes::Bytes> {
+        let of_policy = |object: &&crate::policy::Object<crate::policy::Secret>| {
+            object.meta.namespace == namespace && object.meta.name == name
+        };
+        let Some(object) = self.set.secrets.iter().find(of_policy) else {
+            warn!(secret = %format!("{namespace}/{name}"), "a DestinationRule's credentialName names a Secret that is not there");
+            return None;
+        };
+        match secrets::credential(name, &object.spec.data, now) {
+            Ok(credential) => if ca { credential.ca } else { credential.certificate },
+            Err(error) => {
+                warn!(at = %object.at, %error, "a Secret cannot be served");
+                None
+            }
+        }
+    }
+}
+
+fn resource(encoded: EncodedResource) -> Option<(ResourceType, Arc<Resource>)> {
+    let ty = ResourceType::from_url(encoded.type_url)?;
+    Some((ty, Arc::new(Resource::new(ty, encoded.name, &encoded.value))))
+}

@@ -1,0 +1,304 @@
+//! The connected proxies: who may speak for which workload, and what each one sees.
+
+use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use tokio::sync::{Notify, watch};
+use tonic::Status;
+use tracing::{info, warn};
+
+use super::model::Model;
+use super::observer::Observer;
+use super::{Clock, blocking};
+use crate::fleet::{Description, Fleet};
+use crate::identity::{Peer, SpiffeId};
+use crate::mesh::{Workload, WorkloadKey};
+use crate::secrets;
+use crate::telemetry::Metrics;
+use crate::trust::{Trust, TrustBundle, WorkloadCertificate};
+use crate::xds::{Attachment, ControlPlane, Layer, NodeInfo, Resource, ResourceType, Version, View};
+
+/// Everything that streams are served from.
+#[derive(Clone)]
+pub struct Proxies(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) trust: Arc<Trust>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
+    pub(super) model: ArcSwapOption<Model>,
+    roots: ArcSwap<Layer>,
+    connected: DashMap<WorkloadKey, Arc<Proxy>>,
+    /// A proxy came or went, or a certificate changed: whoever plans renewals looks again.
+    pub(super) changed: Notify,
+}
+
+/// One connected workload: at least one stream speaks for it.
+pub(super) struct Proxy {
+    key: WorkloadKey,
+    /// `None` for a plaintext stream, which is shown configuration and no secret.
+    identity: Option<SpiffeId>,
+    streams: AtomicUsize,
+    state: Mutex<ProxyState>,
+}
+
+struct ProxyState {
+    certificate: Option<Arc<WorkloadCertificate>>,
+    secrets: Arc<Layer>,
+    own: Option<Arc<Layer>>,
+    /// `None` ends the streams: the workload is no longer served under this identity.
+    views: Option<watch::Sender<Arc<View>>>,
+}
+
+/// A stream's place among the connected; dropping it gives it up.
+pub struct Membership {
+    proxies: Proxies,
+    proxy: Arc<Proxy>,
+}
+
+impl Membership {
+    pub(super) fn workload(&self) -> &WorkloadKey {
+        &self.proxy.key
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let connected = &self.proxies.0.connected;
+        if let Entry::Occupied(entry) = connected.entry(self.proxy.key.clone())
+            && self.proxy.streams.fetch_sub(1, Ordering::AcqRel) == 1
+            && Arc::ptr_eq(entry.get(), &self.proxy)
+        {
+            entry.remove();
+        }
+        self.proxies.0.changed.notify_one();
+    }
+}
+
+impl std::ops::Deref for Proxies {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Proxies {
+    pub(super) fn new(trust: Arc<Trust>, fleet: Arc<Fleet>, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        let roots = ArcSwap::from(roots_layer(&trust.bundle()));
+        Self(Arc::new(Inner {
+            trust,
+            fleet,
+            metrics,
+            clock,
+            model: ArcSwapOption::empty(),
+            roots,
+            connected: DashMap::new(),
+            changed: Notify::new(),
+        }))
+    }
+
+    /// Serves another policy set: every connected proxy sees what changed for it, and nothing else.
+    pub(super) fn set_model(&self, model: Arc<Model>) {
+        self.model.store(Some(Arc::clone(&model)));
+        let proxies: Vec<_> = self.connected.iter().map(|entry| Arc::clone(entry.value())).collect();
+        for proxy in proxies {
+            let allowed = model.mesh.workload(&proxy.key).filter(|workload| speaks_for(proxy.identity.as_ref(), workload));
+            match allowed {
+                Some(workload) => self.publish(&proxy, &model, workload),
+                None => {
+                    // The proxy keeps what it has; its streams end, and it may not come back.
+                    info!(workload = %proxy.key, "no longer in the policy under the identity it came with");
+                    self.connected.remove_if(&proxy.key, |_, current| Arc::ptr_eq(current, &proxy));
+                    proxy.state().views = None;
+                }
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    /// The connected workloads that hold a certificate, with it.
+    pub(super) fn certificates(&self) -> Vec<(WorkloadKey, SpiffeId, Arc<WorkloadCertificate>)> {
+        let held = self.connected.iter().filter_map(|entry| {
+            let proxy = entry.value();
+            let certificate = proxy.state().certificate.clone()?;
+            Some((proxy.key.clone(), proxy.identity.clone()?, certificate))
+        });
+        held.collect()
+    }
+
+    /// Gives a connected workload another certificate. Returns the version under which it is served, or `None` if the
+    /// workload is not connected.
+    pub(super) fn set_certificate(&self, key: &WorkloadKey, certificate: &Arc<WorkloadCertificate>) -> Option<Version> {
+        let proxy = self.connected.get(key).map(|entry| Arc::clone(entry.value()))?;
+        let (layer, version) = certificate_layer(certificate);
+        {
+            let mut state = proxy.state();
+            state.certificate = Some(Arc::clone(certificate));
+            state.secrets = layer;
+        }
+        if let Some(model) = self.model.load_full()
+            && let Some(workload) = model.mesh.workload(key)
+        {
+            self.publish(&proxy, &model, workload);
+        }
+        self.changed.notify_one();
+        Some(version)
+    }
+
+    fn publish(&self, proxy: &Proxy, model: &Model, workload: &Workload) {
+        let class = model.class_layer(workload, (self.clock)());
+        let mut state = proxy.state();
+        let own = model.proxy_layer(workload, state.own.as_ref());
+        state.own = Some(Arc::clone(&own));
+        let mut layers = vec![own, class];
+        if proxy.identity.is_some() {
+            layers.splice(0..0, [Arc::clone(&state.secrets), self.roots.load_full()]);
+        }
+        // Within the lock, so that of two publishers the one who saw the newer state is the last to speak.
+        if let Some(views) = &state.views {
+            views.send_replace(Arc::new(View::new(layers)));
+        }
+    }
+
+    /// The workload that a node speaks for. The authenticated identity decides: what the node says of itself only chooses
+    /// between the workloads of that identity.
+    fn resolve<'m>(&self, model: &'m Model, identity: Option<&SpiffeId>, node: &NodeInfo) -> Result<&'m Arc<Workload>, Status> {
+        let Some(key) = node_workload(node) else {
+            let of_identity = |workload: &&Arc<Workload>| identity.is_some() && speaks_for(identity, workload);
+            let mut candidates = model.mesh.workloads().filter(of_identity);
+            return match (candidates.next(), candidates.next()) {
+                (Some(only), None) => Ok(only),
+                _ => Err(Status::invalid_argument(
+                    "node.id does not name a workload as NAMESPACE/NAME, and the identity alone does not decide which it is",
+                )),
+            };
+        };
+        let workload = model.mesh.workload(&key).filter(|workload| speaks_for(identity, workload));
+        workload.ok_or_else(|| {
+            self.metrics.denied_secrets.inc();
+            let identity = identity.map_or_else(|| "nobody".to_owned(), ToString::to_string);
+            warn!(%identity, node = %node.id, "refused: this identity may not speak for this node");
+            // The same words whether the workload exists or not: nobody learns here what there is.
+            Status::permission_denied(format!("{identity} may not speak for {key}: no WorkloadEntry gives it that identity"))
+        })
+    }
+
+    fn enter(&self, workload: &Workload, identity: Option<&SpiffeId>, certificate: Option<Arc<WorkloadCertificate>>) -> Membership {
+        let fresh = || {
+            let secrets = certificate.as_ref().map(|it| certificate_layer(it).0).unwrap_or_default();
+            Arc::new(Proxy {
+                key: workload.key.clone(),
+                identity: identity.cloned(),
+                streams: AtomicUsize::new(0),
+                state: Mutex::new(ProxyState {
+                    certificate: certificate.clone(),
+                    secrets,
+                    own: None,
+                    views: Some(watch::Sender::new(Arc::default())),
+                }),
+            })
+        };
+        let proxy = match self.connected.entry(workload.key.clone()) {
+            Entry::Occupied(mut entry) => {
+                // The workload's identity has changed since the older stream came: that stream is not to be served on.
+                if entry.get().identity.as_ref() != identity {
+                    entry.insert(fresh()).state().views = None;
+                }
+                entry.get().streams.fetch_add(1, Ordering::AcqRel);
+                Arc::clone(entry.get())
+            }
+            Entry::Vacant(entry) => {
+                let proxy = fresh();
+                proxy.streams.fetch_add(1, Ordering::AcqRel);
+                entry.insert(Arc::clone(&proxy));
+                proxy
+            }
+        };
+        self.changed.notify_one();
+        Membership { proxies: self.clone(), proxy }
+    }
+}
+
+impl ControlPlane for Proxies {
+    type Peer = Peer;
+    type Observer = Observer;
+
+    async fn attach(&self, peer: Option<Peer>, node: NodeInfo) -> Result<Attachment<Observer>, Status> {
+        let model = self.model.load_full().ok_or_else(|| Status::unavailable("no policy is loaded yet"))?;
+        let identity = match peer {
+            Some(Peer::Authenticated { id, .. }) => Some(id),
+            Some(Peer::Unauthenticated) | None => None,
+        };
+        let workload = Arc::clone(self.resolve(&model, identity.as_ref(), &node)?);
+        let certificate = match &identity {
+            Some(id) => {
+                let (trust, id, name, now) = (Arc::clone(&self.trust), id.clone(), workload.key.to_string(), (self.clock)());
+                let issued = blocking(move || trust.workload_certificate(&name, &id, now)).await;
+                Some(issued.map_err(|error| {
+                    warn!(workload = %workload.key, %error, "no certificate could be issued");
+                    Status::unavailable("no certificate can be issued at the moment")
+                })?)
+            }
+            None => None,
+        };
+        let description = Description {
+            workload: workload.key.to_string(),
+            identity: identity.as_ref().map(ToString::to_string),
+            node,
+            connected_since: (self.clock)(),
+        };
+        info!(workload = %workload.key, node = %description.node.id, client = %description.node.user_agent, "a proxy is here");
+        let membership = self.enter(&workload, identity.as_ref(), certificate);
+        // The policy may have been replaced while the certificate was made; what is published is the newest.
+        let model = self.model.load_full().unwrap_or(model);
+        if let Some(workload) = model.mesh.workload(membership.workload()) {
+            self.publish(&membership.proxy, &model, workload);
+        }
+        let views = membership.proxy.state().views.as_ref().map(watch::Sender::subscribe);
+        let views = views.ok_or_else(|| Status::unavailable("the workload's identity has just changed"))?;
+        let observer = Observer::new(self.fleet.join(description), Arc::clone(&self.metrics), membership);
+        Ok(Attachment { views, observer })
+    }
+}
+
+impl Proxy {
+    fn state(&self) -> std::sync::MutexGuard<'_, ProxyState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether this identity is the workload's. Without TLS there is none to compare; such a stream gets no secrets.
+fn speaks_for(identity: Option<&SpiffeId>, workload: &Workload) -> bool {
+    identity.is_none_or(|id| id.to_string() == workload.spiffe_id)
+}
+
+/// The workload a node names: metadata `NAMESPACE` and `NAME`, an id `namespace/name`, or Istio's
+/// `sidecar~address~name.namespace~domain`.
+fn node_workload(node: &NodeInfo) -> Option<WorkloadKey> {
+    if let (Some(namespace), Some(name)) = (node.metadata.get("NAMESPACE"), node.metadata.get("NAME")) {
+        return WorkloadKey::from_str(&format!("{namespace}/{name}")).ok();
+    }
+    if let Some((name, namespace)) = node.id.split('~').nth(2).and_then(|name| name.rsplit_once('.')) {
+        return WorkloadKey::from_str(&format!("{namespace}/{name}")).ok();
+    }
+    WorkloadKey::from_str(&node.id).ok()
+}
+
+fn certificate_layer(certificate: &WorkloadCertificate) -> (Arc<Layer>, Version) {
+    let value = secrets::tls_certificate(secrets::WORKLOAD, certificate);
+    let resource = Arc::new(Resource::new(ResourceType::Secret, secrets::WORKLOAD, &value));
+    let version = resource.version();
+    (Arc::new(Layer::new([(ResourceType::Secret, resource)], None)), version)
+}
+
+fn roots_layer(bundle: &TrustBundle) -> Arc<Layer> {
+    let value = secrets::validation_context(secrets::ROOT, bundle);
+    let resource = Arc::new(Resource::new(ResourceType::Secret, secrets::ROOT, &value));
+    Arc::new(Layer::new([(ResourceType::Secret, resource)], None))
+}
