@@ -244,6 +244,9 @@ impl<'n> MapAccess<'n, '_> {
         if fields.contains(&entry.key.as_str()) {
             return !matches!(entry.value.value, Value::Null);
         }
+        if self.of.report.skip() {
+            return false;
+        }
         let shown: String = entry.key.chars().take(80).collect();
         let error = DecodeError::loose(format!("unknown field {shown:?}"));
         let error = match nearest::hint(&entry.key, fields) {

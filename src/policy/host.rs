@@ -48,11 +48,10 @@ pub(super) fn export_to(namespaces: Vec<Located<String>>, report: &Report) -> Ve
             report.error_with_help(&namespace.at, "spec.exportTo", message, "\".\" is the rule's own, \"*\" is all");
         }
     }
-    if namespaces.len() > 1 {
-        if let Some(all) = namespaces.iter().find(|namespace| matches!(namespace.value.as_str(), "*" | "~")) {
-            let message = format!("{:?} stands beside other namespaces", all.value);
-            report.error_with_help(&all.at, "spec.exportTo", message, "\"*\" and \"~\" stand alone");
-        }
+    let alone = namespaces.iter().find(|namespace| matches!(namespace.value.as_str(), "*" | "~"));
+    if let Some(alone) = alone.filter(|_| namespaces.len() > 1) {
+        let message = format!("{:?} stands beside other namespaces", alone.value);
+        report.error_with_help(&alone.at, "spec.exportTo", message, "\"*\" and \"~\" stand alone");
     }
     namespaces.into_iter().map(|namespace| namespace.value).collect()
 }

@@ -27,12 +27,19 @@ impl Report {
         at.in_file(&self.file)
     }
 
-    pub(super) fn push(&self, error: PolicyError) {
-        let mut errors = self.errors.borrow_mut();
-        if errors.len() < MAX_ERRORS {
-            errors.push(error);
-        } else {
+    /// Counts an error instead of listing it, when there are enough; looking for the right words for each of a million
+    /// mistakes would take longer than finding them.
+    pub(super) fn skip(&self) -> bool {
+        let full = self.errors.borrow().len() >= MAX_ERRORS;
+        if full {
             self.left_out.set(self.left_out.get() + 1);
+        }
+        full
+    }
+
+    pub(super) fn push(&self, error: PolicyError) {
+        if !self.skip() {
+            self.errors.borrow_mut().push(error);
         }
     }
 
