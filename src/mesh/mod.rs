@@ -1,1 +1,174 @@
-//! mesh
+//! The immutable, indexed model of the mesh: who runs where, what is offered, and which policy governs it.
+//!
+//! [`Mesh::build`] turns one whole policy set into a model that is never edited: the next set makes the next model.
+//! [`decide`] reads it, and is the only place where an mTLS mode is decided; everything else here answers "who", "where" and
+//! "visible to whom". Nothing in this module knows Envoy, a clock or a lock.
+
+pub mod decide;
+
+mod build;
+mod index;
+mod names;
+mod rules;
+mod service;
+mod sidecar;
+mod visibility;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+pub use crate::policy::{
+    Endpoint as ApplicationEndpoint, Object, Origin, Protocol, ServicePort, Sidecar, SidecarEgress, SidecarIngress,
+};
+pub use names::{PeerNames, San};
+pub use service::{Discovery, Endpoint, EndpointAddress, Service};
+pub use sidecar::HostFilter;
+pub use workload::{ParseWorkloadKeyError, Workload, WorkloadKey};
+
+use rules::RuleIndex;
+
+/// What the whole mesh shares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The trust domain of every identity issued here.
+    pub trust_domain: String,
+    /// Trust domains whose identities count as this one's: accepted inbound, and expected outbound.
+    pub trust_domain_aliases: Vec<String>,
+    /// The namespace whose selector-less policies hold for the whole mesh.
+    pub root_namespace: String,
+    /// The suffix of every `v1` Service's host: `<name>.<namespace>.svc.<cluster_domain>`.
+    pub cluster_domain: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            trust_domain: "cluster.local".into(),
+            trust_domain_aliases: Vec::new(),
+            root_namespace: "istio-system".into(),
+            cluster_domain: "cluster.local".into(),
+        }
+    }
+}
+
+impl Settings {
+    /// The trust domain first, then its aliases.
+    pub fn trust_domains(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.trust_domain.as_str()).chain(self.trust_domain_aliases.iter().map(String::as_str))
+    }
+
+    /// The SPIFFE ID of a service account, in the form Istio gives it.
+    pub fn spiffe_id(&self, namespace: &str, service_account: &str) -> String {
+        spiffe_id(&self.trust_domain, namespace, service_account)
+    }
+}
+
+fn spiffe_id(trust_domain: &str, namespace: &str, service_account: &str) -> String {
+    format!("spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}")
+}
+
+/// Something the operator should know: what was written works, but perhaps not as meant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Warning {
+    /// The place to look at.
+    #[serde(serialize_with = "as_text")]
+    pub at: Origin,
+    /// What is surprising there, and what happens instead.
+    pub message: String,
+}
+
+impl Warning {
+    /// A warning about the thing written at `at`.
+    pub fn new(at: &Origin, message: impl Into<String>) -> Self {
+        Self { at: at.clone(), message: message.into() }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.at, self.message)
+    }
+}
+
+fn as_text<S: serde::Serializer>(at: &Origin, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(at)
+}
+
+/// One policy set, indexed. Cheap to share, impossible to edit.
+#[derive(Debug)]
+pub struct Mesh {
+    settings: Settings,
+    workloads: BTreeMap<WorkloadKey, Arc<Workload>>,
+    /// Every service, ordered by host, then age; the first of a host wins where two are visible.
+    services: Vec<Arc<Service>>,
+    /// For each workload, the indexes of the services that select it.
+    services_of: HashMap<WorkloadKey, Vec<usize>>,
+    rules: RuleIndex,
+}
+
+impl Mesh {
+    /// What the whole mesh shares.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Every workload, ordered by namespace and name.
+    pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        self.workloads.values()
+    }
+
+    /// The workload of this name.
+    pub fn workload(&self, key: &WorkloadKey) -> Option<&Arc<Workload>> {
+        self.workloads.get(key)
+    }
+
+    /// Every service, ordered by host.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.iter()
+    }
+
+    /// The services that select this workload, ordered by host.
+    pub fn services_of(&self, key: &WorkloadKey) -> impl Iterator<Item = &Arc<Service>> {
+        self.services_of.get(key).into_iter().flatten().map(|&index| &self.services[index])
+    }
+
+    /// What a client of this namespace can see, one service a host, ordered by host. Where several namespaces define a
+    /// host, the client's own definition wins, then the oldest: cluster names carry the host only, so there can be one.
+    pub fn visible_to(&self, namespace: &str) -> Vec<&Arc<Service>> {
+        let mut seen: Vec<&Arc<Service>> = Vec::new();
+        for service in &self.services {
+            if !visibility::exports(&service.export_to, &service.namespace, namespace) {
+                continue;
+            }
+            match seen.last_mut() {
+                Some(last) if last.host == service.host => {
+                    if last.namespace != namespace && service.namespace == namespace {
+                        *last = service;
+                    }
+                }
+                _ => seen.push(service),
+            }
+        }
+        seen
+    }
+
+    /// The labels of `workload` that some DestinationRule of its namespace reads. Workloads alike in these (and in
+    /// namespace and Sidecar) get the same outbound configuration, whatever else they are labelled with.
+    pub fn client_labels(&self, workload: &Workload) -> BTreeMap<String, String> {
+        let read = self.rules.client_label_keys(&workload.key.namespace);
+        workload
+            .labels
+            .iter()
+            .filter(|(key, _)| read.is_some_and(|keys| keys.contains(*key)))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

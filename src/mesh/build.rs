@@ -1,0 +1,387 @@
+//! From a policy set to the model.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::index::{LabelIndex, age_key, oldest_first};
+use super::rules::RuleIndex;
+use super::service::{Discovery, Endpoint, EndpointAddress, Service};
+use super::workload::{Authentication, TLS_MODE_LABEL, Workload, WorkloadKey};
+use super::{Mesh, Object, Settings, Sidecar, Warning, decide, spiffe_id};
+use crate::policy::{
+    LabelSelector, PeerAuthentication, PolicySet, Resolution, Service as K8sService, ServiceEntry, WorkloadEntry,
+};
+
+impl Mesh {
+    /// Indexes `set`. What is written but cannot work as written is left out and comes back as a warning; whether a set is
+    /// acceptable at all was the parser's question.
+    pub fn build(set: &PolicySet, settings: &Settings) -> (Self, Vec<Warning>) {
+        let mut builder = Builder { set, settings, warnings: Vec::new() };
+        let mut workloads = builder.workloads();
+        let index = LabelIndex::new(workloads.iter().enumerate());
+        builder.authenticate(&mut workloads, &index);
+        builder.assign_sidecars(&mut workloads, &index);
+        let workloads: Vec<Arc<Workload>> = workloads.into_iter().map(Arc::new).collect();
+        builder.warn_of_permissive_default(&workloads);
+
+        let mut services = builder.services(&workloads, &index);
+        builder.drop_duplicate_hosts(&mut services);
+        let mut services_of: HashMap<WorkloadKey, Vec<usize>> = HashMap::new();
+        for (position, service) in services.iter().enumerate() {
+            for workload in service.endpoints.iter().filter_map(|endpoint| endpoint.workload.as_ref()) {
+                services_of.entry(workload.key.clone()).or_default().push(position);
+            }
+        }
+        let mesh = Self {
+            settings: settings.clone(),
+            workloads: workloads.into_iter().map(|workload| (workload.key.clone(), workload)).collect(),
+            services,
+            services_of,
+            rules: RuleIndex::new(&set.destination_rules, settings),
+        };
+        (mesh, builder.warnings)
+    }
+}
+
+struct Builder<'a> {
+    set: &'a PolicySet,
+    settings: &'a Settings,
+    warnings: Vec<Warning>,
+}
+
+impl Builder<'_> {
+    fn workloads(&mut self) -> Vec<Workload> {
+        let mut seen = HashSet::new();
+        let mut workloads = Vec::with_capacity(self.set.workload_entries.len());
+        for object in &self.set.workload_entries {
+            let key = WorkloadKey::new(&object.meta.namespace, &object.meta.name);
+            if !seen.insert(key.clone()) {
+                let message = format!("a second WorkloadEntry {key}: the first one counts");
+                self.warnings.push(Warning::new(&object.at, message));
+                continue;
+            }
+            workloads.push(self.workload(key, object));
+        }
+        workloads
+    }
+
+    fn workload(&self, key: WorkloadKey, object: &Object<WorkloadEntry>) -> Workload {
+        let entry = &object.spec;
+        let mut labels = object.meta.labels.clone();
+        labels.extend(entry.labels.clone());
+        Workload {
+            address: entry.address.value.parse().ok(),
+            address_text: entry.address.value.clone(),
+            spiffe_id: self.settings.spiffe_id(&key.namespace, service_account(entry)),
+            service_account: service_account(entry).to_owned(),
+            meshed: labels.get(TLS_MODE_LABEL).is_none_or(|mode| mode != "disabled"),
+            labels,
+            ports: entry.ports.clone(),
+            locality: entry.locality.clone(),
+            weight: entry.weight,
+            at: object.at.clone(),
+            authentication: Authentication::default(),
+            sidecar: None,
+            key,
+        }
+    }
+
+    /// Gives each workload the winning PeerAuthentication of each scope.
+    fn authenticate(&mut self, workloads: &mut [Workload], index: &LabelIndex) {
+        let mut policies: Vec<_> = self.set.peer_authentications.iter().cloned().map(Arc::new).collect();
+        oldest_first(&mut policies);
+        let mut of_namespace: HashMap<String, Arc<Object<PeerAuthentication>>> = HashMap::new();
+        for policy in policies {
+            let namespace = policy.meta.namespace.clone();
+            let selector = policy.spec.selector.clone().filter(|selector| !selector.0.is_empty());
+            match selector {
+                Some(_) if namespace == self.settings.root_namespace => self.warnings.push(Warning::new(
+                    &policy.at,
+                    format!(
+                        "PeerAuthentication {} has a selector in the root namespace {namespace}, and is ignored: \
+                         put it into the workloads' namespace, or drop the selector to govern the whole mesh",
+                        policy.meta.name
+                    ),
+                )),
+                Some(selector) => {
+                    let selected: Vec<usize> = index.select(workloads, &namespace, &selector).collect();
+                    if selected.is_empty() {
+                        let message = format!(
+                            "PeerAuthentication {namespace}/{} selects no workload, so it protects nothing",
+                            policy.meta.name
+                        );
+                        self.warnings.push(Warning::new(&policy.at, message));
+                    }
+                    for position in selected {
+                        workloads[position].authentication.workload.get_or_insert_with(|| policy.clone());
+                    }
+                }
+                None => match of_namespace.get(&namespace) {
+                    Some(older) => self.warnings.push(Warning::new(
+                        &policy.at,
+                        format!(
+                            "namespace {namespace} has two PeerAuthentications without a selector: {} ({}) is older and counts, {} does not",
+                            older.meta.name, older.at, policy.meta.name
+                        ),
+                    )),
+                    None => drop(of_namespace.insert(namespace, policy)),
+                },
+            }
+        }
+        let mesh_wide = of_namespace.remove(&self.settings.root_namespace);
+        for workload in workloads {
+            workload.authentication.mesh = mesh_wide.clone();
+            workload.authentication.namespace = of_namespace.get(&workload.key.namespace).cloned();
+        }
+    }
+
+    fn assign_sidecars(&mut self, workloads: &mut [Workload], index: &LabelIndex) {
+        let mut sidecars: Vec<Arc<Object<Sidecar>>> = self.set.sidecars.iter().cloned().map(Arc::new).collect();
+        oldest_first(&mut sidecars);
+        let mut of_namespace: HashMap<&str, &Arc<Object<Sidecar>>> = HashMap::new();
+        for sidecar in &sidecars {
+            match sidecar.spec.workload_selector.as_ref().filter(|selector| !selector.0.is_empty()) {
+                Some(selector) => {
+                    let selected: Vec<usize> = index.select(workloads, &sidecar.meta.namespace, selector).collect();
+                    for position in selected {
+                        workloads[position].sidecar.get_or_insert_with(|| sidecar.clone());
+                    }
+                }
+                None => drop(of_namespace.entry(&sidecar.meta.namespace).or_insert(sidecar)),
+            }
+        }
+        let root = of_namespace.get(self.settings.root_namespace.as_str());
+        for workload in workloads.iter_mut().filter(|workload| workload.sidecar.is_none()) {
+            workload.sidecar = of_namespace.get(workload.key.namespace.as_str()).or(root).map(|&s| s.clone());
+        }
+    }
+
+    /// Istio's default accepts plaintext silently. Here it says so, once.
+    fn warn_of_permissive_default(&mut self, workloads: &[Arc<Workload>]) {
+        let mut unprotected = workloads.iter().filter(|workload| workload.meshed && decide::is_unspoken(workload));
+        let Some(first) = unprotected.next() else { return };
+        let message = match unprotected.count() {
+            0 => format!("no PeerAuthentication governs {}: it is PERMISSIVE and accepts plaintext", first.key),
+            more => format!(
+                "no PeerAuthentication governs {} and {more} more workloads: they are PERMISSIVE and accept plaintext",
+                first.key
+            ),
+        };
+        self.warnings.push(Warning::new(&first.at, message));
+    }
+
+    fn services(&mut self, workloads: &[Arc<Workload>], index: &LabelIndex) -> Vec<Arc<Service>> {
+        let mut aged = Vec::new();
+        for object in &self.set.services {
+            aged.push((age_key(&object.meta), Arc::new(self.v1_service(object, workloads, index))));
+        }
+        for object in &self.set.service_entries {
+            for host in &object.spec.hosts {
+                let host = host.value.trim_end_matches('.').to_ascii_lowercase();
+                aged.push((age_key(&object.meta), Arc::new(self.entry_service(object, host, workloads, index))));
+            }
+        }
+        aged.sort_by(|a, b| a.1.host.cmp(&b.1.host).then_with(|| a.0.cmp(&b.0)));
+        aged.into_iter().map(|(_, service)| service).collect()
+    }
+
+    fn v1_service(&mut self, object: &Object<K8sService>, workloads: &[Arc<Workload>], index: &LabelIndex) -> Service {
+        let spec = &object.spec;
+        let namespace = &object.meta.namespace;
+        // A Service without a selector selects nothing, where an empty selector would select everything.
+        let selector = Some(&spec.selector).filter(|selector| !selector.0.is_empty());
+        let mut endpoints = self.selected(object, selector, Discovery::Endpoints, workloads, index);
+        let mut discovery = Discovery::Endpoints;
+        if let Some(name) = &spec.external_name {
+            discovery = Discovery::Dns;
+            endpoints = vec![Endpoint::at(address(name))];
+        }
+        Service {
+            host: format!("{}.{namespace}.svc.{}", object.meta.name, self.settings.cluster_domain).to_ascii_lowercase(),
+            namespace: namespace.clone(),
+            name: object.meta.name.clone(),
+            ports: sorted_ports(&spec.ports),
+            external: spec.external_name.is_some(),
+            has_short_names: true,
+            discovery,
+            endpoints,
+            subject_alt_names: Vec::new(),
+            export_to: exported_by_annotation(&object.meta.annotations),
+            at: object.at.clone(),
+        }
+    }
+
+    fn entry_service(
+        &mut self,
+        object: &Object<ServiceEntry>,
+        host: String,
+        workloads: &[Arc<Workload>],
+        index: &LabelIndex,
+    ) -> Service {
+        let spec = &object.spec;
+        let written = !spec.endpoints.is_empty() || spec.workload_selector.is_some();
+        // Without interception there is no original destination, so `resolution: NONE` can only mean the host's own address.
+        let discovery = match spec.resolution {
+            Resolution::Static => Discovery::Endpoints,
+            Resolution::Dns => Discovery::Dns,
+            Resolution::None if written => Discovery::Endpoints,
+            Resolution::None => Discovery::Dns,
+        };
+        let mut endpoints = self.selected(object, spec.workload_selector.as_ref(), discovery, workloads, index);
+        for entry in &spec.endpoints {
+            endpoints.extend(self.inline_endpoint(object, entry, discovery));
+        }
+        if discovery == Discovery::Dns && !written {
+            if host.contains('*') {
+                let message =
+                    format!("`{host}` cannot be resolved: a wildcard host needs `endpoints` or a `workloadSelector`");
+                self.warnings.push(Warning::new(&object.at, message));
+            } else {
+                endpoints.push(Endpoint::at(address(&host)));
+            }
+        }
+        endpoints.sort_by(|a, b| a.address.cmp(&b.address));
+        Service {
+            host,
+            namespace: object.meta.namespace.clone(),
+            name: object.meta.name.clone(),
+            ports: sorted_ports(&spec.ports),
+            external: !spec.mesh_internal,
+            has_short_names: false,
+            discovery,
+            endpoints,
+            subject_alt_names: spec.subject_alt_names.clone(),
+            export_to: spec.export_to.clone(),
+            at: object.at.clone(),
+        }
+    }
+
+    fn selected<S>(
+        &mut self,
+        object: &Object<S>,
+        selector: Option<&LabelSelector>,
+        discovery: Discovery,
+        workloads: &[Arc<Workload>],
+        index: &LabelIndex,
+    ) -> Vec<Endpoint> {
+        let Some(selector) = selector else { return Vec::new() };
+        let mut endpoints = Vec::new();
+        for position in index.select(workloads, &object.meta.namespace, selector) {
+            let workload = &workloads[position];
+            if workload.address.is_none() && discovery == Discovery::Endpoints {
+                let message = format!(
+                    "{} cannot be an endpoint of {}: its address `{}` is a name, and only a ServiceEntry with `resolution: DNS` resolves names",
+                    workload.key, object.meta.name, workload.address_text
+                );
+                self.warnings.push(Warning::new(&workload.at, message));
+                continue;
+            }
+            endpoints.push(Endpoint {
+                address: address(&workload.address_text),
+                labels: workload.labels.clone(),
+                identities: self.identities(&workload.key.namespace, &workload.service_account),
+                meshed: workload.meshed,
+                ports: workload.ports.clone(),
+                locality: workload.locality.clone(),
+                weight: workload.weight,
+                workload: Some(workload.clone()),
+            });
+        }
+        endpoints.sort_by(|a, b| a.address.cmp(&b.address));
+        endpoints
+    }
+
+    fn inline_endpoint(
+        &mut self,
+        object: &Object<ServiceEntry>,
+        entry: &WorkloadEntry,
+        discovery: Discovery,
+    ) -> Option<Endpoint> {
+        let address = address(&entry.address.value);
+        if discovery == Discovery::Endpoints && matches!(address, EndpointAddress::Dns(_)) {
+            let message = format!(
+                "endpoint `{}` is not an IP address, and is left out: `resolution: DNS` resolves names",
+                entry.address.value
+            );
+            self.warnings.push(Warning::new(&entry.address.at, message));
+            return None;
+        }
+        let meshed = entry.labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "istio");
+        let identities =
+            if meshed { self.identities(&object.meta.namespace, service_account(entry)) } else { Vec::new() };
+        Some(Endpoint {
+            address,
+            labels: entry.labels.clone(),
+            identities,
+            meshed,
+            ports: entry.ports.clone(),
+            locality: entry.locality.clone(),
+            weight: entry.weight,
+            workload: None,
+        })
+    }
+
+    fn identities(&self, namespace: &str, service_account: &str) -> Vec<String> {
+        self.settings.trust_domains().map(|td| spiffe_id(td, namespace, service_account)).collect()
+    }
+
+    /// Of two definitions of a host in one namespace the older counts. `services` is sorted by host, then age.
+    fn drop_duplicate_hosts(&mut self, services: &mut Vec<Arc<Service>>) {
+        let mut first: HashMap<(String, String), String> = HashMap::new();
+        let warnings = &mut self.warnings;
+        services.retain(|service| {
+            let key = (service.host.clone(), service.namespace.clone());
+            match first.get(&key) {
+                None => {
+                    first.insert(key, service.at.to_string());
+                    true
+                }
+                Some(older) => {
+                    let message = format!("host {} is already defined at {older}, which counts", service.host);
+                    warnings.push(Warning::new(&service.at, message));
+                    false
+                }
+            }
+        });
+    }
+}
+
+impl Endpoint {
+    /// A bare address, of which nothing else is known.
+    fn at(address: EndpointAddress) -> Self {
+        Self {
+            address,
+            labels: BTreeMap::new(),
+            identities: Vec::new(),
+            meshed: false,
+            ports: BTreeMap::new(),
+            locality: None,
+            weight: None,
+            workload: None,
+        }
+    }
+}
+
+fn address(text: &str) -> EndpointAddress {
+    match text.parse::<IpAddr>() {
+        Ok(ip) => EndpointAddress::Ip(ip),
+        Err(_) => EndpointAddress::Dns(text.to_owned()),
+    }
+}
+
+fn service_account(entry: &WorkloadEntry) -> &str {
+    if entry.service_account.is_empty() { "default" } else { &entry.service_account }
+}
+
+fn sorted_ports(ports: &[crate::policy::ServicePort]) -> Vec<crate::policy::ServicePort> {
+    let mut ports = ports.to_vec();
+    ports.sort_by_key(|port| port.port.value);
+    ports.dedup_by_key(|port| port.port.value);
+    ports
+}
+
+fn exported_by_annotation(annotations: &BTreeMap<String, String>) -> Vec<String> {
+    let value = annotations.get("networking.istio.io/exportTo").map_or("", String::as_str);
+    value.split(',').map(str::trim).filter(|to| !to.is_empty()).map(str::to_owned).collect()
+}

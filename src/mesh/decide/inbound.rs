@@ -1,0 +1,161 @@
+//! What a workload's port accepts: PeerAuthentication, from the narrowest scope to the widest.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::super::{Mesh, Object, Origin, Workload};
+use super::Reason;
+use crate::policy::{MtlsMode, PeerAuthentication};
+
+/// What a port accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum InboundMode {
+    /// Plaintext only.
+    Disable,
+    /// Plaintext and mutual TLS.
+    Permissive,
+    /// Mutual TLS only.
+    Strict,
+}
+
+impl fmt::Display for InboundMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disable => "DISABLE",
+            Self::Permissive => "PERMISSIVE",
+            Self::Strict => "STRICT",
+        })
+    }
+}
+
+/// The mode of one port, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboundDecision {
+    /// The mode.
+    pub mode: InboundMode,
+    /// From the narrowest scope asked to the one that answered.
+    pub reasons: Vec<Reason>,
+}
+
+/// Decides what `port` of `workload` accepts. `port` is the workload's, not the service's.
+///
+/// The narrowest PeerAuthentication that speaks wins: port (of the workload's own policy), workload, namespace, mesh. UNSET
+/// is silence. When all are silent the port is PERMISSIVE.
+pub fn inbound(_mesh: &Mesh, workload: &Workload, port: u16) -> InboundDecision {
+    let mut reasons = Vec::new();
+    let mode = walk(workload, Some(port), |step| reasons.push(step.reason(workload, port)));
+    InboundDecision { mode, reasons }
+}
+
+/// The same without reasons, for the many endpoints of an outbound decision; and the place that decided.
+pub(super) fn mode_and_place(workload: &Workload, port: u16) -> (InboundMode, Option<Origin>) {
+    let mut place = None;
+    let mode = walk(workload, Some(port), |step| {
+        place = match step {
+            Step::Unmeshed => Some(workload.at.clone()),
+            Step::Said { at, .. } => Some(at.clone()),
+            Step::Silent { .. } | Step::Default => None,
+        }
+    });
+    (mode, place)
+}
+
+/// Whether no policy speaks about this workload as a whole.
+pub(in super::super) fn is_unspoken(workload: &Workload) -> bool {
+    let mut unspoken = false;
+    walk(workload, None, |step| unspoken = matches!(step, Step::Default));
+    unspoken
+}
+
+enum Step<'a> {
+    Unmeshed,
+    Silent { scope: Scope, policy: &'a Object<PeerAuthentication> },
+    Said { scope: Scope, policy: &'a Object<PeerAuthentication>, mode: InboundMode, at: &'a Origin },
+    Default,
+}
+
+#[derive(Clone, Copy)]
+enum Scope {
+    Port,
+    Workload,
+    Namespace,
+    Mesh,
+}
+
+/// Asks each scope, tells `see` what it said, and returns the first answer.
+fn walk<'a>(workload: &'a Workload, port: Option<u16>, mut see: impl FnMut(Step<'a>)) -> InboundMode {
+    if !workload.meshed {
+        see(Step::Unmeshed);
+        return InboundMode::Disable;
+    }
+    let policies = &workload.authentication;
+    let port_mode = policies.workload.as_deref().and_then(|p| Some((p, p.spec.port_modes.get(&port?)?)));
+    let port_scope = port_mode.map(|(policy, mode)| (Scope::Port, policy, Some(mode)));
+    let wider = [
+        (Scope::Workload, policies.workload.as_deref()),
+        (Scope::Namespace, policies.namespace.as_deref()),
+        (Scope::Mesh, policies.mesh.as_deref()),
+    ];
+    let wider = wider.into_iter().filter_map(|(scope, policy)| Some((scope, policy?, policy?.spec.mode.as_ref())));
+    for (scope, policy, mode) in port_scope.into_iter().chain(wider) {
+        let said = mode.and_then(|mode| Some((spoken(mode.value)?, &mode.at)));
+        match said {
+            None => see(Step::Silent { scope, policy }),
+            Some((mode, at)) => {
+                see(Step::Said { scope, policy, mode, at });
+                return mode;
+            }
+        }
+    }
+    see(Step::Default);
+    InboundMode::Permissive
+}
+
+fn spoken(mode: MtlsMode) -> Option<InboundMode> {
+    match mode {
+        MtlsMode::Unset => None,
+        MtlsMode::Disable => Some(InboundMode::Disable),
+        MtlsMode::Permissive => Some(InboundMode::Permissive),
+        MtlsMode::Strict => Some(InboundMode::Strict),
+    }
+}
+
+impl Step<'_> {
+    fn reason(&self, workload: &Workload, port: u16) -> Reason {
+        match self {
+            Self::Unmeshed => Reason::at(
+                &workload.at,
+                format!("{} has no proxy (label security.istio.io/tlsMode: disabled): plaintext", workload.key),
+            ),
+            Self::Silent { scope, policy } => Reason::at(
+                &policy.at,
+                format!(
+                    "{} leaves {} UNSET, so the next wider scope is asked",
+                    named(policy),
+                    scope.of(workload, port)
+                ),
+            ),
+            Self::Said { scope, policy, mode, at } => {
+                Reason::at(at, format!("{} sets {mode} for {}", named(policy), scope.of(workload, port)))
+            }
+            Self::Default => Reason::default("no PeerAuthentication speaks: PERMISSIVE, Istio's default"),
+        }
+    }
+}
+
+impl Scope {
+    fn of(self, workload: &Workload, port: u16) -> String {
+        match self {
+            Self::Port => format!("port {port} of the workloads it selects"),
+            Self::Workload => "the workloads it selects".into(),
+            Self::Namespace => format!("namespace {}", workload.key.namespace),
+            Self::Mesh => "the mesh".into(),
+        }
+    }
+}
+
+fn named(policy: &Object<PeerAuthentication>) -> String {
+    format!("PeerAuthentication {}/{}", policy.meta.namespace, policy.meta.name)
+}

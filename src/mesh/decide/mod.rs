@@ -1,0 +1,46 @@
+//! The only place where an mTLS mode is decided, for both ends of a connection.
+//!
+//! [`inbound`] says what a workload's port accepts, [`outbound`] how a client reaches a service port. Both return the chain
+//! of reasons with the places they were written at. Istio decides clusters and endpoints in two places that can disagree
+//! (istio/istio#56084); here the outbound decision asks the inbound one.
+
+mod inbound;
+mod outbound;
+
+use serde::Serialize;
+
+use super::Origin;
+
+pub(super) use inbound::is_unspoken;
+pub use inbound::{InboundDecision, InboundMode, inbound};
+pub use outbound::{
+    ClientCertificate, Destination, OutboundDecision, OutboundMode, Roots, ServerTrust, outbound, outbound_to,
+    speaks_mtls, subsets,
+};
+
+/// One step of a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// What was found, in words.
+    pub text: String,
+    /// Where it is written; `None` for defaults.
+    #[serde(serialize_with = "as_text", skip_serializing_if = "Option::is_none")]
+    pub at: Option<Origin>,
+}
+
+impl Reason {
+    fn at(at: &Origin, text: impl Into<String>) -> Self {
+        Self { text: text.into(), at: Some(at.clone()) }
+    }
+
+    fn default(text: impl Into<String>) -> Self {
+        Self { text: text.into(), at: None }
+    }
+}
+
+fn as_text<S: serde::Serializer>(at: &Option<Origin>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serializer.collect_str(at),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,369 @@
+//! How a client reaches a service port: DestinationRule, and where none speaks, what the endpoints accept.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::super::rules::MatchedRule;
+use super::super::{Endpoint, Mesh, Object, PeerNames, San, Service, ServicePort, Warning, Workload};
+use super::Reason;
+use super::inbound::{InboundMode, mode_and_place};
+use crate::policy::{ClientTls, ClientTlsMode, DestinationRule, LabelSelector, Located};
+
+/// How a client's proxy speaks to a service port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(tag = "mode", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OutboundMode {
+    /// No TLS of ours.
+    Plaintext,
+    /// No rule speaks: mutual TLS to each endpoint that accepts it, plaintext to each that does not. Only decisions about a
+    /// whole service say this; a decision about one endpoint is one or the other.
+    PerEndpoint {
+        /// The server name sent.
+        sni: String,
+        /// Who the endpoints may be.
+        sans: PeerNames,
+    },
+    /// Mutual TLS with the workload's mesh certificate, against the mesh's roots.
+    IstioMutual {
+        /// The server name sent.
+        sni: String,
+        /// Who the endpoints may be.
+        sans: PeerNames,
+    },
+    /// TLS without a client certificate.
+    Simple {
+        /// The server name sent; none for addresses and wildcard hosts.
+        sni: Option<String>,
+        /// How the server is verified.
+        trust: ServerTrust,
+    },
+    /// Mutual TLS with a certificate of the operator's.
+    Mutual {
+        /// The server name sent; none for addresses and wildcard hosts.
+        sni: Option<String>,
+        /// How the server is verified.
+        trust: ServerTrust,
+        /// What the client shows.
+        certificate: ClientCertificate,
+    },
+}
+
+/// How a server outside the mesh's PKI is verified. There is no way to say "verified" without roots and names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerTrust {
+    /// By its chain and its name.
+    Verified {
+        /// Against these roots.
+        roots: Roots,
+        /// It must carry one of these names.
+        sans: PeerNames,
+        /// A CRL file on the proxy's machine.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        crl: Option<String>,
+    },
+    /// Not at all, because the operator wrote `insecureSkipVerify: true`.
+    InsecureSkipVerify,
+}
+
+/// Where roots come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Roots {
+    /// The trust store of the proxy's machine.
+    System,
+    /// A PEM file on the proxy's machine.
+    File(String),
+    /// A Secret in the client's namespace, by name.
+    Credential(String),
+}
+
+/// Where a client certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificate {
+    /// PEM files on the proxy's machine.
+    Files {
+        /// The chain, leaf first.
+        chain: String,
+        /// The key.
+        key: String,
+    },
+    /// A Secret in the client's namespace, by name.
+    Credential(String),
+}
+
+/// How a client reaches something, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboundDecision {
+    /// The mode.
+    pub mode: OutboundMode,
+    /// The steps that led to it.
+    pub reasons: Vec<Reason>,
+    /// Where this client's rules and the servers' policies contradict each other, and settings that give up protection.
+    pub warnings: Vec<Warning>,
+}
+
+/// A service port, or one subset of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'a> {
+    /// The service.
+    pub service: &'a Service,
+    /// One of its ports.
+    pub port: &'a ServicePort,
+    /// One of the DestinationRule's subsets.
+    pub subset: Option<&'a str>,
+}
+
+/// Decides how `client` reaches `port` of `service`: all of it, or one endpoint.
+pub fn outbound(
+    mesh: &Mesh,
+    client: &Workload,
+    service: &Service,
+    port: &ServicePort,
+    endpoint: Option<&Endpoint>,
+) -> OutboundDecision {
+    outbound_to(mesh, client, Destination { service, port, subset: None }, endpoint)
+}
+
+/// The same for a destination that may be a subset.
+pub fn outbound_to(
+    mesh: &Mesh,
+    client: &Workload,
+    to: Destination<'_>,
+    endpoint: Option<&Endpoint>,
+) -> OutboundDecision {
+    let rule = mesh.rules.find(client, to.service);
+    let tls = rule.as_ref().and_then(|rule| rule.client_tls(to.port.port.value, to.subset));
+    let mut reasons = Vec::new();
+    match (rule, tls) {
+        (Some(rule), Some(tls)) => Explicit { mesh, to, rule: rule.governing(), tls }.decide(reasons, &rule, endpoint),
+        (rule, _) => {
+            reasons.push(match rule.map(|rule| rule.governing()) {
+                Some(rule) => Reason::at(
+                    &rule.at,
+                    format!(
+                        "{} governs {} and sets no tls for port {}",
+                        named(rule),
+                        to.service.host,
+                        to.port.port.value
+                    ),
+                ),
+                None => Reason::default(format!("no DestinationRule governs {}", to.service.host)),
+            });
+            automatic(mesh, to, endpoint, reasons)
+        }
+    }
+}
+
+/// The subsets that `client` knows of `service`, and what each selects.
+pub fn subsets<'a>(mesh: &'a Mesh, client: &Workload, service: &Service) -> BTreeMap<&'a str, &'a LabelSelector> {
+    mesh.rules.find(client, service).map(|rule| rule.subsets()).unwrap_or_default()
+}
+
+/// Whether `endpoint` accepts mutual TLS for `port`: where [`OutboundMode::PerEndpoint`] leaves the choice to the endpoint.
+pub fn speaks_mtls(endpoint: &Endpoint, port: &ServicePort) -> bool {
+    endpoint.meshed
+        && match (&endpoint.workload, endpoint.port(port)) {
+            (Some(workload), Some(number)) => mode_and_place(workload, number).0 != InboundMode::Disable,
+            _ => true,
+        }
+}
+
+fn automatic(
+    mesh: &Mesh,
+    to: Destination<'_>,
+    endpoint: Option<&Endpoint>,
+    mut reasons: Vec<Reason>,
+) -> OutboundDecision {
+    let mode = if to.service.external {
+        reasons.push(Reason::at(&to.service.at, format!("{} is outside the mesh: plaintext", to.service.host)));
+        OutboundMode::Plaintext
+    } else {
+        let (sni, sans) = (istio_sni(to), mesh_names(mesh, to.service));
+        match endpoint {
+            None => {
+                reasons.push(Reason::default("automatic: mutual TLS to every endpoint that accepts it"));
+                OutboundMode::PerEndpoint { sni, sans }
+            }
+            Some(endpoint) if speaks_mtls(endpoint, to.port) => {
+                reasons.push(endpoint_reason(endpoint, to.port, "accepts mutual TLS"));
+                OutboundMode::IstioMutual { sni, sans }
+            }
+            Some(endpoint) => {
+                reasons.push(endpoint_reason(endpoint, to.port, "accepts only plaintext"));
+                OutboundMode::Plaintext
+            }
+        }
+    };
+    OutboundDecision { mode, reasons, warnings: Vec::new() }
+}
+
+fn endpoint_reason(endpoint: &Endpoint, port: &ServicePort, what: &str) -> Reason {
+    match (&endpoint.workload, endpoint.port(port)) {
+        (Some(workload), Some(number)) => {
+            let (mode, at) = mode_and_place(workload, number);
+            Reason { text: format!("automatic: {} port {number} is {mode} and {what}", workload.key), at }
+        }
+        (Some(workload), None) => Reason::at(&workload.at, format!("automatic: {} {what}", workload.key)),
+        (None, _) => Reason::default(format!("automatic: the endpoint {what}")),
+    }
+}
+
+/// A DestinationRule's `tls` speaks.
+struct Explicit<'a> {
+    mesh: &'a Mesh,
+    to: Destination<'a>,
+    rule: &'a Object<DestinationRule>,
+    tls: &'a Located<ClientTls>,
+}
+
+impl Explicit<'_> {
+    fn decide(
+        &self,
+        mut reasons: Vec<Reason>,
+        rule: &MatchedRule<'_>,
+        endpoint: Option<&Endpoint>,
+    ) -> OutboundDecision {
+        let tls = &self.tls.value;
+        reasons.push(Reason::at(
+            &self.tls.at,
+            format!("{} (host {}) sets {}", named(self.rule), self.rule.spec.host.value, mode_name(tls.mode)),
+        ));
+        let mut warnings = Vec::new();
+        let mode = match tls.mode {
+            ClientTlsMode::Disable => OutboundMode::Plaintext,
+            ClientTlsMode::IstioMutual => OutboundMode::IstioMutual {
+                sni: tls.sni.clone().unwrap_or_else(|| istio_sni(self.to)),
+                sans: written_names(tls).unwrap_or_else(|| mesh_names(self.mesh, self.to.service)),
+            },
+            ClientTlsMode::Simple => OutboundMode::Simple { sni: self.sni(), trust: self.trust(&mut warnings) },
+            ClientTlsMode::Mutual => self.mutual(&mut warnings),
+        };
+        let selector = self.to.subset.and_then(|name| rule.subsets().get(name).copied());
+        self.conflicts(selector, endpoint, &mut warnings);
+        OutboundDecision { mode, reasons, warnings }
+    }
+
+    fn mutual(&self, warnings: &mut Vec<Warning>) -> OutboundMode {
+        let tls = &self.tls.value;
+        let certificate = match (&tls.credential_name, &tls.client_certificate, &tls.private_key) {
+            (Some(name), _, _) => ClientCertificate::Credential(name.clone()),
+            (None, Some(chain), Some(key)) => ClientCertificate::Files { chain: chain.clone(), key: key.clone() },
+            // The parser refuses this. Should it ever come here, the server is still verified, and decides by itself about
+            // a client that shows nothing.
+            _ => {
+                let message =
+                    format!("{} is MUTUAL without a client certificate and key: none is shown", named(self.rule));
+                warnings.push(Warning::new(&self.tls.at, message));
+                return OutboundMode::Simple { sni: self.sni(), trust: self.trust(warnings) };
+            }
+        };
+        OutboundMode::Mutual { sni: self.sni(), trust: self.trust(warnings), certificate }
+    }
+
+    fn trust(&self, warnings: &mut Vec<Warning>) -> ServerTrust {
+        let tls = &self.tls.value;
+        if tls.insecure_skip_verify {
+            let message = format!(
+                "{} sets insecureSkipVerify: anyone on the path to {} can read and change the traffic",
+                named(self.rule),
+                self.to.service.host
+            );
+            warnings.push(Warning::new(&self.tls.at, message));
+            return ServerTrust::InsecureSkipVerify;
+        }
+        let roots = match (&tls.credential_name, tls.ca_certificates.as_deref()) {
+            (Some(name), _) => Roots::Credential(name.clone()),
+            (None, None | Some("system")) => Roots::System,
+            (None, Some(path)) => Roots::File(path.to_owned()),
+        };
+        let sans = written_names(tls)
+            .or_else(|| PeerNames::any_of(self.to.service.subject_alt_names.iter().map(|name| San::parse(name))))
+            .unwrap_or_else(|| PeerNames::only(San::parse(tls.sni.as_ref().unwrap_or(&self.to.service.host))));
+        ServerTrust::Verified { roots, sans, crl: tls.ca_crl.clone() }
+    }
+
+    /// RFC 6066 §3: a server name is a DNS name, never an address.
+    fn sni(&self) -> Option<String> {
+        let host = &self.to.service.host;
+        let written = self.tls.value.sni.clone();
+        written.or_else(|| (!host.contains('*') && matches!(San::parse(host), San::Dns(_))).then(|| host.clone()))
+    }
+
+    /// The rule is followed, but where the servers' policy makes that fail, both places are named.
+    fn conflicts(&self, selector: Option<&LabelSelector>, endpoint: Option<&Endpoint>, warnings: &mut Vec<Warning>) {
+        let asked = self.tls.value.mode;
+        let endpoints = match endpoint {
+            Some(one) => std::slice::from_ref(one),
+            None => self.to.service.endpoints.as_slice(),
+        };
+        let mut told = Vec::new();
+        for endpoint in endpoints {
+            let (Some(workload), Some(number)) = (&endpoint.workload, endpoint.port(self.to.port)) else { continue };
+            if selector.is_some_and(|selector| !selector.matches(&endpoint.labels)) {
+                continue;
+            }
+            let (mode, place) = mode_and_place(workload, number);
+            let fails = match asked {
+                ClientTlsMode::IstioMutual => mode == InboundMode::Disable,
+                ClientTlsMode::Disable | ClientTlsMode::Simple => mode == InboundMode::Strict,
+                ClientTlsMode::Mutual => false,
+            };
+            // One warning for each policy that disagrees, not one for each endpoint under it.
+            if !fails || told.contains(&place) {
+                continue;
+            }
+            let server = place.as_ref().map_or_else(|| workload.at.to_string(), ToString::to_string);
+            warnings.push(Warning::new(
+                &self.tls.at,
+                format!(
+                    "{} ({}) asks for {} to {} port {}, but {} port {number} is {mode} ({server}): connections will fail",
+                    named(self.rule),
+                    self.tls.at,
+                    mode_name(asked),
+                    self.to.service.host,
+                    self.to.port.port.value,
+                    workload.key,
+                ),
+            ));
+            told.push(place);
+        }
+    }
+}
+
+/// The names the operator wrote, if any.
+fn written_names(tls: &ClientTls) -> Option<PeerNames> {
+    PeerNames::any_of(tls.subject_alt_names.iter().map(|name| San::parse(name)))
+}
+
+/// Who the endpoints of a mesh service may be: their service accounts, in every trust domain that counts as ours. When no
+/// endpoint is known, anyone of the service's namespace, so that there is always a name to hold the server to.
+fn mesh_names(mesh: &Mesh, service: &Service) -> PeerNames {
+    let identities = service.endpoints.iter().flat_map(|endpoint| &endpoint.identities).cloned().map(San::Uri);
+    let written = service.subject_alt_names.iter().map(|name| San::parse(name));
+    PeerNames::any_of(identities.chain(written)).unwrap_or_else(|| {
+        let prefix = |td: &str| San::UriPrefix(format!("spiffe://{td}/ns/{}/", service.namespace));
+        let settings = mesh.settings();
+        PeerNames::with(prefix(&settings.trust_domain), settings.trust_domain_aliases.iter().map(|td| prefix(td)))
+    })
+}
+
+/// Istio's server name for mesh traffic, which also names the cluster.
+fn istio_sni(to: Destination<'_>) -> String {
+    format!("outbound_.{}_.{}_.{}", to.port.port.value, to.subset.unwrap_or(""), to.service.host)
+}
+
+fn mode_name(mode: ClientTlsMode) -> &'static str {
+    match mode {
+        ClientTlsMode::Disable => "DISABLE",
+        ClientTlsMode::Simple => "SIMPLE",
+        ClientTlsMode::Mutual => "MUTUAL",
+        ClientTlsMode::IstioMutual => "ISTIO_MUTUAL",
+    }
+}
+
+fn named(rule: &Object<DestinationRule>) -> String {
+    format!("DestinationRule {}/{}", rule.meta.namespace, rule.meta.name)
+}

@@ -1,0 +1,64 @@
+//! Finding workloads by label without looking at all of them.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Workload;
+use crate::policy::LabelSelector;
+
+/// Workload indexes by namespace and by each label pair in it.
+#[derive(Debug, Default)]
+pub(super) struct LabelIndex {
+    namespaces: HashMap<String, NamespaceIndex>,
+}
+
+#[derive(Debug, Default)]
+struct NamespaceIndex {
+    all: Vec<usize>,
+    by_label: HashMap<(String, String), Vec<usize>>,
+}
+
+impl LabelIndex {
+    pub(super) fn new<'a>(workloads: impl Iterator<Item = (usize, &'a Workload)>) -> Self {
+        let mut index = Self::default();
+        for (position, workload) in workloads {
+            let namespace = index.namespaces.entry(workload.key.namespace.clone()).or_default();
+            namespace.all.push(position);
+            for (key, value) in &workload.labels {
+                namespace.by_label.entry((key.clone(), value.clone())).or_default().push(position);
+            }
+        }
+        index
+    }
+
+    /// The workloads of `namespace` that `selector` selects. The rarest of its pairs names the candidates.
+    pub(super) fn select<'a, W: Borrow<Workload>>(
+        &'a self,
+        workloads: &'a [W],
+        namespace: &str,
+        selector: &'a LabelSelector,
+    ) -> impl Iterator<Item = usize> + 'a {
+        const NONE: &[usize] = &[];
+        let candidates = match self.namespaces.get(namespace) {
+            None => NONE,
+            Some(index) => selector
+                .0
+                .iter()
+                .map(|(key, value)| index.by_label.get(&(key.clone(), value.clone())).map_or(NONE, Vec::as_slice))
+                .min_by_key(|positions| positions.len())
+                .unwrap_or(&index.all),
+        };
+        candidates.iter().copied().filter(move |&position| selector.matches(&workloads[position].borrow().labels))
+    }
+}
+
+/// The order in which Istio lets policies of one scope win: the oldest first, then by name, then by namespace.
+/// One without a creation time (a file has none) is taken as younger than one with.
+pub(super) fn oldest_first<S>(objects: &mut [Arc<crate::policy::Object<S>>]) {
+    objects.sort_by(|a, b| age_key(&a.meta).cmp(&age_key(&b.meta)));
+}
+
+pub(super) fn age_key(meta: &crate::policy::Metadata) -> (bool, Option<time::OffsetDateTime>, &str, &str) {
+    (meta.creation_timestamp.is_none(), meta.creation_timestamp, &meta.name, &meta.namespace)
+}

@@ -1,0 +1,147 @@
+//! DestinationRules by namespace and host, and which of them governs a client's way to a service.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::index::oldest_first;
+use super::visibility::exports;
+use super::{Object, Service, Settings, Workload};
+use crate::policy::{ClientTls, DestinationRule, LabelSelector, Located, TrafficPolicy};
+
+type Rule = Arc<Object<DestinationRule>>;
+
+/// Every DestinationRule.
+#[derive(Debug, Default)]
+pub(super) struct RuleIndex {
+    root_namespace: String,
+    namespaces: HashMap<String, NamespaceRules>,
+}
+
+#[derive(Debug, Default)]
+struct NamespaceRules {
+    exact: HashMap<String, Vec<Rule>>,
+    /// `.suffix` of each `*.suffix` host, longest first.
+    wildcards: Vec<(String, Vec<Rule>)>,
+    client_label_keys: HashSet<String>,
+}
+
+impl RuleIndex {
+    pub(super) fn new(rules: &[Object<DestinationRule>], settings: &Settings) -> Self {
+        let mut sorted: Vec<Rule> = rules.iter().cloned().map(Arc::new).collect();
+        oldest_first(&mut sorted);
+        let mut namespaces: HashMap<String, NamespaceRules> = HashMap::new();
+        let mut wildcards: HashMap<String, BTreeMap<String, Vec<Rule>>> = HashMap::new();
+        for rule in sorted {
+            let namespace = &rule.meta.namespace;
+            let index = namespaces.entry(namespace.clone()).or_default();
+            if let Some(selector) = &rule.spec.workload_selector {
+                index.client_label_keys.extend(selector.0.keys().cloned());
+            }
+            let host = qualified(&rule.spec.host.value, namespace, &settings.cluster_domain);
+            match host.strip_prefix('*') {
+                Some(suffix) => {
+                    let by_suffix = wildcards.entry(namespace.clone()).or_default();
+                    by_suffix.entry(suffix.to_owned()).or_default().push(rule);
+                }
+                None => index.exact.entry(host).or_default().push(rule),
+            }
+        }
+        for (namespace, by_suffix) in wildcards {
+            let mut list: Vec<_> = by_suffix.into_iter().collect();
+            list.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.0.cmp(&b.0)));
+            namespaces.entry(namespace).or_default().wildcards = list;
+        }
+        Self { root_namespace: settings.root_namespace.clone(), namespaces }
+    }
+
+    pub(super) fn client_label_keys(&self, namespace: &str) -> Option<&HashSet<String>> {
+        self.namespaces.get(namespace).map(|rules| &rules.client_label_keys)
+    }
+
+    /// The rules that govern `client`'s way to `service`. Istio asks the client's namespace, the service's, and the root
+    /// namespace, and stops at the first with any match: a wildcard there hides an exact host further out.
+    pub(super) fn find(&self, client: &Workload, service: &Service) -> Option<MatchedRule<'_>> {
+        let client_namespace = client.key.namespace.as_str();
+        [client_namespace, service.namespace.as_str(), self.root_namespace.as_str()]
+            .into_iter()
+            .find_map(|namespace| self.namespaces.get(namespace)?.find(namespace, client, &service.host))
+    }
+}
+
+impl NamespaceRules {
+    fn find(&self, namespace: &str, client: &Workload, host: &str) -> Option<MatchedRule<'_>> {
+        let exact = self.exact.get(host).into_iter();
+        let wildcard =
+            self.wildcards.iter().filter(|(suffix, _)| host.ends_with(suffix.as_str())).map(|(_, rules)| rules);
+        exact.chain(wildcard).find_map(|rules| MatchedRule::among(rules, namespace, client))
+    }
+}
+
+/// The rules of one host in one namespace: their subsets are united, and the oldest traffic policy counts whole.
+#[derive(Debug)]
+pub(super) struct MatchedRule<'a> {
+    rules: Vec<&'a Rule>,
+}
+
+impl<'a> MatchedRule<'a> {
+    fn among(rules: &'a [Rule], namespace: &str, client: &Workload) -> Option<Self> {
+        let visible = || rules.iter().filter(|rule| exports(&rule.spec.export_to, namespace, &client.key.namespace));
+        // A rule for certain workloads holds in its own namespace only, and there before the rules for all.
+        let selecting: Vec<&Rule> =
+            visible().filter(|rule| namespace == client.key.namespace && selects(rule, client)).collect();
+        let rules = if selecting.is_empty() {
+            visible().filter(|rule| rule.spec.workload_selector.is_none()).collect()
+        } else {
+            selecting
+        };
+        (!rules.is_empty()).then_some(Self { rules })
+    }
+
+    /// The rule whose traffic policy counts, for messages.
+    pub(super) fn governing(&self) -> &'a Rule {
+        self.rules.iter().find(|rule| rule.spec.traffic_policy.is_some()).unwrap_or(&self.rules[0])
+    }
+
+    /// Each subset once, ordered by name; the oldest rule's of a name wins.
+    pub(super) fn subsets(&self) -> BTreeMap<&'a str, &'a LabelSelector> {
+        let mut subsets = BTreeMap::new();
+        for subset in self.rules.iter().flat_map(|rule| &rule.spec.subsets) {
+            subsets.entry(subset.name.as_str()).or_insert(&subset.labels);
+        }
+        subsets
+    }
+
+    /// The TLS settings for a port of a subset (or of the whole service). Port settings replace the policy wholesale, a
+    /// subset's policy overrides it field by field, and the subset's own port settings are wholesale again.
+    pub(super) fn client_tls(&self, port: u16, subset: Option<&str>) -> Option<&'a Located<ClientTls>> {
+        let policy = self.rules.iter().find_map(|rule| rule.spec.traffic_policy.as_ref());
+        let base = policy.and_then(|policy| at_port(policy, port));
+        let of_subset = subset.and_then(|name| {
+            self.rules.iter().flat_map(|rule| &rule.spec.subsets).find(|s| s.name == name)?.traffic_policy.as_ref()
+        });
+        match of_subset {
+            None => base,
+            Some(policy) => match policy.port_tls.get(&port) {
+                Some(tls) => tls.as_ref(),
+                None => policy.tls.as_ref().or(base),
+            },
+        }
+    }
+}
+
+fn at_port(policy: &TrafficPolicy, port: u16) -> Option<&Located<ClientTls>> {
+    match policy.port_tls.get(&port) {
+        Some(tls) => tls.as_ref(),
+        None => policy.tls.as_ref(),
+    }
+}
+
+fn selects(rule: &Rule, client: &Workload) -> bool {
+    rule.spec.workload_selector.as_ref().is_some_and(|selector| selector.matches(&client.labels))
+}
+
+/// A name without dots is a Service of the rule's own namespace.
+fn qualified(host: &str, namespace: &str, cluster_domain: &str) -> String {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    if host.contains('.') || host.starts_with('*') { host } else { format!("{host}.{namespace}.svc.{cluster_domain}") }
+}

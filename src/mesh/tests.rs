@@ -1,0 +1,1 @@
+//! Decisions over hand-written policy sets.

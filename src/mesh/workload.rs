@@ -1,0 +1,107 @@
+//! A workload: one address with one identity, and the policies that govern it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{Object, Origin, Sidecar};
+use crate::policy::PeerAuthentication;
+
+/// The label by which Istio knows whether a workload has a proxy.
+pub(super) const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
+
+/// A workload's name, unique in the mesh. Its text form is `namespace/name`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkloadKey {
+    /// The namespace.
+    pub namespace: String,
+    /// The name in it.
+    pub name: String,
+}
+
+impl WorkloadKey {
+    /// The workload `name` of `namespace`.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for WorkloadKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl Serialize for WorkloadKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A text that is not `namespace/name`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a workload name: write NAMESPACE/NAME")]
+pub struct ParseWorkloadKeyError(String);
+
+impl FromStr for WorkloadKey {
+    type Err = ParseWorkloadKeyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+                Ok(Self::new(namespace, name))
+            }
+            _ => Err(ParseWorkloadKeyError(text.to_owned())),
+        }
+    }
+}
+
+/// One workload. Outside Kubernetes that is one WorkloadEntry, and one proxy.
+#[derive(Debug)]
+pub struct Workload {
+    /// Its name.
+    pub key: WorkloadKey,
+    /// Its address; `None` when the operator gave a DNS name, which a listener cannot bind.
+    pub address: Option<IpAddr>,
+    /// The address as written.
+    pub address_text: String,
+    /// `metadata.labels`, with the spec's labels over them.
+    pub labels: BTreeMap<String, String>,
+    /// The service account it runs as.
+    pub service_account: String,
+    /// `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`.
+    pub spiffe_id: String,
+    /// Whether a proxy stands before it. Label `security.istio.io/tlsMode: disabled` says no.
+    pub meshed: bool,
+    /// Ports by service port name.
+    pub ports: BTreeMap<String, u16>,
+    /// `region/zone/subzone`.
+    pub locality: Option<String>,
+    /// Its share of the load among its service's endpoints.
+    pub weight: Option<u32>,
+    /// Where it was written.
+    pub at: Origin,
+    /// What decides its inbound mode.
+    pub(super) authentication: Authentication,
+    pub(super) sidecar: Option<Arc<Object<Sidecar>>>,
+}
+
+impl Workload {
+    /// The Sidecar that governs it: one that selects it before its namespace's, and that before the root namespace's;
+    /// the oldest of each.
+    pub fn sidecar(&self) -> Option<&Arc<Object<Sidecar>>> {
+        self.sidecar.as_ref()
+    }
+}
+
+/// The winning PeerAuthentication of each scope, from narrow to wide.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Authentication {
+    pub(super) workload: Option<Arc<Object<PeerAuthentication>>>,
+    pub(super) namespace: Option<Arc<Object<PeerAuthentication>>>,
+    pub(super) mesh: Option<Arc<Object<PeerAuthentication>>>,
+}
