@@ -1,1 +1,15 @@
-//! identity
+//! Who is who: trust domains, SPIFFE IDs, and the peer at the other end of a stream.
+//!
+//! Parsing is strict: a text either is an identity, byte for byte, or it is refused. Nothing is folded, decoded or normalised on the
+//! way, so that two different texts can never stand for one identity.
+
+mod peer;
+mod spiffe_id;
+mod trust_domain;
+
+pub use peer::{Peer, PeerError, spiffe_id_of};
+pub use spiffe_id::{SpiffeId, SpiffeIdError};
+pub use trust_domain::{TrustDomain, TrustDomainError};
+
+#[cfg(test)]
+mod tests;

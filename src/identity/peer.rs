@@ -1,0 +1,64 @@
+//! The peer of a connection, from what TLS has verified.
+
+use rustls_pki_types::CertificateDer;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::{SpiffeId, SpiffeIdError};
+
+/// Who is at the other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Somebody whose certificate TLS has verified against the trust bundle.
+    Authenticated {
+        /// The identity in that certificate.
+        id: SpiffeId,
+    },
+    /// Anybody: the connection has no TLS.
+    Unauthenticated,
+}
+
+/// Why a verified certificate names nobody.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    /// TLS let a client in without one.
+    #[error("the client has shown no certificate")]
+    NoCertificate,
+    /// It is not X.509.
+    #[error("the certificate cannot be read: {0}")]
+    Unreadable(String),
+    /// It has none or several URI names. An X509-SVID has exactly one (X509-SVID §2).
+    #[error("the certificate has {0} URI subject alternative names, and an X509-SVID has exactly one")]
+    UriNames(usize),
+    /// The one it has is no workload's identity.
+    #[error("the certificate's URI is not a workload's SPIFFE ID: {0}")]
+    SpiffeId(#[from] SpiffeIdError),
+    /// It may sign others, so it is an authority's and no workload's (X509-SVID §4.1).
+    #[error("the certificate is an authority's, not a workload's")]
+    Authority,
+}
+
+impl Peer {
+    /// The peer of a TLS connection. `chain` is what the TLS library has verified, leaf first.
+    pub fn from_chain(chain: Option<&[CertificateDer<'_>]>) -> Result<Self, PeerError> {
+        let leaf = chain.and_then(<[_]>::first).ok_or(PeerError::NoCertificate)?;
+        let (_, certificate) =
+            X509Certificate::from_der(leaf).map_err(|error| PeerError::Unreadable(error.to_string()))?;
+        Ok(Self::Authenticated { id: spiffe_id_of(&certificate)? })
+    }
+}
+
+/// The one SPIFFE ID of a workload's certificate.
+pub fn spiffe_id_of(certificate: &X509Certificate<'_>) -> Result<SpiffeId, PeerError> {
+    let unreadable = |error: x509_parser::error::X509Error| PeerError::Unreadable(error.to_string());
+    if certificate.basic_constraints().map_err(unreadable)?.is_some_and(|constraints| constraints.value.ca) {
+        return Err(PeerError::Authority);
+    }
+    let names = certificate.subject_alternative_name().map_err(unreadable)?;
+    let names = names.iter().flat_map(|extension| &extension.value.general_names);
+    let uris: Vec<&str> = names.filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None }).collect();
+    match uris.as_slice() {
+        [one] => Ok(one.parse()?),
+        several => Err(PeerError::UriNames(several.len())),
+    }
+}
