@@ -56,7 +56,8 @@ pub fn spiffe_id_of(certificate: &X509Certificate<'_>) -> Result<SpiffeId, PeerE
     }
     let names = certificate.subject_alternative_name().map_err(unreadable)?;
     let names = names.iter().flat_map(|extension| &extension.value.general_names);
-    let uris: Vec<&str> = names.filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None }).collect();
+    let uris: Vec<&str> =
+        names.filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None }).collect();
     match uris.as_slice() {
         [one] => Ok(one.parse()?),
         several => Err(PeerError::UriNames(several.len())),

@@ -1,1 +1,55 @@
-//! trust
+//! The certificate hierarchy: root → intermediate of this cluster → workload certificates, and where they are kept.
+//!
+//! [`Trust`] is the whole of it for the server. Time comes in as an argument everywhere, so that a test can live through years;
+//! what is handed out has been written to the [`Store`] before, so that a crash at any point loses nothing that anybody has seen.
+//! The functions block (they sign, and wait for the disk): call them off the async threads.
+
+pub mod tls;
+
+mod authority;
+mod bundle;
+mod certificate;
+mod csr;
+mod error;
+mod issuance;
+mod leaf;
+mod serial;
+mod store;
+
+use std::time::Duration;
+
+pub use authority::AuthorityInfo;
+pub use bundle::{Root, TrustBundle};
+pub use certificate::{IssuedChain, WorkloadCertificate};
+pub use csr::CsrError;
+pub use error::TrustError;
+pub use issuance::Trust;
+pub use serial::Serial;
+pub use store::{AuthorityKind, AuthorityRecord, Contents, SqliteStore, Store, StoreError, WorkloadRecord};
+
+use crate::identity::{SpiffeId, TrustDomain};
+
+/// What the hierarchy is to look like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The trust domain of every identity issued here.
+    pub trust_domain: TrustDomain,
+    /// The cluster whose intermediate signs. Several clusters may share a root.
+    pub cluster: String,
+    /// Lifetime of the root.
+    pub root_ttl: Duration,
+    /// Lifetime of an intermediate. It never outlives the root.
+    pub intermediate_ttl: Duration,
+    /// Lifetime of a workload certificate. It never outlives the intermediate.
+    pub workload_ttl: Duration,
+    /// How far `notBefore` is set back, for peers whose clocks are behind.
+    pub clock_skew: Duration,
+}
+
+/// The identity of the server itself, which the xDS clients of the trust domain expect.
+pub fn server_identity(trust_domain: &TrustDomain) -> SpiffeId {
+    SpiffeId::workload(trust_domain, "countersign", "countersign").expect("both names are fixed and valid")
+}
+
+#[cfg(test)]
+mod tests;

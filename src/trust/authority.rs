@@ -1,0 +1,158 @@
+//! What signs: the root, and the intermediate of this cluster.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData as _, SanType,
+};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use time::OffsetDateTime;
+
+use super::certificate::{pem_of, read};
+use super::{AuthorityKind, AuthorityRecord, Serial, Settings, TrustError};
+
+/// An authority, as far as anybody may know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityInfo {
+    /// Its serial number.
+    pub serial: Serial,
+    /// Its first second.
+    pub not_before: OffsetDateTime,
+    /// Its last second.
+    pub not_after: OffsetDateTime,
+    /// Its name.
+    pub subject: String,
+}
+
+/// A certificate that may sign others, with its key.
+pub(super) struct Authority {
+    pub(super) info: AuthorityInfo,
+    pub(super) der: CertificateDer<'static>,
+    pub(super) pem: String,
+    pub(super) issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// A new self-signed root.
+    pub(super) fn new_root(settings: &Settings, now: OffsetDateTime) -> Result<AuthorityRecord, TrustError> {
+        let (key, serial) = (generate()?, Serial::random());
+        let mut params = params(settings, &serial, now, BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, format!("countersign root {}", serial.short()));
+        params.not_after = after(now, settings.root_ttl, "the root")?;
+        let certificate = params.self_signed(&key).map_err(|error| TrustError::material("the root", error))?;
+        Ok(record(AuthorityKind::Root, settings, certificate.into(), &key, now))
+    }
+
+    /// A new intermediate below this root. It signs workloads only, so its path length is zero. It has no name constraints: TLS
+    /// libraries in wide use (rustls-webpki since 0.103.12) refuse any chain whose constraints speak of URIs.
+    pub(super) fn new_intermediate(
+        &self,
+        settings: &Settings,
+        now: OffsetDateTime,
+    ) -> Result<AuthorityRecord, TrustError> {
+        self.can_sign(now)?;
+        let (key, serial) = (generate()?, Serial::random());
+        let mut params = params(settings, &serial, now, BasicConstraints::Constrained(0));
+        let name = format!("countersign {} {}", settings.cluster, serial.short());
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_after = after(now, settings.intermediate_ttl, "the intermediate")?.min(self.info.not_after);
+        params.use_authority_key_identifier_extension = true;
+        let certificate =
+            params.signed_by(&key, &self.issuer).map_err(|error| TrustError::material("the intermediate", error))?;
+        Ok(record(AuthorityKind::Intermediate, settings, certificate.into(), &key, now))
+    }
+
+    /// Reads what was kept. A key that is not the certificate's is refused.
+    pub(super) fn from_record(record: &AuthorityRecord) -> Result<Self, TrustError> {
+        let der = CertificateDer::from(record.certificate.clone());
+        let facts = read(&der)?;
+        let unusable = |reason: &dyn std::fmt::Display| {
+            TrustError::material(format!("the stored authority {}", facts.subject), reason)
+        };
+        let key = KeyPair::from_pkcs8_der_and_sign_algo(
+            &PrivatePkcs8KeyDer::from(record.key.as_slice()),
+            &rcgen::PKCS_ECDSA_P256_SHA256,
+        )
+        .map_err(|error| unusable(&error))?;
+        if key.subject_public_key_info() != facts.public_key {
+            return Err(unusable(&"its key is another certificate's"));
+        }
+        let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|error| unusable(&error))?;
+        let (serial, not_before, not_after) = (facts.serial, facts.not_before, facts.not_after);
+        let info = AuthorityInfo { serial, not_before, not_after, subject: facts.subject };
+        Ok(Self { info, pem: pem_of(&der), der, issuer })
+    }
+
+    /// Nothing may be signed with an authority that is over: no peer would accept it.
+    pub(super) fn can_sign(&self, now: OffsetDateTime) -> Result<(), TrustError> {
+        if self.info.not_after <= now {
+            return Err(TrustError::SignerExpired { subject: self.info.subject.clone(), at: self.info.not_after });
+        }
+        Ok(())
+    }
+}
+
+/// The debug form of the parts above has no key in it.
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.info.fmt(f)
+    }
+}
+
+pub(super) fn generate() -> Result<KeyPair, TrustError> {
+    KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(|error| TrustError::material("a new key", error))
+}
+
+/// `now + lifetime`, in whole seconds as a certificate has them.
+pub(super) fn after(
+    now: OffsetDateTime,
+    lifetime: std::time::Duration,
+    what: &'static str,
+) -> Result<OffsetDateTime, TrustError> {
+    let lifetime = time::Duration::try_from(lifetime).map_err(|_| TrustError::Lifetime(what))?;
+    now.checked_add(lifetime).map(whole_seconds).filter(|end| end.year() <= 9999).ok_or(TrustError::Lifetime(what))
+}
+
+pub(super) fn before(now: OffsetDateTime, skew: std::time::Duration) -> OffsetDateTime {
+    let skew = time::Duration::try_from(skew).unwrap_or(time::Duration::ZERO);
+    whole_seconds(now.checked_sub(skew).unwrap_or(now))
+}
+
+fn whole_seconds(time: OffsetDateTime) -> OffsetDateTime {
+    time - time::Duration::nanoseconds(i64::from(time.nanosecond()))
+}
+
+fn params(
+    settings: &Settings,
+    serial: &Serial,
+    now: OffsetDateTime,
+    constraints: BasicConstraints,
+) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.serial_number = Some(serial.to_rcgen());
+    params.is_ca = IsCa::Ca(constraints);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.not_before = before(now, settings.clock_skew);
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, settings.trust_domain.as_str());
+    // X509-SVID §4.1: an authority may carry its trust domain, and only that.
+    if let Ok(uri) = settings.trust_domain.uri().try_into() {
+        params.subject_alt_names = vec![SanType::URI(uri)];
+    }
+    params
+}
+
+fn record(
+    kind: AuthorityKind,
+    settings: &Settings,
+    certificate: CertificateDer<'static>,
+    key: &KeyPair,
+    now: OffsetDateTime,
+) -> AuthorityRecord {
+    AuthorityRecord {
+        kind,
+        cluster: settings.cluster.clone(),
+        certificate: certificate.to_vec(),
+        key: zeroize::Zeroizing::new(key.serialize_der()),
+        created_at: now,
+    }
+}

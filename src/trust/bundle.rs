@@ -1,0 +1,68 @@
+//! The trust bundle: the roots that peers of a trust domain are verified against.
+
+use std::sync::Arc;
+
+use rustls_pki_types::CertificateDer;
+use time::OffsetDateTime;
+
+use super::certificate::{pem_of, read};
+use super::{Serial, TrustError};
+use crate::identity::TrustDomain;
+
+/// One root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// The certificate.
+    pub der: CertificateDer<'static>,
+    /// Its serial number.
+    pub serial: Serial,
+    /// Its first second.
+    pub not_before: OffsetDateTime,
+    /// Its last second.
+    pub not_after: OffsetDateTime,
+    /// Its name.
+    pub subject: String,
+}
+
+/// The roots of a trust domain: at least one, since an empty bundle turns Envoy's verification off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustBundle {
+    trust_domain: TrustDomain,
+    roots: Vec<Root>,
+    pem: Arc<str>,
+}
+
+impl TrustBundle {
+    /// A bundle of these certificates. An error if there is none, or one cannot be read.
+    pub fn new(trust_domain: TrustDomain, certificates: Vec<CertificateDer<'static>>) -> Result<Self, TrustError> {
+        if certificates.is_empty() {
+            return Err(TrustError::material(format!("the trust bundle of {trust_domain}"), "it has no root"));
+        }
+        let pem = certificates.iter().map(|der| pem_of(der)).collect::<String>().into();
+        let roots = certificates.into_iter().map(Root::new).collect::<Result<_, _>>()?;
+        Ok(Self { trust_domain, roots, pem })
+    }
+
+    /// Whose roots they are.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// The roots. There is at least one.
+    pub fn roots(&self) -> &[Root] {
+        &self.roots
+    }
+
+    /// All roots, concatenated as PEM (RFC 7468).
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+}
+
+impl Root {
+    fn new(der: CertificateDer<'static>) -> Result<Self, TrustError> {
+        let facts = read(&der)?;
+        let (serial, not_before, not_after, subject) = (facts.serial, facts.not_before, facts.not_after, facts.subject);
+        Ok(Self { der, serial, not_before, not_after, subject })
+    }
+}

@@ -1,0 +1,61 @@
+//! What can go wrong.
+
+use time::OffsetDateTime;
+
+use super::{CsrError, StoreError};
+use crate::identity::TrustDomain;
+
+/// Why nothing was issued, or why the hierarchy cannot be used. Holds no key material.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrustError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The certificate request.
+    #[error(transparent)]
+    Csr(#[from] CsrError),
+    /// The store is another mesh's.
+    #[error(
+        "the store holds the authorities of trust domain {stored}, and the configuration says {configured}: a mesh cannot change its \
+         trust domain in place. Configure {stored}, or start with an empty data directory"
+    )]
+    TrustDomain {
+        /// What the store was made for.
+        stored: TrustDomain,
+        /// What the configuration says.
+        configured: TrustDomain,
+    },
+    /// What would sign has expired.
+    #[error("{subject} has expired at {at}, so nothing can be signed with it")]
+    SignerExpired {
+        /// The authority's name.
+        subject: String,
+        /// When it ended.
+        at: OffsetDateTime,
+    },
+    /// The identity is not this trust domain's.
+    #[error("{id} is not of trust domain {trust_domain}, and only that one's identities are issued here")]
+    ForeignIdentity {
+        /// What was asked for.
+        id: String,
+        /// What is issued here.
+        trust_domain: TrustDomain,
+    },
+    /// A certificate or key of ours does not fit or cannot be read.
+    #[error("{what} cannot be used: {reason}")]
+    Material {
+        /// Which.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// A lifetime beyond what a certificate can say.
+    #[error("the lifetime of {0} ends after the year 9999")]
+    Lifetime(&'static str),
+}
+
+impl TrustError {
+    pub(super) fn material(what: impl Into<String>, reason: impl ToString) -> Self {
+        Self::Material { what: what.into(), reason: reason.to_string() }
+    }
+}

@@ -1,0 +1,46 @@
+//! Serial numbers.
+
+use std::fmt;
+
+use rand::Rng;
+
+/// A certificate's serial number, as lower-case hexadecimal in text, which is how Envoy's `/certs` shows it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Serial(Vec<u8>);
+
+impl Serial {
+    /// 16 random bytes: unpredictable, as RFC 5280 §4.1.2.2 and the CA/Browser Forum ask, and never the same twice. The first byte
+    /// is 0x40 to 0x7f, so that the number is positive, and its text always 32 digits.
+    pub(super) fn random() -> Self {
+        let mut bytes: [u8; 16] = rand::rng().random();
+        bytes[0] = bytes[0] & 0x3f | 0x40;
+        Self(bytes.to_vec())
+    }
+
+    /// As a certificate has it: big-endian, perhaps with a zero before it for the sign.
+    pub fn from_der(bytes: &[u8]) -> Self {
+        let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
+        Self(bytes[first..].to_vec())
+    }
+
+    pub(super) fn to_rcgen(&self) -> rcgen::SerialNumber {
+        rcgen::SerialNumber::from_slice(&self.0)
+    }
+
+    /// The first four bytes in hexadecimal: enough for people to tell two authorities apart.
+    pub(super) fn short(&self) -> String {
+        self.to_string().chars().take(8).collect()
+    }
+}
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}

@@ -1,0 +1,82 @@
+//! TLS of our own listener: our certificate, and client certificates verified against the trust bundle.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
+
+use super::{TrustBundle, TrustError, WorkloadCertificate};
+
+/// What new connections are accepted with. Replacing the certificate or the bundle touches no connection that is open.
+#[derive(Debug)]
+pub struct ServerTls {
+    current: ArcSwap<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    certificate: Arc<WorkloadCertificate>,
+    bundle: Arc<TrustBundle>,
+    config: Arc<ServerConfig>,
+}
+
+impl Current {
+    fn new(certificate: Arc<WorkloadCertificate>, bundle: Arc<TrustBundle>) -> Result<Self, TrustError> {
+        let config = Arc::new(config(&certificate, &bundle)?);
+        Ok(Self { certificate, bundle, config })
+    }
+}
+
+impl ServerTls {
+    /// Shows this certificate, and lets in who chains to this bundle.
+    pub fn new(certificate: &Arc<WorkloadCertificate>, bundle: &Arc<TrustBundle>) -> Result<Self, TrustError> {
+        Ok(Self { current: ArcSwap::from_pointee(Current::new(Arc::clone(certificate), Arc::clone(bundle))?) })
+    }
+
+    /// For the next connection.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.load().config)
+    }
+
+    /// Shows another certificate from now on. After an error it shows the one before.
+    pub fn set_certificate(&self, certificate: &Arc<WorkloadCertificate>) -> Result<(), TrustError> {
+        let bundle = Arc::clone(&self.current.load().bundle);
+        self.current.store(Arc::new(Current::new(Arc::clone(certificate), bundle)?));
+        Ok(())
+    }
+
+    /// Verifies clients against another bundle from now on. After an error it is the one before.
+    pub fn set_bundle(&self, bundle: &Arc<TrustBundle>) -> Result<(), TrustError> {
+        let certificate = Arc::clone(&self.current.load().certificate);
+        self.current.store(Arc::new(Current::new(certificate, Arc::clone(bundle))?));
+        Ok(())
+    }
+}
+
+fn config(certificate: &WorkloadCertificate, bundle: &TrustBundle) -> Result<ServerConfig, TrustError> {
+    let unusable = |error: &dyn std::fmt::Display| TrustError::material("the xDS listener's TLS", error);
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    for root in bundle.roots() {
+        roots.add(root.der.clone()).map_err(|error| unusable(&error))?;
+    }
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .map_err(|error| unusable(&error))?;
+    let key = provider.key_provider.load_private_key(certificate.private_key()?).map_err(|error| unusable(&error))?;
+    let shown = CertifiedKey::new(certificate.chain.clone(), key);
+    shown.keys_match().map_err(|error| unusable(&error))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|error| unusable(&error))?
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(shown)));
+    // A resumed session is not verified again, so it would outlive a change of the bundle.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
