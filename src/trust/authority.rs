@@ -91,7 +91,7 @@ impl Authority {
     }
 }
 
-/// The debug form of the parts above has no key in it.
+/// Shows no key.
 impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.info.fmt(f)

@@ -18,7 +18,8 @@ use crate::identity::SpiffeId;
 /// Certificates that have expired are forgotten this often.
 const FORGET: time::Duration = time::Duration::HOUR;
 
-/// The certificate hierarchy of one trust domain, in one cluster.
+/// The certificate hierarchy of one trust domain, in one cluster. `Debug` shows no key.
+#[derive(Debug)]
 pub struct Trust {
     settings: Settings,
     store: Box<dyn Store>,
@@ -31,6 +32,7 @@ pub struct Trust {
 }
 
 /// Who signs now, and what peers are verified against.
+#[derive(Debug)]
 struct Signing {
     root: Arc<Authority>,
     intermediate: Authority,
@@ -61,6 +63,7 @@ impl Signing {
 type Issued = Result<Vec<Arc<WorkloadCertificate>>, TrustError>;
 
 /// Certificates that somebody waits for.
+#[derive(Debug)]
 struct Order {
     workloads: Vec<(String, SpiffeId)>,
     /// Whether a certificate that is not due yet will do.

@@ -1,0 +1,63 @@
+//! The messages.
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::core::v3::DataSource;
+use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::secret::Type;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
+    CertificateValidationContext, Secret, TlsCertificate,
+};
+use prost::Message as _;
+
+use crate::trust::{TrustBundle, WorkloadCertificate};
+
+/// A workload's certificate and key.
+pub fn tls_certificate(name: &str, certificate: &WorkloadCertificate) -> Bytes {
+    inline_certificate(name, certificate.chain_pem.as_bytes(), certificate.key_pem.as_bytes())
+}
+
+/// The roots of a trust domain.
+pub fn validation_context(name: &str, bundle: &TrustBundle) -> Bytes {
+    inline_roots(name, bundle.pem().as_bytes())
+}
+
+/// `file-root:PATH`: roots in a PEM file on the proxy's own machine, which Envoy reads, and watches for a replacement.
+pub fn file_root(path: &str) -> Bytes {
+    roots(&format!("file-root:{path}"), file(path))
+}
+
+/// `file-cert:CERTIFICATE~KEY`: a certificate and key in PEM files on the proxy's own machine, which Envoy reads, and watches for a
+/// replacement.
+pub fn file_certificate(certificate: &str, key: &str) -> Bytes {
+    certificate_and_key(&format!("file-cert:{certificate}~{key}"), file(certificate), file(key))
+}
+
+pub(super) fn inline_certificate(name: &str, chain: &[u8], key: &[u8]) -> Bytes {
+    certificate_and_key(name, inline(chain), inline(key))
+}
+
+pub(super) fn inline_roots(name: &str, pem: &[u8]) -> Bytes {
+    roots(name, inline(pem))
+}
+
+fn certificate_and_key(name: &str, chain: DataSource, key: DataSource) -> Bytes {
+    let certificate = TlsCertificate { certificate_chain: Some(chain), private_key: Some(key), ..Default::default() };
+    secret(name, Type::TlsCertificate(certificate))
+}
+
+fn roots(name: &str, trusted_ca: DataSource) -> Bytes {
+    let context = CertificateValidationContext { trusted_ca: Some(trusted_ca), ..Default::default() };
+    secret(name, Type::ValidationContext(context))
+}
+
+fn secret(name: &str, r#type: Type) -> Bytes {
+    Secret { name: name.to_owned(), r#type: Some(r#type) }.encode_to_vec().into()
+}
+
+fn inline(bytes: &[u8]) -> DataSource {
+    DataSource { specifier: Some(Specifier::InlineBytes(bytes.to_vec())), ..Default::default() }
+}
+
+fn file(path: &str) -> DataSource {
+    DataSource { specifier: Some(Specifier::Filename(path.to_owned())), ..Default::default() }
+}

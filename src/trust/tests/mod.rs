@@ -1,0 +1,44 @@
+//! The hierarchy over an injected clock, on a real store.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+use super::*;
+
+mod issuance;
+mod requests;
+mod restart;
+mod tls;
+
+const NOW: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn settings() -> Settings {
+    Settings {
+        trust_domain: "cluster.local".parse().unwrap(),
+        cluster: "one".into(),
+        root_ttl: 3650 * DAY,
+        intermediate_ttl: 30 * DAY,
+        workload_ttl: DAY,
+        clock_skew: Duration::from_secs(60),
+    }
+}
+
+fn open(directory: &Path, settings: Settings, now: OffsetDateTime) -> Result<Trust, TrustError> {
+    let store = SqliteStore::open(&directory.join("trust.db"))?;
+    Trust::open(Box::new(store), settings, now)
+}
+
+fn fresh() -> (TempDir, Trust) {
+    let directory = tempfile::tempdir().unwrap();
+    let trust = open(directory.path(), settings(), NOW).unwrap();
+    (directory, trust)
+}
+
+fn id(namespace: &str, service_account: &str) -> SpiffeId {
+    SpiffeId::workload(&settings().trust_domain, namespace, service_account).unwrap()
+}

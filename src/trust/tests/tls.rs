@@ -1,0 +1,105 @@
+//! Handshakes with our own listener.
+
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
+
+use super::super::tls::ServerTls;
+use super::*;
+use crate::identity::Peer;
+
+fn server(trust: &Trust) -> ServerTls {
+    let certificate = trust.server_certificate(&["localhost".into(), "127.0.0.1".into()], now()).unwrap();
+    ServerTls::new(&certificate, &trust.bundle()).unwrap()
+}
+
+/// TLS libraries look at the real clock.
+fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}
+
+fn live() -> (tempfile::TempDir, Trust) {
+    let directory = tempfile::tempdir().unwrap();
+    let trust = open(directory.path(), settings(), now()).unwrap();
+    (directory, trust)
+}
+
+fn client(server_roots: &TrustBundle, certificate: Option<&WorkloadCertificate>) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(server_roots.roots()[0].der.clone()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let mut config = match certificate {
+        Some(own) => builder.with_client_auth_cert(own.chain.clone(), own.private_key().unwrap()).unwrap(),
+        None => builder.with_no_client_auth(),
+    };
+    config.resumption = Resumption::in_memory_sessions(8);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
+}
+
+/// A handshake in memory: what the server made of it, and whether the client had resumed a session.
+fn handshake(server: &ServerTls, client: &Arc<ClientConfig>) -> Result<(Peer, rustls::HandshakeKind), String> {
+    let mut client = ClientConnection::new(Arc::clone(client), "localhost".try_into().unwrap()).unwrap();
+    let mut server = ServerConnection::new(server.config()).unwrap();
+    for _ in 0..10 {
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).map_err(|e| e.to_string())?;
+        server.read_tls(&mut wire.as_slice()).map_err(|e| e.to_string())?;
+        server.process_new_packets().map_err(|e| e.to_string())?;
+        let mut wire = Vec::new();
+        server.write_tls(&mut wire).map_err(|e| e.to_string())?;
+        client.read_tls(&mut wire.as_slice()).map_err(|e| e.to_string())?;
+        client.process_new_packets().map_err(|e| e.to_string())?;
+    }
+    let peer = Peer::from_chain(server.peer_certificates()).map_err(|e| e.to_string())?;
+    client.handshake_kind().map(|kind| (peer, kind)).ok_or_else(|| "not finished".into())
+}
+
+#[test]
+fn a_workload_is_let_in_and_known_by_its_certificate() {
+    let (_directory, trust) = live();
+    let own = trust.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
+    let (peer, _) = handshake(&server(&trust), &client(&trust.bundle(), Some(&own))).unwrap();
+    assert_eq!(peer, Peer::Authenticated { id: id("a", "b") });
+}
+
+#[test]
+fn nobody_is_let_in_without_a_certificate_or_with_a_strangers() {
+    let ((_directory, trust), (_elsewhere, stranger)) = (live(), live());
+    let server = server(&trust);
+    assert!(handshake(&server, &client(&trust.bundle(), None)).is_err());
+    let foreign = stranger.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
+    let refused = handshake(&server, &client(&trust.bundle(), Some(&foreign))).unwrap_err();
+    assert!(refused.contains("UnknownIssuer"), "{refused}");
+}
+
+#[test]
+fn threat_10_a_client_whose_root_was_removed_cannot_resume() {
+    let ((_directory, trust), (_elsewhere, other)) = (live(), live());
+    let server = server(&trust);
+    let own = trust.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
+    let client = client(&trust.bundle(), Some(&own));
+    for _ in 0..3 {
+        let (_, kind) = handshake(&server, &client).unwrap();
+        assert_eq!(kind, rustls::HandshakeKind::Full, "no session is ever resumed");
+    }
+    server.set_bundle(&other.bundle()).unwrap();
+    assert!(handshake(&server, &client).is_err());
+}
+
+#[test]
+fn a_new_certificate_is_shown_from_the_next_connection_on() {
+    let (_directory, trust) = live();
+    let server = server(&trust);
+    let shown = |server: &ServerTls| Arc::as_ptr(&server.config()) as usize;
+    let before = shown(&server);
+    server.set_certificate(&trust.server_certificate(&["localhost".into()], now()).unwrap()).unwrap();
+    assert_ne!(before, shown(&server));
+    let own = trust.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
+    handshake(&server, &client(&trust.bundle(), Some(&own))).unwrap();
+}
