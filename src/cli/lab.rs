@@ -17,7 +17,7 @@ pub struct LabArgs {
     /// The first of a row of ports [default: free ones]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..65000))]
     pub port_base: Option<u16>,
-    /// The version of Envoy to fetch
-    #[arg(long, value_name = "VERSION", value_parser = ["1.40.0", "1.36.4"], default_value = "1.40.0")]
-    pub envoy_version: String,
+    /// Fetch this version of Envoy, whatever is on PATH [default: 1.40.0 if there is none on PATH]
+    #[arg(long, value_name = "VERSION", value_parser = ["1.40.0", "1.36.4"])]
+    pub envoy_version: Option<String>,
 }

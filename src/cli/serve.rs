@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::identity::TrustDomain;
+
 /// What `countersign serve` takes. Flags go before the configuration file.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ServeArgs {
@@ -23,7 +25,7 @@ pub struct ServeArgs {
     pub admin: Option<SocketAddr>,
     /// The SPIFFE trust domain [default: cluster.local]
     #[arg(long, value_name = "NAME")]
-    pub trust_domain: Option<String>,
+    pub trust_domain: Option<TrustDomain>,
     /// Serve xDS without TLS, on loopback only; such streams get no secrets
     #[arg(long)]
     pub insecure_plaintext: bool,

@@ -24,3 +24,32 @@ pub struct PolicySet {
     /// `v1` `Namespace`s.
     pub namespaces: Vec<Object<Namespace>>,
 }
+
+impl PolicySet {
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        let Self {
+            peer_authentications,
+            destination_rules,
+            service_entries,
+            workload_entries,
+            sidecars,
+            services,
+            secrets,
+            namespaces,
+        } = self;
+        peer_authentications.len()
+            + destination_rules.len()
+            + service_entries.len()
+            + workload_entries.len()
+            + sidecars.len()
+            + services.len()
+            + secrets.len()
+            + namespaces.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -84,7 +84,13 @@ impl ServerBackend {
             let of_stream = |(key, ..): &&(WorkloadKey, _, _)| key.to_string() == stream.description.workload;
             if let Some((.., leaf)) = certificates.iter().find(of_stream) {
                 let validity = (leaf.not_before, leaf.not_after);
-                rows.push(row(secrets::WORKLOAD, record.state(), SecretType::CertChain, leaf.serial.to_string(), validity));
+                rows.push(row(
+                    secrets::WORKLOAD,
+                    record.state(),
+                    SecretType::CertChain,
+                    leaf.serial.to_string(),
+                    validity,
+                ));
             }
         }
         if let Some(record) = held.get(secrets::ROOT) {
@@ -143,8 +149,10 @@ impl Backend for ServerBackend {
 
     async fn secrets(&self, node: Option<String>) -> Result<Vec<SecretStatus>, Failure> {
         let streams = self.proxies.fleet.streams();
-        let chosen: Vec<_> =
-            streams.iter().filter(|stream| node.as_ref().is_none_or(|node| *node == stream.description.workload)).collect();
+        let chosen: Vec<_> = streams
+            .iter()
+            .filter(|stream| node.as_ref().is_none_or(|node| *node == stream.description.workload))
+            .collect();
         if let (Some(node), true) = (&node, chosen.is_empty()) {
             let help = "countersign proxy-status lists those that are".to_owned();
             return Err(Failure::NotFound(format!("no proxy of {node} is connected"), help));
@@ -179,21 +187,25 @@ impl Backend for ServerBackend {
         let id = identity_of(&workload)?;
         let (trust, now) = (Arc::clone(&self.proxies.trust), (self.clock)());
         let (csr, csr_id) = (request.csr, id.clone());
-        let issued = blocking(move || trust.sign_csr(&csr, &csr_id, now)).await.map_err(|error| {
-            Failure::Invalid(format!("the certificate request is refused: {error}"), String::new())
-        })?;
+        let issued = blocking(move || trust.sign_csr(&csr, &csr_id, now))
+            .await
+            .map_err(|error| Failure::Invalid(format!("the certificate request is refused: {error}"), String::new()))?;
         let bundle = self.proxies.trust.bundle();
         // A server that listens everywhere is reached, from this machine, at the loopback address.
         let mut address = self.xds_address;
         if address.ip().is_unspecified() {
-            address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+            address.set_ip(if address.is_ipv4() {
+                [127, 0, 0, 1].into()
+            } else {
+                std::net::Ipv6Addr::LOCALHOST.into()
+            });
         }
         Ok(BootstrapMaterial {
             workload: workload.key.to_string(),
             identity: id.to_string(),
             trust_domain: bundle.trust_domain().to_string(),
             certificate_chain: issued.chain_pem,
-            roots: bundle.pem(),
+            roots: bundle.pem().to_owned(),
             xds_address: address.to_string(),
             server_identity: trust::server_identity(bundle.trust_domain()).to_string(),
             service_account: workload.service_account.clone(),
@@ -204,9 +216,10 @@ impl Backend for ServerBackend {
 }
 
 fn identity_of(workload: &Workload) -> Result<SpiffeId, Failure> {
-    workload.spiffe_id.parse().map_err(|error| {
-        Failure::Conflict(format!("{} has no valid identity: {error}", workload.key), String::new())
-    })
+    workload
+        .spiffe_id
+        .parse()
+        .map_err(|error| Failure::Conflict(format!("{} has no valid identity: {error}", workload.key), String::new()))
 }
 
 fn proxy_status(stream: &StreamRecord) -> ProxyStatus {

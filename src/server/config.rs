@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-mod file;
+use crate::identity::TrustDomain;
+use crate::policy::PolicyError;
+
 mod value;
 #[cfg(test)]
 mod tests;
@@ -32,8 +34,8 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is not a configuration: bad YAML, an unknown key, a value that is out of range.
-    #[error("{0}")]
-    Parse(String),
+    #[error("{}", lines(.0))]
+    Parse(Vec<PolicyError>),
     /// Values that are fine one by one and do not go together, or a flag with a bad value.
     #[error("configuration: {key}: {message}")]
     Invalid {
@@ -44,13 +46,17 @@ pub enum ConfigError {
     },
 }
 
+fn lines(errors: &[PolicyError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
 /// The server's configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Config {
     /// The SPIFFE trust domain of every identity.
     #[serde(deserialize_with = "value::trust_domain")]
-    pub trust_domain: String,
+    pub trust_domain: TrustDomain,
     /// The cluster that this server's intermediate belongs to.
     #[serde(deserialize_with = "value::name")]
     pub cluster: String,
@@ -146,7 +152,7 @@ pub struct Overrides {
     /// `--admin`.
     pub admin: Option<SocketAddr>,
     /// `--trust-domain`.
-    pub trust_domain: Option<String>,
+    pub trust_domain: Option<TrustDomain>,
     /// `--insecure-plaintext`: can only turn it on.
     pub insecure_plaintext: bool,
 }
@@ -168,7 +174,7 @@ impl Config {
     /// Parses a configuration; `file` is what messages call it. Keys that are left out have their defaults.
     /// What takes more than one value is not looked at before [`Config::check`].
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
-        file::parse(file, text)
+        crate::policy::parse_config(file, text).map_err(ConfigError::Parse)
     }
 
     /// Puts the flags over what the file said.
@@ -178,16 +184,13 @@ impl Config {
         self.data_dir = data_dir.unwrap_or_else(|| std::mem::take(&mut self.data_dir));
         self.xds.address = xds.unwrap_or(self.xds.address);
         self.admin.address = admin.unwrap_or(self.admin.address);
-        self.trust_domain = trust_domain.unwrap_or_else(|| std::mem::take(&mut self.trust_domain));
+        self.trust_domain = trust_domain.unwrap_or_else(|| self.trust_domain.clone());
         self.xds.insecure_plaintext |= insecure_plaintext;
     }
 
     /// Refuses values that do not go together. [`Config::load`] has done this.
     pub fn check(&self) -> Result<(), ConfigError> {
         let invalid = |key, message: String| Err(ConfigError::Invalid { key, message });
-        if let Err(message) = value::check_trust_domain(&self.trust_domain) {
-            return invalid("trustDomain", message);
-        }
         let Certificates { workload_ttl, intermediate_ttl, root_ttl, .. } = self.certificates;
         let show = humantime::format_duration;
         if workload_ttl > intermediate_ttl {
@@ -228,7 +231,7 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            trust_domain: "cluster.local".into(),
+            trust_domain: "cluster.local".parse().expect("a constant"),
             cluster: "local".into(),
             root_namespace: "istio-system".into(),
             cluster_domain: "cluster.local".into(),

@@ -1,3 +1,195 @@
-//! server
+//! The server: every part put together, from the policy directory to the streams.
+//!
+//! [`Server::start`] takes the data directory, loads trust and policy, and listens. Policy flows through one task (`policy_loop`), which
+//! turns each good set into a [`model`] off the async threads and shows it to the connected [`proxies`]; certificates flow through
+//! another ([`renewal`]). [`run`] is a server until a signal ends it.
 
 pub mod config;
+
+mod backend;
+mod error;
+mod lab;
+mod listener;
+mod lock;
+mod model;
+mod observer;
+mod policy_loop;
+mod proxies;
+mod renewal;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::admin;
+use crate::fleet::Fleet;
+use crate::source::{self, Directory};
+use crate::telemetry::Metrics;
+use crate::trust::tls::ServerTls;
+use crate::trust::{self, SqliteStore, Trust};
+use crate::xds::{Drain, XdsService};
+
+use backend::ServerBackend;
+use config::Config;
+pub use error::ServerError;
+pub use lab::{LabServer, lab};
+use listener::Security;
+use lock::DataDirLock;
+pub use lock::LockError;
+use proxies::Proxies;
+pub use run::run;
+
+/// Where the time comes from: the system's clock in a server, anything in a test.
+pub type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
+
+/// The store, in the data directory.
+const STORE: &str = "trust.db";
+/// After the drain, streams that have not ended are cut off this much later.
+const CUT_OFF: Duration = Duration::from_millis(500);
+
+/// A running server. Dropping it ends it at once; [`Server::stop`] lets streams go in order.
+pub struct Server {
+    proxies: Proxies,
+    xds_address: SocketAddr,
+    admin: admin::Running,
+    admin_stop: watch::Sender<bool>,
+    drain: Drain,
+    drain_time: Duration,
+    tasks: Tasks,
+    _lock: DataDirLock,
+}
+
+/// Tasks that end with the server.
+struct Tasks(Vec<JoinHandle<()>>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Server {
+    /// Starts everything. When it returns, both ports are open; `/ready` says when policy is loaded too.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, ServerError> {
+        admin::prepare_data_dir(&config.data_dir)?;
+        let lock = DataDirLock::take(&config.data_dir)?;
+        let metrics = Arc::new(Metrics::new());
+        let trust = open_trust(&config, &clock).await?;
+        let proxies = Proxies::new(trust, Arc::new(Fleet::default()), Arc::clone(&metrics), Arc::clone(&clock));
+
+        let directory = config.policy.directory.clone();
+        let (policy, source) = blocking(move || Directory::start(directory, source::Options::default()))
+            .await
+            .map_err(|source| ServerError::Policy { directory: config.policy.directory.clone(), source })?;
+        let mut tasks = Tasks(vec![source]);
+        // The first policy is served before the first stream is let in.
+        let settings = policy_loop::Settings::from(&config);
+        tasks.0.push(policy_loop::start(proxies.clone(), policy.clone(), settings).await);
+
+        let bound = TcpListener::bind(config.xds.address).await;
+        let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (xds_address, listener) =
+            bound.map_err(|source| ServerError::Xds { address: config.xds.address, source })?;
+        let own = listener_certificate(&proxies, &config).await?;
+        let security = match config.xds.insecure_plaintext {
+            true => {
+                warn!(
+                    "xDS without TLS on {xds_address}: anyone on this machine is shown every configuration, and no secret"
+                );
+                Security::Plaintext
+            }
+            false => Security::Tls(Arc::clone(&own.tls)),
+        };
+        let drain = Drain::over(config.xds.drain);
+        let service = XdsService::new(Arc::new(proxies.clone()), drain.signal());
+        tasks.0.push(listener::serve(listener, security, service));
+        tasks.0.push(renewal::run(proxies.clone(), own));
+
+        let backend = ServerBackend { proxies: proxies.clone(), policy, xds_address, clock };
+        let (admin_stop, stopped) = watch::channel(false);
+        let options = admin::Options { data_dir: config.data_dir.clone(), address: config.admin.address };
+        let admin = admin::serve(Arc::new(backend), &options, stopped).await?;
+        info!(xds = %xds_address, admin = %admin.address, socket = %admin.socket.display(), "listening");
+        Ok(Self { proxies, xds_address, admin, admin_stop, drain, drain_time: config.xds.drain, tasks, _lock: lock })
+    }
+
+    /// Where xDS listens.
+    pub fn xds_address(&self) -> SocketAddr {
+        self.xds_address
+    }
+
+    /// Where probes, metrics and the admin API are.
+    pub fn admin(&self) -> &admin::Running {
+        &self.admin
+    }
+
+    /// Ends every stream at a moment of its own within the drain time, so that the fleet does not come back in one instant, then
+    /// the admin API.
+    pub async fn stop(self) {
+        info!(streams = self.proxies.fleet.len(), "stopping");
+        self.drain.begin();
+        let all_gone = async {
+            while !self.proxies.fleet.is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(self.drain_time + CUT_OFF, all_gone).await.is_err() {
+            warn!(streams = self.proxies.fleet.len(), "streams are cut off");
+        }
+        drop(self.tasks);
+        self.admin_stop.send_replace(true);
+        self.admin.stopped().await;
+        info!("stopped");
+    }
+}
+
+async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, ServerError> {
+    let settings = trust::Settings {
+        trust_domain: config.trust_domain.clone(),
+        cluster: config.cluster.clone(),
+        root_ttl: config.certificates.root_ttl,
+        intermediate_ttl: config.certificates.intermediate_ttl,
+        workload_ttl: config.certificates.workload_ttl,
+        clock_skew: config.certificates.clock_skew,
+    };
+    let (path, now) = (config.data_dir.join(STORE), clock());
+    let opened = blocking(move || Trust::open(Box::new(SqliteStore::open(&path)?), settings, now)).await?;
+    let (bundle, signer) = (opened.bundle(), opened.intermediate());
+    for root in bundle.roots() {
+        info!(trust_domain = %bundle.trust_domain(), serial = %root.serial, not_after = %root.not_after, "root");
+    }
+    info!(serial = %signer.serial, not_after = %signer.not_after, "intermediate");
+    Ok(Arc::new(opened))
+}
+
+async fn listener_certificate(proxies: &Proxies, config: &Config) -> Result<renewal::Own, ServerError> {
+    let (trust, names, now) = (Arc::clone(&proxies.trust), config.xds.dns_names.clone(), (proxies.clock)());
+    let certificate = blocking({
+        let names = names.clone();
+        move || trust.server_certificate(&names, now)
+    })
+    .await?;
+    let tls = Arc::new(ServerTls::new(&certificate, &proxies.trust.bundle())?);
+    Ok(renewal::Own { tls, names, certificate })
+}
+
+/// Runs what signs, waits for the disk, or takes long, off the async threads.
+async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(run).await {
+        Ok(value) => value,
+        // It panicked, or the runtime is ending: either goes on here.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

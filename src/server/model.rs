@@ -86,7 +86,13 @@ impl Model {
             return None;
         };
         match secrets::credential(name, &object.spec.data, now) {
-            Ok(credential) => if ca { credential.ca } else { credential.certificate },
+            Ok(credential) => {
+                if ca {
+                    credential.ca
+                } else {
+                    credential.certificate
+                }
+            }
             Err(error) => {
                 warn!(at = %object.at, %error, "a Secret cannot be served");
                 None

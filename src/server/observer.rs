@@ -10,7 +10,7 @@ use crate::telemetry::Metrics;
 use crate::xds::{Outcome, ResourceType, Response, StreamObserver};
 
 /// One stream's observer. Dropping it takes the stream out of everything.
-pub struct Observer {
+pub(super) struct Observer {
     fleet: fleet::Observer,
     metrics: Arc<Metrics>,
     membership: Membership,

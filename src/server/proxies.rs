@@ -24,7 +24,7 @@ use crate::xds::{Attachment, ControlPlane, Layer, NodeInfo, Resource, ResourceTy
 
 /// Everything that streams are served from.
 #[derive(Clone)]
-pub struct Proxies(Arc<Inner>);
+pub(super) struct Proxies(Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) trust: Arc<Trust>,
@@ -56,7 +56,7 @@ struct ProxyState {
 }
 
 /// A stream's place among the connected; dropping it gives it up.
-pub struct Membership {
+pub(super) struct Membership {
     proxies: Proxies,
     proxy: Arc<Proxy>,
 }
@@ -108,7 +108,8 @@ impl Proxies {
         self.model.store(Some(Arc::clone(&model)));
         let proxies: Vec<_> = self.connected.iter().map(|entry| Arc::clone(entry.value())).collect();
         for proxy in proxies {
-            let allowed = model.mesh.workload(&proxy.key).filter(|workload| speaks_for(proxy.identity.as_ref(), workload));
+            let allowed =
+                model.mesh.workload(&proxy.key).filter(|workload| speaks_for(proxy.identity.as_ref(), workload));
             match allowed {
                 Some(workload) => self.publish(&proxy, &model, workload),
                 None => {
@@ -168,7 +169,12 @@ impl Proxies {
 
     /// The workload that a node speaks for. The authenticated identity decides: what the node says of itself only chooses
     /// between the workloads of that identity.
-    fn resolve<'m>(&self, model: &'m Model, identity: Option<&SpiffeId>, node: &NodeInfo) -> Result<&'m Arc<Workload>, Status> {
+    fn resolve<'m>(
+        &self,
+        model: &'m Model,
+        identity: Option<&SpiffeId>,
+        node: &NodeInfo,
+    ) -> Result<&'m Arc<Workload>, Status> {
         let Some(key) = node_workload(node) else {
             let of_identity = |workload: &&Arc<Workload>| identity.is_some() && speaks_for(identity, workload);
             let mut candidates = model.mesh.workloads().filter(of_identity);
@@ -185,11 +191,18 @@ impl Proxies {
             let identity = identity.map_or_else(|| "nobody".to_owned(), ToString::to_string);
             warn!(%identity, node = %node.id, "refused: this identity may not speak for this node");
             // The same words whether the workload exists or not: nobody learns here what there is.
-            Status::permission_denied(format!("{identity} may not speak for {key}: no WorkloadEntry gives it that identity"))
+            Status::permission_denied(format!(
+                "{identity} may not speak for {key}: no WorkloadEntry gives it that identity"
+            ))
         })
     }
 
-    fn enter(&self, workload: &Workload, identity: Option<&SpiffeId>, certificate: Option<Arc<WorkloadCertificate>>) -> Membership {
+    fn enter(
+        &self,
+        workload: &Workload,
+        identity: Option<&SpiffeId>,
+        certificate: Option<Arc<WorkloadCertificate>>,
+    ) -> Membership {
         let fresh = || {
             let secrets = certificate.as_ref().map(|it| certificate_layer(it).0).unwrap_or_default();
             Arc::new(Proxy {
@@ -238,7 +251,8 @@ impl ControlPlane for Proxies {
         let workload = Arc::clone(self.resolve(&model, identity.as_ref(), &node)?);
         let certificate = match &identity {
             Some(id) => {
-                let (trust, id, name, now) = (Arc::clone(&self.trust), id.clone(), workload.key.to_string(), (self.clock)());
+                let (trust, id, name, now) =
+                    (Arc::clone(&self.trust), id.clone(), workload.key.to_string(), (self.clock)());
                 let issued = blocking(move || trust.workload_certificate(&name, &id, now)).await;
                 Some(issued.map_err(|error| {
                     warn!(workload = %workload.key, %error, "no certificate could be issued");

@@ -56,8 +56,11 @@ async fn renew_due(proxies: &Proxies, own: &mut Own) -> Result<OffsetDateTime, T
     let now = (proxies.clock)();
     let trust = Arc::clone(&proxies.trust);
     if blocking(move || trust.maintain(now)).await? {
-        info!("a new intermediate signs from now on");
+        info!(serial = %proxies.trust.intermediate().serial, "a new intermediate signs from now on");
     }
+    let first_root = proxies.trust.bundle().roots().iter().map(|root| root.not_after.unix_timestamp()).min();
+    proxies.metrics.root_expiry.set(first_root.unwrap_or(0));
+    proxies.metrics.intermediate_expiry.set(proxies.trust.intermediate().not_after.unix_timestamp());
     if own.certificate.renew_at <= now {
         let (trust, names) = (Arc::clone(&proxies.trust), own.names.clone());
         own.certificate = blocking(move || trust.server_certificate(&names, now)).await?;

@@ -187,9 +187,10 @@ impl Directory {
                 for warning in warnings.iter().take(MAX_LOGGED) {
                     tracing::warn!(at = %warning.at, "{}", warning.message);
                 }
-                tracing::info!(generation, files = judged.filled.len(), "policy set accepted");
+                let files = judged.filled.len();
+                tracing::info!(generation, files, "policy set accepted");
                 self.good = Some(Arc::new(Good { hash: judged.hash, filled: judged.filled }));
-                let update = Arc::new(Update { set: Arc::new(set), warnings, generation });
+                let update = Arc::new(Update { set: Arc::new(set), files, warnings, generation });
                 self.state.send_replace(Arc::new(State { current: Some(update), rejected: None }));
             }
             Err(errors) => self.reject(errors),

@@ -33,6 +33,8 @@ pub use directory::{Directory, Options};
 pub struct Update {
     /// The set.
     pub set: Arc<PolicySet>,
+    /// How many files it was read from.
+    pub files: usize,
     /// What the operator should know about it.
     pub warnings: Vec<Warning>,
     /// 1 for the first good set of this source, one more for each later one.

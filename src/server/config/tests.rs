@@ -23,7 +23,7 @@ fn nothing_but_comments_is_the_defaults() {
 #[test]
 fn left_out_keys_keep_their_defaults() {
     let config = Config::parse("f", "trustDomain: prod.example\nxds:\n  drain: 1m 30s\n").unwrap();
-    assert_eq!(config.trust_domain, "prod.example");
+    assert_eq!(config.trust_domain.as_str(), "prod.example");
     assert_eq!(config.xds.drain, Duration::from_secs(90));
     assert_eq!(config.xds.address, Xds::default().address);
 }
@@ -31,23 +31,33 @@ fn left_out_keys_keep_their_defaults() {
 #[test]
 fn an_unknown_key_has_its_place_and_the_nearest_name() {
     let message = refused("trustDomain: a\nxds:\n  adress: 127.0.0.1:1\n");
-    assert_eq!(message, "countersign.yaml:3: unknown key `adress`, did you mean `address`?");
+    assert_eq!(message, "countersign.yaml:3: xds: unknown field \"adress\" (did you mean \"address\"?)");
     let message = refused("certificates:\n  zzz: 1\n");
-    assert!(message.starts_with("countersign.yaml:2: unknown key `zzz`; the keys here are workloadTtl"), "{message}");
+    assert!(
+        message.starts_with("countersign.yaml:2: certificates: unknown field \"zzz\"")
+            && message.contains("workloadTtl"),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_bad_value_has_its_place() {
     for (text, expected) in [
-        ("certificates:\n  workloadTtl: 5s\n", "countersign.yaml:2: 5s leaves no time to renew"),
-        ("certificates:\n  workloadTtl: soon\n", "countersign.yaml:2: `soon` is not a duration"),
-        ("\ntrustDomain: Prod.Example\n", "countersign.yaml:2: `Prod.Example` is not a trust domain: `P`"),
+        (
+            "certificates:\n  workloadTtl: 5s\n",
+            "countersign.yaml:2: certificates.workloadTtl: 5s leaves no time to renew",
+        ),
+        (
+            "certificates:\n  workloadTtl: soon\n",
+            "countersign.yaml:2: certificates.workloadTtl: `soon` is not a duration",
+        ),
+        ("\ntrustDomain: Prod.Example\n", "countersign.yaml:2: trustDomain: `Prod.Example` is not a trust domain: 'P'"),
         (
             "trustDomain: spiffe://prod/\n",
-            "countersign.yaml:1: `spiffe://prod/` is a URI; the trust domain alone is `prod`",
+            "countersign.yaml:1: trustDomain: `spiffe://prod/` is a URI; the trust domain alone is `prod`",
         ),
-        ("xds:\n  address: localhost\n", "countersign.yaml:2: `localhost` is not IP:PORT"),
-        ("cluster: a/b\n", "countersign.yaml:1: `a/b` is not a name"),
+        ("xds:\n  address: localhost\n", "countersign.yaml:2: xds.address: `localhost` is not IP:PORT"),
+        ("cluster: a/b\n", "countersign.yaml:1: cluster: `a/b` is not a name"),
         ("xds: [\n", "countersign.yaml:"),
     ] {
         let message = refused(text);
@@ -76,7 +86,7 @@ fn flags_go_before_the_file_and_are_checked_with_it() {
     let file = dir.path().join("c.yaml");
     std::fs::write(&file, "trustDomain: one\ndataDir: /one\nxds: { insecurePlaintext: true }\n").unwrap();
     let overrides = Overrides {
-        trust_domain: Some("two".into()),
+        trust_domain: Some("two".parse().unwrap()),
         data_dir: Some("/two".into()),
         policy: Some("p".into()),
         admin: Some("127.0.0.1:1".parse().unwrap()),
@@ -89,8 +99,6 @@ fn flags_go_before_the_file_and_are_checked_with_it() {
 
     let exposed = Overrides { xds: Some("0.0.0.0:1".parse().unwrap()), ..Overrides::default() };
     assert!(Config::load(Some(&file), &exposed).is_err(), "plaintext stays on loopback whatever the flags say");
-    let bad = Overrides { trust_domain: Some("A B".into()), ..Overrides::default() };
-    assert!(Config::load(Some(&file), &bad).is_err());
 }
 
 #[test]

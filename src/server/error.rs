@@ -1,0 +1,44 @@
+//! Why the server cannot start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::LockError;
+use crate::admin::{AdminError, DataDirError};
+use crate::trust::TrustError;
+
+/// Why the server cannot start. Each says what to do where that is not plain.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Another server has it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The certificate hierarchy.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The admin API.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The policy directory cannot be watched.
+    #[error("cannot read policy from {}: {source}", directory.display())]
+    Policy {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The xDS port cannot be had.
+    #[error("cannot listen on {address} for xDS: {source}; choose another with --xds")]
+    Xds {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Signals cannot be caught.
+    #[error("cannot wait for signals: {0}")]
+    Signals(std::io::Error),
+}

@@ -1,0 +1,137 @@
+//! The server as the lab's control plane: in the lab's own process, used as an operator would, through its admin socket.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use time::OffsetDateTime;
+
+use super::config::Config;
+use super::{Server, ServerError};
+use crate::admin::api::{RotateReport, RotateRequest};
+use crate::cli::{Connection, WorkloadName, bootstrap};
+use crate::lab::envoy_binary::Request;
+use crate::lab::{ControlPlane, LabError, Options, Progress, Rotation, Setup, Workload, run};
+use crate::{cli, telemetry};
+
+/// The server of a lab or of a test.
+pub struct LabServer {
+    server: Server,
+    data_dir: PathBuf,
+    mode: bootstrap::Mode,
+}
+
+/// `countersign lab`.
+pub async fn lab(args: cli::lab::LabArgs) -> ExitCode {
+    // The lab's own lines are for reading; the server's log is there for who asks for it.
+    if std::env::var_os("RUST_LOG").is_some()
+        && let Err(error) = telemetry::init()
+    {
+        eprintln!("error: {error}");
+        return ExitCode::FAILURE;
+    }
+    let envoy = match (&args.envoy, &args.envoy_version) {
+        (Some(path), _) => Request { explicit: Some(path.clone()), ..Request::any() },
+        (None, None) => Request::any(),
+        (None, Some(version)) => match version.parse() {
+            Ok(version) => Request::pinned(version),
+            Err(error) => {
+                eprintln!("error: {error}");
+                return ExitCode::from(2);
+            }
+        },
+    };
+    let options = Options { envoy, keep: args.keep, port_base: args.port_base, once: args.once, ..Options::default() };
+    match run::<LabServer>(options, &mut Progress::stdout()).await {
+        Ok(outcome) => outcome.into(),
+        Err(LabError::Interrupted) => ExitCode::from(130),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl LabServer {
+    /// Starts a server with this configuration. Bootstraps will be for this form of xDS.
+    pub async fn with(config: Config, mode: bootstrap::Mode) -> Result<Self, ServerError> {
+        let data_dir = config.data_dir.clone();
+        let server = Server::start(config, Arc::new(OffsetDateTime::now_utc)).await?;
+        Ok(Self { server, data_dir, mode })
+    }
+
+    /// The server itself.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// How to reach it.
+    pub fn connection(&self) -> Connection {
+        Connection::to_data_dir(&self.data_dir)
+    }
+}
+
+impl ControlPlane for LabServer {
+    async fn start(setup: Setup) -> Result<Self, LabError> {
+        let Setup { policies, data, xds, admin, trust_domain, .. } = setup;
+        let mut config =
+            Config { data_dir: data, trust_domain: trust_domain.parse().map_err(failed)?, ..Config::default() };
+        config.policy.directory = policies;
+        config.xds.address = xds;
+        config.xds.drain = Duration::ZERO;
+        config.admin.address = admin;
+        Self::with(config, bootstrap::Mode::Delta).await.map_err(failed)
+    }
+
+    fn xds_address(&self) -> String {
+        self.server.xds_address().to_string()
+    }
+
+    fn hints(&self) -> Vec<String> {
+        let data = self.data_dir.display();
+        vec![
+            format!("curl http://{}/metrics", self.server.admin().address),
+            format!("countersign proxy-status --data-dir {data}"),
+            format!("countersign secrets --data-dir {data}"),
+            format!("countersign rotate workload --all --wait 5s --data-dir {data}"),
+        ]
+    }
+
+    async fn bootstrap(&self, workload: &Workload, directory: &Path, admin: SocketAddr) -> Result<PathBuf, LabError> {
+        let workload: WorkloadName = workload.id().parse().map_err(failed)?;
+        let mut options = bootstrap::Options::new(workload, directory);
+        options.mode = self.mode;
+        options.admin_address = admin.ip();
+        options.admin_port = admin.port();
+        let args = bootstrap::Args { options, format: cli::Format::default(), connection: self.connection() };
+        let written = bootstrap::run(&args).await.map_err(failed)?;
+        Ok(written.envoy_yaml)
+    }
+
+    async fn rotate_all(&self) -> Result<Vec<Rotation>, LabError> {
+        let client = self.connection().client().map_err(failed)?;
+        let request = RotateRequest { all: true, ..RotateRequest::default() };
+        // The time of the order, so that what is measured includes making, keeping and pushing the certificates.
+        let pushed_at = Instant::now();
+        let report: RotateReport =
+            client.post("/v1/rotate/workload", &request, Duration::ZERO).await.map_err(failed)?;
+        let rotation = |it: crate::admin::api::RotatedWorkload| Rotation {
+            workload: it.workload,
+            serial: it.serial,
+            certificate_sha256: None,
+            pushed_at,
+        };
+        Ok(report.rotated.into_iter().map(rotation).collect())
+    }
+
+    async fn stop(self) -> Result<(), LabError> {
+        self.server.stop().await;
+        Ok(())
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> LabError {
+    LabError::ControlPlane(error.to_string())
+}
