@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::{Origin, ServicePort, Workload};
 use crate::policy::TargetPort;
 
 /// How a client's proxy learns the endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Discovery {
     /// From us: they are workloads, or addresses in a policy.
     Endpoints,
@@ -44,7 +47,8 @@ pub struct Service {
 }
 
 /// Where an endpoint is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EndpointAddress {
     /// An address.
     Ip(IpAddr),

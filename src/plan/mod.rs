@@ -1,37 +1,40 @@
-//! stub
-#![allow(missing_docs)]
-use crate::mesh::*;
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
-#[derive(Clone)]
+//! What proxies need, in the domain's own words: clusters to reach, listeners to open, routes between them, secrets by name.
+//!
+//! Plans come in two parts. A [`ClassPlan`] is the same for every proxy of a class (a namespace and the policy that singles some of
+//! its workloads out), and is made and encoded once however many there are. A [`ProxyPlan`] is one workload's own: the listeners
+//! that bind its address. Both are pure functions of the mesh; nothing here knows how Envoy spells it.
+
+mod class;
+mod inbound;
+mod outbound;
+mod routes;
+mod secret_name;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+pub use class::{ClassKey, ClassPlan, class_of, class_plan};
+pub use inbound::{InboundListener, InboundTarget, ProxyPlan, proxy_plan};
+pub use outbound::{Cluster, ClusterEndpoint, ClusterTls, RootSource, UpstreamTls, Validation};
+pub use routes::{OutboundListener, OutboundTarget, RouteTable, VirtualHost};
+pub use secret_name::SecretName;
+
+/// What every proxy has alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Where a proxy's outbound HTTP proxy listens, unless a Sidecar says otherwise.
     pub http_proxy: SocketAddr,
 }
-#[derive(Clone, Hash, PartialEq, Eq, Debug)]
-pub struct ClassKey(String);
-pub struct ClassPlan {
-    pub secrets: BTreeSet<SecretName>,
-}
-pub struct ProxyPlan;
-#[derive(Clone, Hash, PartialEq, Eq, Debug, PartialOrd, Ord)]
-pub enum SecretName {
-    Workload,
-    Root,
-    FileRoot(String),
-    FileCert { certificate: String, key: String },
-    Credential { namespace: String, name: String, ca: bool },
-}
-impl std::fmt::Display for SecretName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{self:?}")
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { http_proxy: SocketAddr::from((Ipv4Addr::LOCALHOST, 15001)) }
     }
 }
-pub fn class_of(_: &Mesh, w: &Workload, _: &Settings) -> ClassKey {
-    ClassKey(w.key.to_string())
+
+/// Istio's name for a listener on this address.
+fn listener_name(address: SocketAddr) -> String {
+    format!("{}_{}", address.ip(), address.port())
 }
-pub fn class_plan(_: &Mesh, _: &Workload, _: &Settings) -> ClassPlan {
-    ClassPlan { secrets: BTreeSet::new() }
-}
-pub fn proxy_plan(_: &Mesh, _: &Workload) -> ProxyPlan {
-    ProxyPlan
-}
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,7 @@ impl Model {
 
     /// What every proxy of the workload's class shares: clusters, endpoints, routes, outbound listeners, policy's secrets.
     pub(super) fn class_layer(&self, workload: &Workload, now: OffsetDateTime) -> Arc<Layer> {
-        let key = plan::class_of(&self.mesh, workload, &self.settings);
+        let key = plan::class_of(&self.mesh, workload);
         if let Some(layer) = self.classes.get(&key) {
             return Arc::clone(&layer);
         }

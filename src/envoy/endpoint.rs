@@ -1,0 +1,74 @@
+//! Endpoints.
+
+use std::collections::{BTreeMap, HashMap};
+
+use envoy_types::pb::envoy::config::core::v3::{Address, Locality, Metadata};
+use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints};
+use envoy_types::pb::google::protobuf::value::Kind;
+use envoy_types::pb::google::protobuf::{Struct, Value};
+
+use super::EncodedResource;
+use super::message::{named_socket, number, resource, socket, unix};
+use crate::mesh::{Discovery, EndpointAddress};
+use crate::plan::{Cluster as Plan, ClusterEndpoint, InboundTarget};
+
+/// Where Envoy looks for what `transport_socket_matches` compares.
+const SOCKET_MATCH: &str = "envoy.transport_socket_match";
+
+/// The label of an endpoint that accepts mutual TLS, as Istio has it.
+pub(super) fn mtls_label() -> (String, Value) {
+    ("tlsMode".to_owned(), Value { kind: Some(Kind::StringValue("istio".to_owned())) })
+}
+
+/// The endpoints of a cluster that asks for them; one that has them from the DNS does not ask.
+pub(super) fn assignment_resource(plan: &Plan) -> Option<EncodedResource> {
+    (plan.discovery == Discovery::Endpoints).then(|| resource(&plan.name, &assignment(plan)))
+}
+
+/// Endpoints by locality.
+pub(super) fn assignment(plan: &Plan) -> ClusterLoadAssignment {
+    let mut localities: BTreeMap<Option<&str>, Vec<LbEndpoint>> = BTreeMap::new();
+    for it in &plan.endpoints {
+        localities.entry(it.locality.as_deref()).or_default().push(endpoint(it));
+    }
+    let endpoints = localities.into_iter().map(|(place, lb_endpoints)| LocalityLbEndpoints {
+        locality: place.map(locality),
+        lb_endpoints,
+        ..Default::default()
+    });
+    ClusterLoadAssignment { cluster_name: plan.name.clone(), endpoints: endpoints.collect(), ..Default::default() }
+}
+
+/// Where an application listens.
+pub(super) fn application(target: &InboundTarget) -> LocalityLbEndpoints {
+    let address = match target {
+        InboundTarget::Socket(address) => socket(*address),
+        InboundTarget::Unix(path) => unix(path),
+    };
+    LocalityLbEndpoints { lb_endpoints: vec![at(address)], ..Default::default() }
+}
+
+fn endpoint(plan: &ClusterEndpoint) -> LbEndpoint {
+    let address = match &plan.address {
+        EndpointAddress::Ip(ip) => named_socket(&ip.to_string(), plan.port),
+        EndpointAddress::Dns(name) => named_socket(name, plan.port),
+    };
+    let metadata = plan.mtls.then(|| Metadata {
+        filter_metadata: HashMap::from([(SOCKET_MATCH.to_owned(), Struct { fields: HashMap::from([mtls_label()]) })]),
+        ..Default::default()
+    });
+    LbEndpoint { metadata, load_balancing_weight: plan.weight.and_then(number), ..at(address) }
+}
+
+fn at(address: Address) -> LbEndpoint {
+    let endpoint = Endpoint { address: Some(address), ..Default::default() };
+    LbEndpoint { host_identifier: Some(HostIdentifier::Endpoint(endpoint)), ..Default::default() }
+}
+
+/// `region/zone/subzone`, the later parts optional.
+fn locality(text: &str) -> Locality {
+    let mut parts = text.splitn(3, '/').map(str::to_owned);
+    let mut next = || parts.next().unwrap_or_default();
+    Locality { region: next(), zone: next(), sub_zone: next() }
+}

@@ -1,0 +1,77 @@
+//! HTTP connection managers.
+
+use envoy_types::pb::envoy::config::listener::v3::Filter;
+use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
+use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
+    CodecType, ForwardClientCertDetails, RouteSpecifier, ServerHeaderTransformation, SetCurrentClientCertDetails,
+    UpgradeConfig,
+};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, HttpFilter, Rds, http_filter,
+};
+use envoy_types::pb::google::protobuf::BoolValue;
+
+use super::message::{any, seconds};
+use super::{route, sds};
+use crate::plan::{InboundListener, OutboundListener};
+
+/// For requests to the application. `verified`: whether they come over mutual TLS.
+pub(super) fn inbound(plan: &InboundListener, verified: bool) -> Filter {
+    // What the application reads in `x-forwarded-client-cert` is what this proxy has verified, and nothing that a client has sent.
+    let (forward, details) = match verified {
+        true => {
+            let details = SetCurrentClientCertDetails {
+                subject: Some(BoolValue { value: true }),
+                uri: true,
+                dns: true,
+                ..Default::default()
+            };
+            (ForwardClientCertDetails::SanitizeSet, Some(details))
+        }
+        false => (ForwardClientCertDetails::Sanitize, None),
+    };
+    filter(HttpConnectionManager {
+        route_specifier: Some(RouteSpecifier::RouteConfig(route::inbound(plan))),
+        forward_client_cert_details: forward.into(),
+        set_current_client_cert_details: details,
+        ..common(format!("inbound_{}", plan.name))
+    })
+}
+
+/// For the workload's own requests, routed by a table of its own.
+pub(super) fn outbound(plan: &OutboundListener, table: &str) -> Filter {
+    let rds = Rds { config_source: Some(sds::ads()), route_config_name: table.to_owned() };
+    filter(HttpConnectionManager {
+        route_specifier: Some(RouteSpecifier::Rds(rds)),
+        ..common(format!("outbound_{}", plan.name))
+    })
+}
+
+fn common(stat_prefix: String) -> HttpConnectionManager {
+    let router = HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
+        ..Default::default()
+    };
+    HttpConnectionManager {
+        codec_type: CodecType::Auto.into(),
+        stat_prefix,
+        http_filters: vec![router],
+        // A sidecar is to be invisible: it ends no stream for being quiet, and signs no response.
+        stream_idle_timeout: seconds(0),
+        server_header_transformation: ServerHeaderTransformation::PassThrough.into(),
+        use_remote_address: Some(BoolValue { value: false }),
+        // RFC 3986 §6: policies that look at paths look at one form of each.
+        normalize_path: Some(BoolValue { value: true }),
+        upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..Default::default() }],
+        ..Default::default()
+    }
+}
+
+fn filter(manager: HttpConnectionManager) -> Filter {
+    Filter {
+        name: "envoy.filters.network.http_connection_manager".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(any(&manager))),
+    }
+}

@@ -1,0 +1,105 @@
+//! Routes.
+
+use envoy_types::pb::envoy::config::core::v3::DataSource;
+use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::config::route::v3::retry_policy::{RetryHostPredicate, retry_host_predicate};
+use envoy_types::pb::envoy::config::route::v3::route::Action;
+use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
+use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
+use envoy_types::pb::envoy::config::route::v3::{
+    DirectResponseAction, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+};
+use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
+use envoy_types::pb::google::protobuf::BoolValue;
+
+use super::message::{any, number, seconds};
+use crate::plan::{InboundListener, RouteTable};
+
+/// What went wrong before the server can have seen the request, and refusals that say so. Anything else might be done twice.
+const RETRY_ON: &str = "connect-failure,refused-stream,unavailable,cancelled,reset-before-request";
+/// Istio's default.
+const RETRIES: u32 = 2;
+
+/// A table of hosts. What is not among them is answered with 502: the mesh does not know it.
+pub(super) fn table(plan: &RouteTable) -> RouteConfiguration {
+    let known = plan.virtual_hosts.iter().map(|it| VirtualHost {
+        name: it.name.clone(),
+        domains: it.domains.clone(),
+        routes: vec![to_cluster(&it.cluster, Some(retries()))],
+        ..Default::default()
+    });
+    let unknown = VirtualHost {
+        name: "block_all".to_owned(),
+        domains: vec!["*".to_owned()],
+        routes: vec![refusal()],
+        ..Default::default()
+    };
+    RouteConfiguration {
+        name: plan.name.clone(),
+        virtual_hosts: known.chain([unknown]).collect(),
+        validate_clusters: Some(BoolValue { value: false }),
+        ..Default::default()
+    }
+}
+
+/// Everything to the application.
+pub(super) fn inbound(plan: &InboundListener) -> RouteConfiguration {
+    let everything = VirtualHost {
+        name: format!("inbound|http|{}", plan.bind.port()),
+        domains: vec!["*".to_owned()],
+        routes: vec![to_cluster(&plan.cluster, None)],
+        ..Default::default()
+    };
+    RouteConfiguration {
+        name: plan.cluster.clone(),
+        virtual_hosts: vec![everything],
+        validate_clusters: Some(BoolValue { value: false }),
+        ..Default::default()
+    }
+}
+
+fn to_cluster(cluster: &str, retry_policy: Option<RetryPolicy>) -> Route {
+    let action = RouteAction {
+        cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
+        // How long a request may take is the application's business; Envoy's own limit is 15 s.
+        timeout: seconds(0),
+        retry_policy,
+        ..Default::default()
+    };
+    Route {
+        name: "default".to_owned(),
+        r#match: Some(every_path()),
+        action: Some(Action::Route(action)),
+        ..Default::default()
+    }
+}
+
+fn refusal() -> Route {
+    let text = "countersign: no service of the mesh has this host and port\n";
+    let body = DataSource { specifier: Some(Specifier::InlineString(text.to_owned())), ..Default::default() };
+    let response = DirectResponseAction { status: 502, body: Some(body), ..Default::default() };
+    Route {
+        name: "block_all".to_owned(),
+        r#match: Some(every_path()),
+        action: Some(Action::DirectResponse(response)),
+        ..Default::default()
+    }
+}
+
+fn every_path() -> RouteMatch {
+    RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".to_owned())), ..Default::default() }
+}
+
+fn retries() -> RetryPolicy {
+    let elsewhere = RetryHostPredicate {
+        name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
+        config_type: Some(retry_host_predicate::ConfigType::TypedConfig(any(&PreviousHostsPredicate::default()))),
+    };
+    RetryPolicy {
+        retry_on: RETRY_ON.to_owned(),
+        num_retries: number(RETRIES),
+        retry_host_predicate: vec![elsewhere],
+        host_selection_retry_max_attempts: 5,
+        ..Default::default()
+    }
+}

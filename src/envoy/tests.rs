@@ -1,0 +1,1 @@
+//! Resources of policies written as YAML.

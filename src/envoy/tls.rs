@@ -1,0 +1,131 @@
+//! TLS contexts. A peer that is verified is verified by its name too: roots alone would let every workload of the mesh pass for any
+//! other.
+
+use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::config::core::v3::{DataSource, TransportSocket};
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::certificate_validation_context::SystemRootCerts;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
+    CombinedCertificateValidationContext, ValidationContextType,
+};
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
+    CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SubjectAltNameMatcher, TlsParameters,
+    UpstreamTlsContext,
+};
+use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
+use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+use envoy_types::pb::google::protobuf::BoolValue;
+
+use super::message::transport_socket;
+use super::sds;
+use crate::mesh::{PeerNames, San};
+use crate::plan::{RootSource, SecretName, UpstreamTls, Validation};
+
+const TLS_SOCKET: &str = "envoy.transport_sockets.tls";
+
+/// The suites between proxies of the mesh, for TLS 1.2: Istio's, in its order. TLS 1.3 has its own.
+const MESH_CIPHERS: [&str; 6] = [
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "AES256-GCM-SHA384",
+    "AES128-GCM-SHA256",
+];
+
+/// The server's side of mutual TLS within the mesh: anyone of these trust domains, and nobody else.
+pub(super) fn downstream(trust_domains: &[String], alpn: &[&str]) -> TransportSocket {
+    let prefix = |domain: &String| matcher(&San::UriPrefix(format!("spiffe://{domain}/")));
+    let context = DownstreamTlsContext {
+        require_client_certificate: Some(BoolValue { value: true }),
+        common_tls_context: Some(CommonTlsContext {
+            tls_params: Some(mesh_parameters()),
+            tls_certificate_sds_secret_configs: vec![sds::secret(&SecretName::Workload)],
+            alpn_protocols: alpn.iter().map(|it| (*it).to_owned()).collect(),
+            validation_context_type: Some(combined(
+                CertificateValidationContext {
+                    match_typed_subject_alt_names: trust_domains.iter().map(prefix).collect(),
+                    ..Default::default()
+                },
+                &SecretName::Root,
+            )),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    transport_socket(TLS_SOCKET, &context)
+}
+
+/// The client's side.
+pub(super) fn upstream(tls: &UpstreamTls) -> TransportSocket {
+    let context = UpstreamTlsContext {
+        sni: tls.sni.clone().unwrap_or_default(),
+        common_tls_context: Some(CommonTlsContext {
+            tls_params: Some(if tls.mesh { mesh_parameters() } else { parameters() }),
+            tls_certificate_sds_secret_configs: tls.certificate.iter().map(sds::secret).collect(),
+            alpn_protocols: tls.alpn.iter().map(|it| (*it).to_owned()).collect(),
+            validation_context_type: validation(&tls.validation),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    transport_socket(TLS_SOCKET, &context)
+}
+
+fn validation(validation: &Validation) -> Option<ValidationContextType> {
+    let Validation::Verified { roots, sans, crl } = validation else { return None };
+    let context = CertificateValidationContext {
+        match_typed_subject_alt_names: matchers(sans),
+        crl: crl.clone().map(|path| DataSource { specifier: Some(Specifier::Filename(path)), ..Default::default() }),
+        ..Default::default()
+    };
+    Some(match roots {
+        RootSource::Secret(name) => combined(context, name),
+        RootSource::System => {
+            let system_root_certs = Some(SystemRootCerts::default());
+            ValidationContextType::ValidationContext(CertificateValidationContext { system_root_certs, ..context })
+        }
+    })
+}
+
+/// Names from here, roots from a secret: with names in it, Envoy refuses the context while the secret is empty instead of verifying
+/// nobody.
+fn combined(context: CertificateValidationContext, roots: &SecretName) -> ValidationContextType {
+    ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
+        default_validation_context: Some(context),
+        validation_context_sds_secret_config: Some(sds::secret(roots)),
+        ..Default::default()
+    })
+}
+
+fn matchers(sans: &PeerNames) -> Vec<SubjectAltNameMatcher> {
+    sans.iter().map(matcher).collect()
+}
+
+fn matcher(san: &San) -> SubjectAltNameMatcher {
+    let (kind, pattern) = match san {
+        San::Dns(name) => (SanType::Dns, MatchPattern::Exact(name.clone())),
+        San::Ip(address) => (SanType::IpAddress, MatchPattern::Exact(address.to_string())),
+        San::Uri(uri) => (SanType::Uri, MatchPattern::Exact(uri.clone())),
+        San::UriPrefix(prefix) => (SanType::Uri, MatchPattern::Prefix(prefix.clone())),
+    };
+    SubjectAltNameMatcher {
+        san_type: kind.into(),
+        matcher: Some(StringMatcher { match_pattern: Some(pattern), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+/// TLS 1.2 and 1.3. Said for both ends: left to itself, an Envoy that is a client stops at 1.2.
+fn parameters() -> TlsParameters {
+    TlsParameters {
+        tls_minimum_protocol_version: TlsProtocol::TlSv12.into(),
+        tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
+        ..Default::default()
+    }
+}
+
+fn mesh_parameters() -> TlsParameters {
+    TlsParameters { cipher_suites: MESH_CIPHERS.map(str::to_owned).into(), ..parameters() }
+}

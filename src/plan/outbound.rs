@@ -1,0 +1,210 @@
+//! Clusters: how one class of proxies reaches each port of each service.
+
+use serde::Serialize;
+
+use super::SecretName;
+use crate::mesh::decide::{
+    self, ClientCertificate, Destination, OutboundMode, Roots, ServerTrust, outbound_to, speaks_mtls,
+};
+use crate::mesh::{Discovery, Endpoint, EndpointAddress, Mesh, PeerNames, Protocol, Service, ServicePort, Workload};
+
+/// One port of a service, or one subset of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cluster {
+    /// Istio's name: `outbound|PORT|SUBSET|HOST`.
+    pub name: String,
+    /// How endpoints are found.
+    pub discovery: Discovery,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// TLS towards the endpoints.
+    pub tls: ClusterTls,
+    /// Where it leads.
+    pub endpoints: Vec<ClusterEndpoint>,
+}
+
+/// One endpoint of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClusterEndpoint {
+    /// Where it is.
+    pub address: EndpointAddress,
+    /// Its port.
+    pub port: u16,
+    /// `region/zone/subzone`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locality: Option<String>,
+    /// Its share of the load; at least 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// Under [`ClusterTls::PerEndpoint`]: whether this one gets mutual TLS.
+    pub mtls: bool,
+}
+
+/// TLS towards a cluster's endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClusterTls {
+    /// None.
+    Plaintext,
+    /// To all of them.
+    Always(UpstreamTls),
+    /// To those that accept it, plaintext to the others.
+    PerEndpoint(UpstreamTls),
+}
+
+/// One client-side TLS context.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UpstreamTls {
+    /// What the client shows; `None`: nothing.
+    pub certificate: Option<SecretName>,
+    /// How the server is verified.
+    pub validation: Validation,
+    /// The server name sent.
+    pub sni: Option<String>,
+    /// The protocols offered (RFC 7301), best first.
+    pub alpn: Vec<&'static str>,
+    /// Whether both ends are proxies of the mesh, which agree on its cipher suites.
+    pub mesh: bool,
+}
+
+/// How a server is verified. Roots without names, or names without roots, cannot be said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Validation {
+    /// By its chain and its name.
+    Verified {
+        /// Against these roots.
+        roots: RootSource,
+        /// It must carry one of these names.
+        sans: PeerNames,
+        /// A CRL file on the proxy's machine.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        crl: Option<String>,
+    },
+    /// Not at all: the operator wrote `insecureSkipVerify: true`.
+    InsecureSkipVerify,
+}
+
+/// Where roots come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RootSource {
+    /// A secret.
+    Secret(SecretName),
+    /// The trust store of the proxy's machine.
+    System,
+}
+
+impl Cluster {
+    /// The secrets it refers to.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = SecretName> + use<> {
+        let tls = match &self.tls {
+            ClusterTls::Plaintext => None,
+            ClusterTls::Always(tls) | ClusterTls::PerEndpoint(tls) => Some(tls),
+        };
+        let roots = tls.and_then(|tls| match &tls.validation {
+            Validation::Verified { roots: RootSource::Secret(name), .. } => Some(name.clone()),
+            _ => None,
+        });
+        tls.and_then(|tls| tls.certificate.clone()).into_iter().chain(roots)
+    }
+}
+
+/// Istio's name for a cluster.
+pub(super) fn cluster_name(service: &Service, port: u16, subset: &str) -> String {
+    format!("outbound|{port}|{subset}|{}", service.host)
+}
+
+/// The clusters of every port of a service, and of every subset that the client's DestinationRule names.
+pub(super) fn clusters(mesh: &Mesh, client: &Workload, service: &Service) -> Vec<Cluster> {
+    let subsets = decide::subsets(mesh, client, service);
+    let mut clusters = Vec::new();
+    for port in &service.ports {
+        let whole = Destination { service, port, subset: None };
+        clusters.push(cluster(mesh, client, whole, service.endpoints.iter()));
+        for (name, selector) in &subsets {
+            let selected = service.endpoints.iter().filter(|endpoint| selector.matches(&endpoint.labels));
+            clusters.push(cluster(mesh, client, Destination { service, port, subset: Some(name) }, selected));
+        }
+    }
+    clusters
+}
+
+fn cluster<'e>(
+    mesh: &Mesh,
+    client: &Workload,
+    to: Destination<'_>,
+    endpoints: impl Iterator<Item = &'e Endpoint>,
+) -> Cluster {
+    let Destination { service, port, subset } = to;
+    let decision = outbound_to(mesh, client, to, None);
+    let per_endpoint = matches!(decision.mode, OutboundMode::PerEndpoint { .. });
+    Cluster {
+        name: cluster_name(service, port.port.value, subset.unwrap_or_default()),
+        discovery: service.discovery,
+        protocol: port.protocol,
+        tls: tls(decision.mode, port.protocol, &client.key.namespace),
+        endpoints: endpoints.filter_map(|endpoint| planned(endpoint, port, per_endpoint)).collect(),
+    }
+}
+
+fn planned(endpoint: &Endpoint, port: &ServicePort, per_endpoint: bool) -> Option<ClusterEndpoint> {
+    Some(ClusterEndpoint {
+        address: endpoint.address.clone(),
+        port: endpoint.port(port)?,
+        locality: endpoint.locality.clone(),
+        weight: endpoint.weight.filter(|weight| *weight > 0),
+        mtls: per_endpoint && speaks_mtls(endpoint, port),
+    })
+}
+
+fn tls(mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
+    let credential = |name: String, ca| SecretName::Credential { namespace: namespace.to_owned(), name, ca };
+    // Outside the mesh HTTP/2 has to be negotiated; within it the cluster knows.
+    let outside = if protocol.is_http2() { vec!["h2"] } else { Vec::new() };
+    let validation = |trust: ServerTrust| match trust {
+        ServerTrust::InsecureSkipVerify => Validation::InsecureSkipVerify,
+        ServerTrust::Verified { roots, sans, crl } => {
+            let roots = match roots {
+                Roots::System => RootSource::System,
+                Roots::File(path) => RootSource::Secret(SecretName::FileRoot(path)),
+                Roots::Credential(name) => RootSource::Secret(credential(name, true)),
+            };
+            Validation::Verified { roots, sans, crl }
+        }
+    };
+    let mesh = |sni, sans| {
+        // What Istio's proxies offer, by which a PERMISSIVE port tells the mesh's TLS from the application's own.
+        let mut alpn = vec!["istio-peer-exchange", "istio"];
+        if protocol.is_http2() {
+            alpn.push("h2");
+        }
+        let validation = Validation::Verified { roots: RootSource::Secret(SecretName::Root), sans, crl: None };
+        UpstreamTls { certificate: Some(SecretName::Workload), validation, sni: Some(sni), alpn, mesh: true }
+    };
+    match mode {
+        OutboundMode::Plaintext => ClusterTls::Plaintext,
+        OutboundMode::PerEndpoint { sni, sans } => ClusterTls::PerEndpoint(mesh(sni, sans)),
+        OutboundMode::IstioMutual { sni, sans } => ClusterTls::Always(mesh(sni, sans)),
+        OutboundMode::Simple { sni, trust } => ClusterTls::Always(UpstreamTls {
+            certificate: None,
+            validation: validation(trust),
+            sni,
+            alpn: outside,
+            mesh: false,
+        }),
+        OutboundMode::Mutual { sni, trust, certificate } => {
+            let certificate = match certificate {
+                ClientCertificate::Files { chain, key } => SecretName::FileCert { certificate: chain, key },
+                ClientCertificate::Credential(name) => credential(name, false),
+            };
+            ClusterTls::Always(UpstreamTls {
+                certificate: Some(certificate),
+                validation: validation(trust),
+                sni,
+                alpn: outside,
+                mesh: false,
+            })
+        }
+    }
+}

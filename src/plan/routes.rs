@@ -1,0 +1,178 @@
+//! Outbound listeners, and the hosts that the HTTP ones route.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::listener_name;
+use super::outbound::cluster_name;
+use crate::mesh::{HostFilter, Protocol, Service, ServicePort, SidecarEgress};
+
+/// The port that an `http://` URL without one means (RFC 9110 §4.2.1).
+const HTTP_PORT: u16 = 80;
+
+/// A listener for the workload's own requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OutboundListener {
+    /// Istio's name: `ADDRESS_PORT`.
+    pub name: String,
+    /// What it binds.
+    pub bind: SocketAddr,
+    /// What it does with a connection.
+    pub target: OutboundTarget,
+}
+
+/// What an outbound listener does with a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutboundTarget {
+    /// Routes its requests by this table.
+    Http(String),
+    /// Carries its bytes to this cluster.
+    Tcp(String),
+}
+
+/// Requests to clusters, by host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RouteTable {
+    /// The listener's name.
+    pub name: String,
+    /// No domain stands in two of them.
+    pub virtual_hosts: Vec<VirtualHost>,
+}
+
+/// The names under which one cluster is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VirtualHost {
+    /// `HOST:PORT`.
+    pub name: String,
+    /// `Host` headers, with and without a port; `*.suffix` for wildcard hosts.
+    pub domains: Vec<String>,
+    /// Where they lead.
+    pub cluster: String,
+}
+
+/// Collects the outbound listeners of a class.
+pub(super) struct Outbound<'a> {
+    namespace: &'a str,
+    listeners: Vec<OutboundListener>,
+    routes: Vec<RouteTable>,
+}
+
+impl<'a> Outbound<'a> {
+    pub(super) fn new(namespace: &'a str) -> Self {
+        Self { namespace, listeners: Vec::new(), routes: Vec::new() }
+    }
+
+    /// A forward proxy for every HTTP port of these services.
+    pub(super) fn http_proxy<'s>(&mut self, bind: SocketAddr, services: impl Iterator<Item = &'s Arc<Service>>) {
+        let mut table = Table::new(self.namespace);
+        for service in services {
+            // `http://host/` is port 80 where there is one. Where there is one HTTP port only, nothing else can be meant.
+            let http = || service.ports.iter().filter(|port| port.protocol.is_http());
+            let bare = http()
+                .find(|port| port.port.value == HTTP_PORT)
+                .or_else(|| http().next().filter(|_| http().count() == 1));
+            let bare = bare.map(|port| port.port.value);
+            for port in http() {
+                table.add(service, port, bare == Some(port.port.value));
+            }
+        }
+        self.http(bind, table);
+    }
+
+    /// A listener that the operator has written. It is left out when an earlier one has its address, or when it is to carry bytes
+    /// and no service is there to take them.
+    pub(super) fn egress(&mut self, egress: &SidecarEgress, visible: &[&Arc<Service>]) {
+        let Some(port) = &egress.port else { return };
+        let bind = SocketAddr::new(egress.bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port.number.value);
+        let filter = HostFilter::of(egress, self.namespace);
+        let services = visible.iter().copied().filter(|service| filter.admits(service));
+        let at_port = |service: &&Arc<Service>| {
+            service.ports.iter().find(|candidate| candidate.port.value == port.number.value).cloned()
+        };
+        match port.protocol {
+            Protocol::HttpProxy => self.http_proxy(bind, services),
+            protocol if protocol.is_http() => {
+                let mut table = Table::new(self.namespace);
+                for service in services {
+                    if let Some(port) = at_port(&service).filter(|port| port.protocol.is_http()) {
+                        table.add(service, &port, true);
+                    }
+                }
+                self.http(bind, table);
+            }
+            _ => {
+                // Bytes name no host, so there is one destination: the first by host.
+                let mut services = services;
+                let found = services.find(|service| at_port(service).is_some());
+                if let Some(service) = found {
+                    self.listen(bind, OutboundTarget::Tcp(cluster_name(service, port.number.value, "")));
+                }
+            }
+        }
+    }
+
+    pub(super) fn finish(mut self) -> (Vec<OutboundListener>, Vec<RouteTable>) {
+        self.listeners.sort_by(|a, b| a.name.cmp(&b.name));
+        self.routes.sort_by(|a, b| a.name.cmp(&b.name));
+        (self.listeners, self.routes)
+    }
+
+    fn http(&mut self, bind: SocketAddr, table: Table<'_>) {
+        let name = listener_name(bind);
+        if self.listen(bind, OutboundTarget::Http(name.clone())) {
+            self.routes.push(RouteTable { name, virtual_hosts: table.virtual_hosts });
+        }
+    }
+
+    fn listen(&mut self, bind: SocketAddr, target: OutboundTarget) -> bool {
+        let free = self.listeners.iter().all(|listener| listener.bind != bind);
+        if free {
+            self.listeners.push(OutboundListener { name: listener_name(bind), bind, target });
+        }
+        free
+    }
+}
+
+/// Virtual hosts, with every domain given once: Envoy refuses a table that says one twice.
+struct Table<'a> {
+    namespace: &'a str,
+    taken: HashSet<String>,
+    virtual_hosts: Vec<VirtualHost>,
+}
+
+impl<'a> Table<'a> {
+    fn new(namespace: &'a str) -> Self {
+        Self { namespace, taken: HashSet::new(), virtual_hosts: Vec::new() }
+    }
+
+    /// `bare`: whether the names without a port mean this one.
+    fn add(&mut self, service: &Service, port: &ServicePort, bare: bool) {
+        let number = port.port.value;
+        let names = self.names(service);
+        let with_port = names.iter().map(|name| format!("{name}:{number}"));
+        let without = names.iter().filter(|_| bare).cloned();
+        let domains: Vec<_> = without.chain(with_port).filter(|domain| self.taken.insert(domain.clone())).collect();
+        if !domains.is_empty() {
+            let (name, cluster) = (format!("{}:{number}", service.host), cluster_name(service, number, ""));
+            self.virtual_hosts.push(VirtualHost { name, domains, cluster });
+        }
+    }
+
+    /// The host and, of a `v1` Service, the forms that a cluster's DNS search path makes of it. The shortest is the client's own
+    /// namespace's.
+    fn names(&self, service: &Service) -> Vec<String> {
+        let mut names = vec![service.host.clone()];
+        if service.has_short_names {
+            let Service { name, namespace, .. } = service;
+            if namespace == self.namespace {
+                names.push(name.clone());
+            }
+            names.extend([format!("{name}.{namespace}"), format!("{name}.{namespace}.svc")]);
+        }
+        names
+    }
+}

@@ -1,0 +1,51 @@
+//! Secrets by name.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// A secret that some TLS context of a plan refers to. Its text is the SDS name, in Istio's spelling.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SecretName {
+    /// The workload's own certificate: `default`.
+    Workload,
+    /// The mesh's roots: `ROOTCA`.
+    Root,
+    /// Roots in a file on the proxy's machine: `file-root:PATH`.
+    FileRoot(String),
+    /// A certificate and key in files on the proxy's machine: `file-cert:CERTIFICATE~KEY`.
+    FileCert {
+        /// The chain, leaf first.
+        certificate: String,
+        /// The key.
+        key: String,
+    },
+    /// A Kubernetes Secret: `kubernetes://NAME`, or `kubernetes://NAME-cacert` for its roots.
+    Credential {
+        /// The Secret's namespace: the client's own. It is not part of the text, since no proxy sees more than one namespace's.
+        namespace: String,
+        /// The Secret's name.
+        name: String,
+        /// Whether its roots are meant, and not its certificate.
+        ca: bool,
+    },
+}
+
+impl fmt::Display for SecretName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Workload => f.write_str("default"),
+            Self::Root => f.write_str("ROOTCA"),
+            Self::FileRoot(path) => write!(f, "file-root:{path}"),
+            Self::FileCert { certificate, key } => write!(f, "file-cert:{certificate}~{key}"),
+            Self::Credential { name, ca: false, .. } => write!(f, "kubernetes://{name}"),
+            Self::Credential { name, ca: true, .. } => write!(f, "kubernetes://{name}-cacert"),
+        }
+    }
+}
+
+impl Serialize for SecretName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

@@ -1,0 +1,1 @@
+//! Plans of policies written as YAML.
