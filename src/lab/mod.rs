@@ -23,8 +23,6 @@ mod network;
 mod progress;
 mod rotation;
 mod script;
-#[cfg(test)]
-mod tests;
 
 pub use app::App;
 pub use control_plane::{ControlPlane, Rotation, Setup};
@@ -32,7 +30,7 @@ pub use envoy_admin::{EnvoyAdmin, HeldCertificate, HeldCertificates};
 pub use envoy_process::{EnvoyOptions, EnvoyProcess};
 pub use error::LabError;
 pub use latency::Latencies;
-pub use mesh::Mesh;
+pub use mesh::{Mesh, Prepared};
 pub use network::{Network, Ports};
 pub use progress::Progress;
 pub use rotation::{RotationPlan, RotationResult, rotate_under_traffic};

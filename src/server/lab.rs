@@ -8,19 +8,18 @@ use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 
+use super::Server;
 use super::config::Config;
-use super::{Server, ServerError};
 use crate::admin::api::{RotateReport, RotateRequest};
 use crate::cli::{Connection, WorkloadName, bootstrap};
 use crate::lab::envoy_binary::Request;
 use crate::lab::{ControlPlane, LabError, Options, Progress, Rotation, Setup, Workload, run};
 use crate::{cli, telemetry};
 
-/// The server of a lab or of a test.
-pub struct LabServer {
+/// The server of a lab.
+struct LabServer {
     server: Server,
     data_dir: PathBuf,
-    mode: bootstrap::Mode,
 }
 
 /// `countersign lab`.
@@ -54,35 +53,18 @@ pub async fn lab(args: cli::lab::LabArgs) -> ExitCode {
     }
 }
 
-impl LabServer {
-    /// Starts a server with this configuration. Bootstraps will be for this form of xDS.
-    pub async fn with(config: Config, mode: bootstrap::Mode) -> Result<Self, ServerError> {
-        let data_dir = config.data_dir.clone();
-        let server = Server::start(config, Arc::new(OffsetDateTime::now_utc)).await?;
-        Ok(Self { server, data_dir, mode })
-    }
-
-    /// The server itself.
-    pub fn server(&self) -> &Server {
-        &self.server
-    }
-
-    /// How to reach it.
-    pub fn connection(&self) -> Connection {
-        Connection::to_data_dir(&self.data_dir)
-    }
-}
-
 impl ControlPlane for LabServer {
     async fn start(setup: Setup) -> Result<Self, LabError> {
         let Setup { policies, data, xds, admin, trust_domain, .. } = setup;
         let mut config =
             Config { data_dir: data, trust_domain: trust_domain.parse().map_err(failed)?, ..Config::default() };
+        let data_dir = config.data_dir.clone();
         config.policy.directory = policies;
         config.xds.address = xds;
         config.xds.drain = Duration::ZERO;
         config.admin.address = admin;
-        Self::with(config, bootstrap::Mode::Delta).await.map_err(failed)
+        let server = Server::start(config, Arc::new(OffsetDateTime::now_utc)).await.map_err(failed)?;
+        Ok(Self { server, data_dir })
     }
 
     fn xds_address(&self) -> String {
@@ -102,16 +84,19 @@ impl ControlPlane for LabServer {
     async fn bootstrap(&self, workload: &Workload, directory: &Path, admin: SocketAddr) -> Result<PathBuf, LabError> {
         let workload: WorkloadName = workload.id().parse().map_err(failed)?;
         let mut options = bootstrap::Options::new(workload, directory);
-        options.mode = self.mode;
         options.admin_address = admin.ip();
         options.admin_port = admin.port();
-        let args = bootstrap::Args { options, format: cli::Format::default(), connection: self.connection() };
+        let args = bootstrap::Args {
+            options,
+            format: cli::Format::default(),
+            connection: Connection::to_data_dir(&self.data_dir),
+        };
         let written = bootstrap::run(&args).await.map_err(failed)?;
         Ok(written.envoy_yaml)
     }
 
     async fn rotate_all(&self) -> Result<Vec<Rotation>, LabError> {
-        let client = self.connection().client().map_err(failed)?;
+        let client = Connection::to_data_dir(&self.data_dir).client().map_err(failed)?;
         let request = RotateRequest { all: true, ..RotateRequest::default() };
         // The time of the order, so that what is measured includes making, keeping and pushing the certificates.
         let pushed_at = Instant::now();

@@ -17,8 +17,6 @@ mod policy_loop;
 mod proxies;
 mod renewal;
 mod run;
-#[cfg(test)]
-mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,7 +39,7 @@ use crate::xds::{Drain, XdsService};
 use backend::ServerBackend;
 use config::Config;
 pub use error::ServerError;
-pub use lab::{LabServer, lab};
+pub use lab::lab;
 use listener::Security;
 use lock::DataDirLock;
 pub use lock::LockError;
