@@ -1,0 +1,14 @@
+//! The server against real Envoys: both pinned releases, both forms of xDS, over loopback.
+//!
+//! Each test has a mesh of its own (the lab's three workloads), a server process of its own and its own addresses. Envoys are found by
+//! the lab's locator, which fetches a pinned release once.
+
+mod harness;
+
+mod credentials;
+mod identity;
+mod mesh;
+mod outage;
+mod policy;
+mod process;
+mod renewal;
