@@ -128,6 +128,13 @@ impl StreamRecord {
         record.subscribed = true;
         match outcome {
             Outcome::Request | Outcome::Stale => {}
+            Outcome::Resumed(has) => {
+                let resumed = has.iter().map(|(name, version)| {
+                    let (sent, acknowledged) = (Some(*version), Some(*version));
+                    (Arc::clone(name), ResourceRecord { sent, acknowledged, rejected: None })
+                });
+                record.resources.extend(resumed);
+            }
             Outcome::Acknowledged(contents) => {
                 record.in_flight = false;
                 for (name, version) in contents {

@@ -32,7 +32,7 @@ impl StreamObserver for Observer {
     fn answered(&mut self, ty: ResourceType, outcome: &Outcome) {
         match outcome {
             Outcome::Rejected { .. } => self.metrics.rejects.inc(ty.url()),
-            Outcome::Request => self.metrics.subscriptions.inc(ty.url()),
+            Outcome::Request | Outcome::Resumed(_) => self.metrics.subscriptions.inc(ty.url()),
             Outcome::Stale | Outcome::Acknowledged(_) => {}
         }
         self.fleet.answered(ty, outcome);

@@ -75,6 +75,17 @@ impl DeltaSubscription {
         self.greet = self.interest.wildcard && request.initial_versions.is_empty();
     }
 
+    /// What the client has brought along and is still what it should have.
+    fn resumed(&self, view: &View) -> Outcome {
+        let current = self.held.iter().filter_map(|(name, held)| {
+            let resource = view.get(self.ty, name)?;
+            let same = *held == Held::Version(Some(resource.version())) && self.interest.covers(name);
+            same.then(|| (Arc::clone(resource.name()), resource.version()))
+        });
+        let current: Vec<_> = current.collect();
+        if current.is_empty() { Outcome::Request } else { Outcome::Resumed(current) }
+    }
+
     fn subscribe(&mut self, name: &str) {
         if name == WILDCARD {
             self.interest.wildcard = true;
@@ -218,11 +229,11 @@ impl Subscription for DeltaSubscription {
         }
     }
 
-    fn on_request(&mut self, request: DeltaRequest, _view: &View) -> Outcome {
+    fn on_request(&mut self, request: DeltaRequest, view: &View) -> Outcome {
         self.settled = None;
         if !self.started {
             self.start(&request);
-            return Outcome::Request;
+            return self.resumed(view);
         }
         for name in &request.subscribe {
             self.subscribe(name);

@@ -179,9 +179,11 @@ impl Subscription for SotwSubscription {
             self.set_names(&request.names);
             let wanted = self.wanted(view);
             if !request.version.is_empty() && Version::parse(&request.version) == Some(Self::version_of(&wanted)) {
+                let has = wanted.iter().map(|(name, resource)| (Arc::clone(name), resource.version())).collect();
                 self.held = wanted;
                 self.resend.clear();
                 self.greet = false;
+                return Outcome::Resumed(has);
             }
             return Outcome::Request;
         }

@@ -10,6 +10,8 @@ use super::{ResourceType, Version, View};
 pub enum Outcome {
     /// It is no answer: a first request, or a change of the subscription alone.
     Request,
+    /// The first request of a client that comes back: it has these already, as they are now, from a stream before.
+    Resumed(Vec<(Arc<str>, Version)>),
     /// It answers an older response and says nothing of the newest.
     Stale,
     /// The client took these (`None`: their removal).
