@@ -254,7 +254,13 @@ impl ServerProcess {
         .await;
     }
 
-    pub async fn bootstrap_as(&self, workload: &str, directory: &Path, admin: SocketAddr, node: Option<&str>) -> PathBuf {
+    pub async fn bootstrap_as(
+        &self,
+        workload: &str,
+        directory: &Path,
+        admin: SocketAddr,
+        node: Option<&str>,
+    ) -> PathBuf {
         let workload: WorkloadName = workload.parse().unwrap();
         let mut options = bootstrap::Options::new(workload, directory);
         options.mode = self.mode;

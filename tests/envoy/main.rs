@@ -9,6 +9,7 @@ mod credentials;
 mod identity;
 mod mesh;
 mod outage;
+mod outside;
 mod policy;
 mod process;
 mod renewal;

@@ -54,7 +54,8 @@ async fn a_broken_file_changes_nothing(setting: Setting) {
         assert_eq!(mesh.server().status().await.policy.generation, before.generation, "{garbage:?}");
     }
     mesh.write_policy("istio.yaml", SEED_POLICIES);
-    eventually("it is good again", async || mesh.server().status().await.policy.rejected.is_empty().then_some(())).await;
+    eventually("it is good again", async || mesh.server().status().await.policy.rejected.is_empty().then_some(()))
+        .await;
     assert_eq!(mesh.server().metric("countersign_policy_rejected").await, 0);
     finish(traffic).await;
     for envoy in &mesh.lab.envoys {

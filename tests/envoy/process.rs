@@ -3,8 +3,8 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use countersign::lab::http;
 use countersign::lab::Ports;
+use countersign::lab::http;
 
 use crate::harness::{LIMIT, Setting, countersign, eventually, on_envoys};
 
@@ -31,7 +31,8 @@ async fn sigterm_drains_and_ends_it(setting: Setting) {
 
 /// Runs `countersign` and expects it to fail. What it has said.
 async fn refused(arguments: &[&str], directory: &std::path::Path) -> String {
-    let run = countersign().args(arguments).current_dir(directory).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+    let run =
+        countersign().args(arguments).current_dir(directory).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
     let output = tokio::time::timeout(LIMIT, run).await.expect("it ends").unwrap();
     assert!(!output.status.success(), "{arguments:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -64,7 +65,10 @@ async fn a_second_server_on_one_data_directory_is_refused() {
     let mut ports = Ports::unique();
     let (xds, admin) = (ports.free_address().unwrap(), ports.free_address().unwrap());
     let mut serve = countersign();
-    serve.args(["serve", "--xds", &xds.to_string(), "--admin", &admin.to_string()]).current_dir(here).stderr(Stdio::null());
+    serve
+        .args(["serve", "--xds", &xds.to_string(), "--admin", &admin.to_string()])
+        .current_dir(here)
+        .stderr(Stdio::null());
     let mut first = serve.spawn().unwrap();
     eventually("the first is ready", async || {
         http::get(admin, "admin", "/ready", LIMIT).await.ok().filter(|answer| answer.status.is_success())
@@ -91,9 +95,13 @@ async fn readiness_waits_for_a_good_policy() {
     let mut ports = Ports::unique();
     let (xds, admin) = (ports.free_address().unwrap(), ports.free_address().unwrap());
     let mut serve = countersign();
-    serve.args(["serve", "--xds", &xds.to_string(), "--admin", &admin.to_string()]).current_dir(here).stderr(Stdio::null());
+    serve
+        .args(["serve", "--xds", &xds.to_string(), "--admin", &admin.to_string()])
+        .current_dir(here)
+        .stderr(Stdio::null());
     let mut server = serve.spawn().unwrap();
-    let ready = async || http::get(admin, "admin", "/ready", Duration::from_secs(5)).await.ok().map(|it| it.status.as_u16());
+    let ready =
+        async || http::get(admin, "admin", "/ready", Duration::from_secs(5)).await.ok().map(|it| it.status.as_u16());
     eventually("it answers", async || ready().await.filter(|status| *status == 503)).await;
     std::fs::write(here.join("policy/a.yaml"), "# nothing yet\n").unwrap();
     eventually("it is ready", async || ready().await.filter(|status| *status == 200)).await;
