@@ -156,6 +156,8 @@ async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, Server
         cluster: config.cluster.clone(),
         root_ttl: config.certificates.root_ttl,
         intermediate_ttl: config.certificates.intermediate_ttl,
+        intermediate_prepare: config.rotation.intermediate_prepare,
+        intermediate_activate: config.rotation.intermediate_activate,
         workload_ttl: config.certificates.workload_ttl,
         clock_skew: config.certificates.clock_skew,
     };

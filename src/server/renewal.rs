@@ -55,7 +55,7 @@ fn until(next: OffsetDateTime, now: OffsetDateTime) -> Duration {
 async fn renew_due(proxies: &Proxies, own: &mut Own) -> Result<OffsetDateTime, TrustError> {
     let now = (proxies.clock)();
     let trust = Arc::clone(&proxies.trust);
-    if blocking(move || trust.maintain(now)).await? {
+    if blocking(move || trust.maintain(now)).await?.activated {
         info!(serial = %proxies.trust.intermediate().serial, "a new intermediate signs from now on");
     }
     let first_root = proxies.trust.bundle().roots().iter().map(|root| root.not_after.unix_timestamp()).min();
