@@ -7,7 +7,7 @@ mod peer;
 mod spiffe_id;
 mod trust_domain;
 
-pub use peer::{Peer, PeerError, spiffe_id_of};
+pub use peer::{Peer, PeerCertificate, PeerError, spiffe_id_of};
 pub use spiffe_id::{SpiffeId, SpiffeIdError};
 pub use trust_domain::{TrustDomain, TrustDomainError};
 

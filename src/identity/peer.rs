@@ -1,7 +1,8 @@
 //! The peer of a connection, from what TLS has verified.
 
 use rustls_pki_types::CertificateDer;
-use x509_parser::extensions::GeneralName;
+use time::OffsetDateTime;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{SpiffeId, SpiffeIdError};
@@ -13,9 +14,22 @@ pub enum Peer {
     Authenticated {
         /// The identity in that certificate.
         id: SpiffeId,
+        /// What else the certificate says.
+        certificate: PeerCertificate,
     },
     /// Anybody: the connection has no TLS.
     Unauthenticated,
+}
+
+/// What the certificate of a peer says besides its identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerCertificate {
+    /// Its serial number, big-endian.
+    pub serial: Vec<u8>,
+    /// Its last second.
+    pub not_after: OffsetDateTime,
+    /// Identifies the key that has signed it (RFC 5280 §4.2.1.1).
+    pub authority_key: Option<Vec<u8>>,
 }
 
 /// Why a verified certificate names nobody.
@@ -44,7 +58,13 @@ impl Peer {
         let leaf = chain.and_then(<[_]>::first).ok_or(PeerError::NoCertificate)?;
         let (_, certificate) =
             X509Certificate::from_der(leaf).map_err(|error| PeerError::Unreadable(error.to_string()))?;
-        Ok(Self::Authenticated { id: spiffe_id_of(&certificate)? })
+        let authority_key = certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(authority) => Some(authority.key_identifier.as_ref()?.0.to_vec()),
+            _ => None,
+        });
+        let (serial, not_after) = (certificate.raw_serial().to_vec(), certificate.validity().not_after.to_datetime());
+        let id = spiffe_id_of(&certificate)?;
+        Ok(Self::Authenticated { id, certificate: PeerCertificate { serial, not_after, authority_key } })
     }
 }
 

@@ -77,7 +77,9 @@ fn certificate(uris: &[&str], is_ca: IsCa) -> CertificateDer<'static> {
 fn a_peer_is_the_one_spiffe_id_of_its_leaf() {
     let leaf = certificate(&["spiffe://cluster.local/ns/a/sa/b"], IsCa::NoCa);
     let peer = Peer::from_chain(Some(&[leaf])).unwrap();
-    assert_eq!(peer, Peer::Authenticated { id: id("spiffe://cluster.local/ns/a/sa/b").unwrap() });
+    let Peer::Authenticated { id: found, certificate } = peer else { panic!("{peer:?}") };
+    assert_eq!(found, id("spiffe://cluster.local/ns/a/sa/b").unwrap());
+    assert!(!certificate.serial.is_empty());
 }
 
 #[test]

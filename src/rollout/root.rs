@@ -59,10 +59,10 @@ pub enum Refused {
 }
 
 impl RootRotation {
-    /// A new one.
-    pub fn start(pair: Pair, force: bool, now: OffsetDateTime) -> Self {
+    /// A new one; `paused`, it only makes the new root, and waits to be resumed.
+    pub fn start(pair: Pair, paused: bool, force: bool, now: OffsetDateTime) -> Self {
         let at = At::Prepared(Step::<Prepared>::new(pair));
-        Self { at, paused: false, force, started_at: now, step_at: now }
+        Self { at, paused, force, started_at: now, step_at: now }
     }
 
     /// One that was kept.

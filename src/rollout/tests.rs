@@ -138,7 +138,7 @@ impl World {
             Event::Start if self.rotation().is_none_or(|it| it.is_over()) => {
                 let pair = Pair { old: self.roots.signing.clone(), new: serial(self.made) };
                 self.made += 1;
-                self.keep(&RootRotation::start(pair, false, self.now));
+                self.keep(&RootRotation::start(pair, false, false, self.now));
             }
             Event::Start => {}
             Event::Abort(force) => {

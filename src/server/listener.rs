@@ -39,7 +39,12 @@ pub(super) enum Security {
 }
 
 /// Serves until the task is aborted. Connections that are open then go on until their streams end.
-pub(super) fn serve(listener: TcpListener, security: Security, service: XdsService<Proxies>) -> JoinHandle<()> {
+pub(super) fn serve(
+    listener: TcpListener,
+    security: Security,
+    service: XdsService<Proxies>,
+    proxies: Proxies,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
         loop {
@@ -47,14 +52,27 @@ pub(super) fn serve(listener: TcpListener, security: Security, service: XdsServi
                 Ok((stream, from)) => {
                     // The permit is taken before the task is made: beyond the limit, connections wait in the kernel's queue.
                     let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
-                    let (security, service) = (security.clone(), service.clone());
+                    let (security, service, proxies) = (security.clone(), service.clone(), proxies.clone());
                     tokio::spawn(async move {
                         let secured = secure(stream, from, &security).await;
                         drop(permit);
-                        match secured {
-                            Some((Secured::Tls(stream), peer)) => connection(*stream, from, peer, service).await,
-                            Some((Secured::Plain(stream), peer)) => connection(stream, from, peer, service).await,
-                            None => {}
+                        let Some((stream, peer)) = secured else { return };
+                        let guard = proxies.connections.enter(&peer, (proxies.clock)());
+                        let ended = async {
+                            match &guard {
+                                Some(guard) => guard.ended().await,
+                                None => std::future::pending().await,
+                            }
+                        };
+                        let served = async {
+                            match stream {
+                                Secured::Tls(stream) => connection(*stream, from, peer, service).await,
+                                Secured::Plain(stream) => connection(stream, from, peer, service).await,
+                            }
+                        };
+                        tokio::select! {
+                            () = served => {}
+                            () = ended => debug!(%from, "the connection is ended here"),
                         }
                     });
                 }

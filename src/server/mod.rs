@@ -7,6 +7,7 @@
 pub mod config;
 
 mod backend;
+mod connections;
 mod error;
 mod lab;
 mod listener;
@@ -16,6 +17,7 @@ mod observer;
 mod policy_loop;
 mod proxies;
 mod renewal;
+mod rotation;
 mod run;
 
 use std::net::SocketAddr;
@@ -109,10 +111,11 @@ impl Server {
         };
         let drain = Drain::over(config.xds.drain);
         let service = XdsService::new(Arc::new(proxies.clone()), drain.signal());
-        tasks.0.push(listener::serve(listener, security, service));
-        tasks.0.push(renewal::run(proxies.clone(), own));
+        tasks.0.push(listener::serve(listener, security, service, proxies.clone()));
+        let rotation = rotation::Rotation::new(proxies.clone(), config.rotation.clone());
+        tasks.0.push(renewal::run(proxies.clone(), own, rotation.clone(), config.rotation.spread));
 
-        let backend = ServerBackend { proxies: proxies.clone(), policy, xds_address, clock };
+        let backend = ServerBackend { proxies: proxies.clone(), policy, xds_address, clock, rotation };
         let (admin_stop, stopped) = watch::channel(false);
         let options = admin::Options { data_dir: config.data_dir.clone(), address: config.admin.address };
         let admin = admin::serve(Arc::new(backend), &options, stopped).await?;

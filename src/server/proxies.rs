@@ -1,5 +1,6 @@
 //! The connected proxies: who may speak for which workload, and what each one sees.
 
+use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tonic::Status;
 use tracing::{info, warn};
 
+use super::connections::Connections;
 use super::model::Model;
 use super::observer::Observer;
 use super::{Clock, blocking};
@@ -19,7 +21,7 @@ use crate::identity::{Peer, SpiffeId};
 use crate::mesh::{Workload, WorkloadKey};
 use crate::secrets;
 use crate::telemetry::Metrics;
-use crate::trust::{Trust, TrustBundle, WorkloadCertificate};
+use crate::trust::{Serial, Trust, TrustBundle, WorkloadCertificate};
 use crate::xds::{Attachment, ControlPlane, Layer, NodeInfo, Resource, ResourceType, Version, View};
 
 /// Everything that streams are served from.
@@ -32,10 +34,27 @@ pub(super) struct Inner {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) model: ArcSwapOption<Model>,
-    roots: ArcSwap<Layer>,
+    pub(super) connections: Connections,
+    roots: ArcSwap<Roots>,
     connected: DashMap<WorkloadKey, Arc<Proxy>>,
     /// A proxy came or went, or a certificate changed: whoever plans renewals looks again.
     pub(super) changed: Notify,
+}
+
+/// The trust bundle as it is served.
+struct Roots {
+    bundle: Arc<TrustBundle>,
+    layer: Arc<Layer>,
+    version: Version,
+}
+
+impl Roots {
+    fn new(bundle: Arc<TrustBundle>) -> Self {
+        let value = secrets::validation_context(secrets::ROOT, &bundle);
+        let resource = Arc::new(Resource::new(ResourceType::Secret, secrets::ROOT, &value));
+        let version = resource.version();
+        Self { bundle, layer: Arc::new(Layer::new([(ResourceType::Secret, resource)], None)), version }
+    }
 }
 
 /// One connected workload: at least one stream speaks for it.
@@ -90,13 +109,14 @@ impl std::ops::Deref for Proxies {
 
 impl Proxies {
     pub(super) fn new(trust: Arc<Trust>, fleet: Arc<Fleet>, metrics: Arc<Metrics>, clock: Clock) -> Self {
-        let roots = ArcSwap::from(roots_layer(&trust.bundle()));
+        let roots = ArcSwap::from_pointee(Roots::new(trust.bundle()));
         Self(Arc::new(Inner {
             trust,
             fleet,
             metrics,
             clock,
             model: ArcSwapOption::empty(),
+            connections: Connections::default(),
             roots,
             connected: DashMap::new(),
             changed: Notify::new(),
@@ -133,6 +153,45 @@ impl Proxies {
         held.collect()
     }
 
+    /// The connected workloads that have an identity.
+    pub(super) fn names(&self) -> Vec<String> {
+        let known = self.connected.iter().filter(|entry| entry.value().identity.is_some());
+        known.map(|entry| entry.key().to_string()).collect()
+    }
+
+    /// Serves this trust bundle from now on. Whether it is another one than before.
+    pub(super) fn set_bundle(&self, bundle: Arc<TrustBundle>) -> bool {
+        if self.roots.load().bundle == bundle {
+            return false;
+        }
+        self.roots.store(Arc::new(Roots::new(bundle)));
+        if let Some(model) = self.model.load_full() {
+            let proxies: Vec<_> = self.connected.iter().map(|entry| Arc::clone(entry.value())).collect();
+            for proxy in proxies {
+                if let Some(workload) = model.mesh.workload(&proxy.key) {
+                    self.publish(&proxy, &model, workload);
+                }
+            }
+        }
+        true
+    }
+
+    /// The trust bundle that is served, and its version.
+    pub(super) fn bundle(&self) -> (Arc<TrustBundle>, Version) {
+        let roots = self.roots.load();
+        (Arc::clone(&roots.bundle), roots.version)
+    }
+
+    /// By workload: the version under which its certificate is served, and who signed it.
+    pub(super) fn served(&self) -> HashMap<String, (Version, Serial)> {
+        let served = self.connected.iter().filter_map(|entry| {
+            let state = entry.value().state();
+            let resource = state.secrets.resources(ResourceType::Secret).next()?.version();
+            Some((entry.key().to_string(), (resource, state.certificate.as_ref()?.issuer.clone())))
+        });
+        served.collect()
+    }
+
     /// Gives a connected workload another certificate. Returns the version under which it is served, or `None` if the
     /// workload is not connected.
     pub(super) fn set_certificate(&self, key: &WorkloadKey, certificate: &Arc<WorkloadCertificate>) -> Option<Version> {
@@ -159,7 +218,7 @@ impl Proxies {
         state.own = Some(Arc::clone(&own));
         let mut layers = vec![own, class];
         if proxy.identity.is_some() {
-            layers.splice(0..0, [Arc::clone(&state.secrets), self.roots.load_full()]);
+            layers.splice(0..0, [Arc::clone(&state.secrets), Arc::clone(&self.roots.load().layer)]);
         }
         // Within the lock, so that of two publishers the one who saw the newer state is the last to speak.
         if let Some(views) = &state.views {
@@ -309,10 +368,4 @@ fn certificate_layer(certificate: &WorkloadCertificate) -> (Arc<Layer>, Version)
     let resource = Arc::new(Resource::new(ResourceType::Secret, secrets::WORKLOAD, &value));
     let version = resource.version();
     (Arc::new(Layer::new([(ResourceType::Secret, resource)], None)), version)
-}
-
-fn roots_layer(bundle: &TrustBundle) -> Arc<Layer> {
-    let value = secrets::validation_context(secrets::ROOT, bundle);
-    let resource = Arc::new(Resource::new(ResourceType::Secret, secrets::ROOT, &value));
-    Arc::new(Layer::new([(ResourceType::Secret, resource)], None))
 }
