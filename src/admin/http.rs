@@ -12,9 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::api::{
-    BootstrapRequest, MAX_WAIT_SECONDS, Problem, RootRotationRequest, RotateRequest, is_workload_name,
-};
+use super::api::{BootstrapRequest, MAX_WAIT_SECONDS, Problem, RootRotationRequest, RotateRequest, is_workload_name};
 use super::token::Token;
 use super::{Backend, Failure};
 

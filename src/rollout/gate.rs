@@ -88,7 +88,8 @@ pub(super) fn everyone_shows(
     other_until: OffsetDateTime,
     force: bool,
 ) -> Result<EveryoneShows, Vec<Stuck>> {
-    let late = |proxy: &ProxyView| match &proxy.shows {
+    let late = |proxy: &ProxyView| {
+        match &proxy.shows {
         Held::Acknowledged(root) if root != signing => Some("it shows a certificate below the other root".to_owned()),
         Held::Pending => Some("it has not acknowledged its new certificate".to_owned()),
         Held::Rejected(error) => Some(format!("it refuses its new certificate: {error}")),
@@ -100,6 +101,7 @@ pub(super) fn everyone_shows(
             ),
             _ => None,
         },
+    }
     };
     let mut stuck = stuck(situation, force, late);
     if !force && situation.now <= other_until {

@@ -51,7 +51,9 @@ pub enum Refused {
     #[error("no root rotation is under way")]
     None,
     /// The old root is leaving the bundles of the proxies already.
-    #[error("it is too late to abort: the old root is being taken out of the trust bundle. Start another rotation when this one is done")]
+    #[error(
+        "it is too late to abort: the old root is being taken out of the trust bundle. Start another rotation when this one is done"
+    )]
     TooLate,
     /// It is being given up already.
     #[error("it is being aborted already")]

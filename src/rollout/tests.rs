@@ -90,7 +90,9 @@ impl World {
             name: index.to_string(),
             away_since: (!it.connected).then_some(it.seen),
             trusts: match &it.known_bundle {
-                Some(known) if it.sent_bundle.is_none() && *known == self.roots.trusted => Held::Acknowledged(known.clone()),
+                Some(known) if it.sent_bundle.is_none() && *known == self.roots.trusted => {
+                    Held::Acknowledged(known.clone())
+                }
                 _ => Held::Pending,
             },
             shows: match &it.known_leaf {
@@ -371,7 +373,9 @@ fn who_is_waited_for_is_named_with_the_reason() {
     // Force does not wait for who is away, and never passes over who is there.
     let forced = at(RotationStep::Distributing, true).waits_for(&situation(&proxies));
     assert_eq!(forced.len(), 1, "{forced:?}");
-    assert!(matches!(rotation.advance(&situation(&[good])), Progress::Next(next) if next.step() == RotationStep::Activating));
+    assert!(
+        matches!(rotation.advance(&situation(&[good])), Progress::Next(next) if next.step() == RotationStep::Activating)
+    );
 }
 
 #[test]
@@ -385,7 +389,10 @@ fn the_old_root_stays_while_anything_below_it_is_valid() {
     let proxies = [moved];
     let valid = Situation { old_until: NOW + WAIT, ..situation(&proxies) };
     let stuck = rotation.waits_for(&valid);
-    assert!(stuck.len() == 1 && stuck[0].proxy.is_none() && stuck[0].reason.contains("may be valid until"), "{stuck:?}");
+    assert!(
+        stuck.len() == 1 && stuck[0].proxy.is_none() && stuck[0].reason.contains("may be valid until"),
+        "{stuck:?}"
+    );
     let forced = at(RotationStep::Activating, true).advance(&valid);
     assert!(matches!(forced, Progress::Next(next) if next.step() == RotationStep::Retiring));
     assert!(matches!(rotation.advance(&situation(&proxies)), Progress::Next(_)));

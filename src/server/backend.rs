@@ -50,7 +50,11 @@ impl ServerBackend {
     }
 
     /// New certificates, in portions if that is to take some time.
-    async fn replace(&self, workloads: Vec<(WorkloadKey, SpiffeId)>, spread: Duration) -> Result<Vec<Replaced>, Failure> {
+    async fn replace(
+        &self,
+        workloads: Vec<(WorkloadKey, SpiffeId)>,
+        spread: Duration,
+    ) -> Result<Vec<Replaced>, Failure> {
         const PAUSE: Duration = Duration::from_millis(100);
         let portions = (spread.as_millis() / PAUSE.as_millis()).max(1) as usize;
         let (size, mut replaced) = (workloads.len().div_ceil(portions).max(1), Vec::new());

@@ -139,7 +139,8 @@ impl Work {
         proxies.metrics.earliest_leaf_expiry.set(expiry.unwrap_or(0));
         let late = leaves.iter().filter(|(.., it)| is_late(it, now));
         let names: Vec<_> = late.map(|(key, ..)| key.to_string()).collect();
-        if proxies.metrics.expiring_leaves.set(i64::try_from(names.len()).unwrap_or(i64::MAX)) == 0 && !names.is_empty() {
+        if proxies.metrics.expiring_leaves.set(i64::try_from(names.len()).unwrap_or(i64::MAX)) == 0 && !names.is_empty()
+        {
             let some = &names[..names.len().min(20)];
             warn!(count = names.len(), workloads = ?some, "certificates in the last quarter of their life are not renewed");
         }

@@ -155,13 +155,7 @@ impl Rotation {
         end - now <= before.min((end - begin) / 3)
     }
 
-    async fn begin(
-        &self,
-        state: &mut Inner,
-        paused: bool,
-        force: bool,
-        now: OffsetDateTime,
-    ) -> Result<(), TrustError> {
+    async fn begin(&self, state: &mut Inner, paused: bool, force: bool, now: OffsetDateTime) -> Result<(), TrustError> {
         let trust = Arc::clone(&self.proxies.trust);
         let start = move |old, new| RootRotation::start(Pair { old, new }, paused, force, now).record();
         let record = blocking(move || trust.prepare_root(now, start)).await?;

@@ -6,9 +6,7 @@ use time::OffsetDateTime;
 use super::authority::Authority;
 use super::hierarchy::Hierarchy;
 use super::issuance::Books;
-use super::{
-    AuthorityRecord, AuthorityState, Change, RotationRecord, Serial, Standing, Trust, TrustError,
-};
+use super::{AuthorityRecord, AuthorityState, Change, RotationRecord, Serial, Standing, Trust, TrustError};
 
 /// What the roots are to be at one step of a rotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +88,9 @@ impl Trust {
     /// The prepared intermediate below the root that signs, if it is one of ours with life enough.
     fn prepared(&self, hierarchy: &Hierarchy, now: OffsetDateTime) -> Option<Serial> {
         let fit = |it: &&std::sync::Arc<Authority>| {
-            it.standing.state == AuthorityState::Prepared && it.cluster == self.settings.cluster && self.has_time(it, now)
+            it.standing.state == AuthorityState::Prepared
+                && it.cluster == self.settings.cluster
+                && self.has_time(it, now)
         };
         hierarchy.below(&hierarchy.root.info.serial).find(fit).map(|it| it.info.serial.clone())
     }
@@ -114,8 +114,7 @@ impl Trust {
     ) -> Result<RotationRecord, TrustError> {
         let mut books = self.books();
         let root = Authority::new_root(&self.settings, AuthorityState::Prepared, now)?;
-        let below =
-            Authority::from_record(&root)?.new_intermediate(&self.settings, AuthorityState::Prepared, now)?;
+        let below = Authority::from_record(&root)?.new_intermediate(&self.settings, AuthorityState::Prepared, now)?;
         let rotation = record(self.hierarchy().root.info.serial.clone(), root.serial.clone());
         let change = Change { add: vec![root, below], rotation: Some(rotation.clone()), ..Change::default() };
         self.apply(&mut books, change)?;
@@ -123,12 +122,7 @@ impl Trust {
     }
 
     /// Makes the roots what they are to be at this step of a rotation, and remembers the step: both or neither.
-    pub fn change_roots(
-        &self,
-        roots: &Roots,
-        rotation: RotationRecord,
-        now: OffsetDateTime,
-    ) -> Result<(), TrustError> {
+    pub fn change_roots(&self, roots: &Roots, rotation: RotationRecord, now: OffsetDateTime) -> Result<(), TrustError> {
         let mut books = self.books();
         let change = self.roots_change(&books.records, roots, rotation, now)?;
         self.apply(&mut books, change)
@@ -157,9 +151,9 @@ impl Trust {
         if hierarchy.root.info.serial == roots.signing {
             return Ok(change);
         }
-        let root = hierarchy.root(&roots.signing).ok_or_else(|| {
-            TrustError::material(format!("root {}", roots.signing), "it is not in the store")
-        })?;
+        let root = hierarchy
+            .root(&roots.signing)
+            .ok_or_else(|| TrustError::material(format!("root {}", roots.signing), "it is not in the store"))?;
         let fit = |it: &&std::sync::Arc<Authority>| it.cluster == self.settings.cluster && self.has_time(it, now);
         match hierarchy.below(&roots.signing).find(fit) {
             Some(it) => change.standings.push((it.info.serial.clone(), ACTIVE)),

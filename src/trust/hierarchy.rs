@@ -50,7 +50,9 @@ impl Hierarchy {
         };
         let listener = match oldest == root.info.serial {
             true => Arc::clone(&signer),
-            false => intermediates.iter().rfind(of_oldest).map_or_else(|| Arc::clone(&signer), |(it, _)| Arc::clone(it)),
+            false => {
+                intermediates.iter().rfind(of_oldest).map_or_else(|| Arc::clone(&signer), |(it, _)| Arc::clone(it))
+            }
         };
         let bundle =
             TrustBundle::new(settings.trust_domain.clone(), trusted.iter().map(|root| root.der.clone()).collect())?;

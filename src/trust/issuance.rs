@@ -303,11 +303,7 @@ impl Trust {
         Ok(all)
     }
 
-    fn keep(
-        &self,
-        fresh: &HashMap<String, Arc<WorkloadCertificate>>,
-        books: &mut Books,
-    ) -> Result<(), TrustError> {
+    fn keep(&self, fresh: &HashMap<String, Arc<WorkloadCertificate>>, books: &mut Books) -> Result<(), TrustError> {
         let signer = Arc::clone(&self.hierarchy.load().signer);
         if let Some(until) = fresh.values().map(|certificate| certificate.not_after).max()
             && signer.issued_until.load(Ordering::Acquire) < until.unix_timestamp()

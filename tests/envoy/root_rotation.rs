@@ -194,10 +194,8 @@ async fn the_root_is_replaced_twice_under_traffic() {
     workloads.iter().for_each(|it| it.documents(&mut yaml));
     mesh.write_policy("fleet.yaml", &yaml);
     let total = 3 + workloads.len();
-    eventually("the fleet is in the policy", async || {
-        (mesh.server().status().await.policy.files == 3).then_some(())
-    })
-    .await;
+    eventually("the fleet is in the policy", async || (mesh.server().status().await.policy.files == 3).then_some(()))
+        .await;
     let fleet = Fleet::start(&mut mesh, workloads, apps).await;
     mesh.server().wait_synced(total).await;
     let begun = Instant::now();

@@ -82,10 +82,12 @@ fn several_authorities(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         ",
     )?;
     let mut authorities = transaction.prepare("SELECT id, certificate FROM authority")?;
-    let authorities =
-        authorities.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<Vec<(i64, Vec<u8>)>>>()?;
+    let authorities = authorities
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<Vec<(i64, Vec<u8>)>>>()?;
     for (id, der) in authorities {
-        let unreadable = |error| rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Blob, Box::new(error));
+        let unreadable =
+            |error| rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Blob, Box::new(error));
         let facts = certificate::read(&CertificateDer::from(der)).map_err(unreadable)?;
         // Nobody has counted what was signed; nothing outlives its signer.
         transaction.execute(

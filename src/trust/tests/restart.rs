@@ -123,7 +123,11 @@ fn a_store_of_format_1_goes_on_with_what_it_has() {
     let (bundle, intermediate) = (trust.bundle(), trust.intermediate());
     assert_eq!(bundle.roots().len(), 1);
     assert_eq!(trust.root_of(&intermediate.serial), Some(bundle.roots()[0].serial.clone()));
-    assert_eq!(trust.issued_until(&trust.root()), intermediate.not_after, "nobody has counted, so it is the latest there is");
+    assert_eq!(
+        trust.issued_until(&trust.root()),
+        intermediate.not_after,
+        "nobody has counted, so it is the latest there is"
+    );
     trust.workload_certificate("a/b", &id("a", "b"), now).unwrap();
     drop(trust);
     let version = |path: &Path| {

@@ -74,7 +74,15 @@ fn until_when_something_may_be_valid_is_known_before_it_is_handed_out() {
     let root = trust.root();
     assert_eq!(trust.issued_until(&root), OffsetDateTime::UNIX_EPOCH);
     let key = rcgen::KeyPair::generate().unwrap();
-    let csr = { let mut params = rcgen::CertificateParams::default(); params.distinguished_name = rcgen::DistinguishedName::new(); params }.serialize_request(&key).unwrap().pem().unwrap();
+    let csr = {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params
+    }
+    .serialize_request(&key)
+    .unwrap()
+    .pem()
+    .unwrap();
     let issued = trust.sign_csr(&csr, &id("a", "b"), NOW).unwrap();
     let until = trust.issued_until(&root);
     assert!(until >= issued.not_after && until <= issued.not_after + time::Duration::HOUR, "{until}");
