@@ -164,8 +164,10 @@ impl World {
                     let (old_until, new_until) = (self.until(&it.pair().old), self.until(&it.pair().new));
                     let situation = Situation { proxies: &views, old_until, new_until, now: self.now };
                     if let Progress::Next(next) = it.advance(&situation) {
-                        // Who is passed over because the operator wants it so has to be brought up to date first.
-                        let passed_over = |proxy: &&mut Proxy| next.record().force && !proxy.connected;
+                        // Who was passed over, by force or after a long absence, has to be brought up to date first. A clock that
+                        // is set back afterwards does not change that.
+                        let since = self.now - WAIT;
+                        let passed_over = |it: &&mut Proxy| !it.connected && (next.record().force || it.seen < since);
                         self.proxies.iter_mut().filter(passed_over).for_each(|proxy| proxy.outdated = true);
                         self.keep(&next);
                     }
