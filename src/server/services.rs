@@ -1,4 +1,5 @@
-//! Which service a request is for, and who may ask it.
+//! Which service a request is for, and who may ask it: discovery and reflection whoever is known, client status operators, health
+//! everybody.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,6 +26,9 @@ type Grpc = BoxCloneSyncService<http::Request<Incoming>, http::Response<Body>, I
 /// `grpc.health.v1.Health`, for whoever has come as far as HTTP/2: a probe knows no secret, and learns none.
 const HEALTH: &str = "/grpc.health.v1.Health/";
 
+/// `proto/README.md` says how it is made.
+const DESCRIPTORS: &[u8] = include_bytes!("../../proto/services.binpb");
+
 /// Everything that the xDS listeners offer.
 #[derive(Clone)]
 pub(super) struct Services {
@@ -32,6 +36,7 @@ pub(super) struct Services {
     health: Grpc,
     status: Grpc,
     status_path: String,
+    reflection: [(String, Grpc); 2],
     operators: Arc<[SpiffeId]>,
     refusals: Arc<Refusals>,
 }
@@ -51,11 +56,20 @@ impl Services {
         type Status = ClientStatusDiscoveryServiceServer<ClientStatus>;
         let (reporter, health) = health_reporter();
         let status = Status::new(ClientStatus::new(Arc::clone(&proxies.fleet)));
+        let described = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
         let services = Self {
             xds,
             health: BoxCloneSyncService::new(health),
             status: BoxCloneSyncService::new(status),
             status_path: format!("/{}/", Status::NAME),
+            reflection: [
+                under(described().build_v1().expect("the embedded descriptors")),
+                under(described().build_v1alpha().expect("the embedded descriptors")),
+            ],
             operators: operators.into(),
             refusals,
         };
@@ -91,9 +105,23 @@ impl Services {
             }
             return call(&self.status, request).await;
         }
+        let path = request.uri().path();
+        if let Some((_, reflection)) = self.reflection.iter().find(|(prefix, _)| path.starts_with(prefix)) {
+            return call(reflection, request).await;
+        }
         request.extensions_mut().insert(peer);
         self.xds.handle(request).await.unwrap_or_else(|never| match never {})
     }
+}
+
+/// A service and what its paths begin with.
+fn under<S>(service: S) -> (String, Grpc)
+where
+    S: NamedService + Clone + Send + Sync + 'static,
+    S: tower::Service<http::Request<Incoming>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    (format!("/{}/", S::NAME), BoxCloneSyncService::new(service))
 }
 
 async fn call(service: &Grpc, request: http::Request<Incoming>) -> http::Response<Body> {

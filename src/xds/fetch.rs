@@ -1,5 +1,6 @@
 //! `Fetch…`: one request, one answer, no subscription.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -45,11 +46,13 @@ impl<C: ControlPlane> UnaryService<DiscoveryRequest> for Fetch<C> {
     }
 }
 
-/// The named resources that are there; without names all, of the types that have a wildcard.
+/// The named resources that are there, by name; without names all, of the types that have a wildcard.
 fn asked(view: &View, ty: ResourceType, names: &[String]) -> Vec<Arc<Resource>> {
-    if names.is_empty() && ty.is_full_state() {
-        return view.resources(ty).cloned().collect();
-    }
-    let names: std::collections::BTreeSet<_> = names.iter().collect();
-    names.into_iter().filter_map(|name| view.get(ty, name)).cloned().collect()
+    let found: BTreeMap<_, _> = if names.is_empty() && ty.is_full_state() {
+        view.resources(ty).map(|resource| (Arc::clone(resource.name()), resource)).collect()
+    } else {
+        let named = names.iter().filter_map(|name| view.get(ty, name));
+        named.map(|resource| (Arc::clone(resource.name()), resource)).collect()
+    };
+    found.into_values().cloned().collect()
 }
