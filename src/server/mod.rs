@@ -82,7 +82,8 @@ impl Server {
         let lock = DataDirLock::take(&config.data_dir)?;
         let metrics = Arc::new(Metrics::new());
         let trust = open_trust(&config, &clock).await?;
-        let proxies = Proxies::new(trust, Arc::new(Fleet::default()), Arc::clone(&metrics), Arc::clone(&clock));
+        let proxies =
+            Proxies::new(trust, Arc::new(Fleet::new(Arc::clone(&clock))), Arc::clone(&metrics), Arc::clone(&clock));
 
         let directory = config.policy.directory.clone();
         let (policy, source) = blocking(move || Directory::start(directory, source::Options::default()))

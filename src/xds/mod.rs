@@ -9,7 +9,12 @@ mod codec;
 mod control;
 mod delta;
 mod drain;
+mod holdings;
 mod interest;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod model;
+mod refusals;
 mod resource;
 mod service;
 mod session;
@@ -24,10 +29,11 @@ mod wire;
 pub use control::{Attachment, ControlPlane, NodeInfo, StreamObserver};
 pub use delta::{DeltaRequest, DeltaSubscription};
 pub use drain::{Drain, DrainSignal};
-pub use resource::{Resource, ResourceType, Version};
+pub use holdings::Holdings;
+pub use resource::{Resource, ResourceType, Restate, Version};
 pub use service::XdsService;
 pub use session::Session;
 pub use sotw::{SotwRequest, SotwSubscription};
 pub use subscription::{Outcome, Removals, Subscription};
-pub use view::{Layer, View};
-pub use wire::Response;
+pub use view::{Layer, TypeView, View};
+pub use wire::{Content, Response};

@@ -8,6 +8,7 @@ use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
+use tokio::time::sleep_until;
 use tonic::{Status, Streaming};
 use tracing::{debug, info, warn};
 
@@ -148,6 +149,13 @@ impl<R: Request, O: StreamObserver> Open<R, O> {
                 self.observer.sent(&response);
                 return Some(Ok(response));
             }
+            for (ty, holdings) in self.session.settled() {
+                self.observer.settled(ty, holdings);
+            }
+            if let Some(response) = self.session.heartbeat(std::time::Instant::now()) {
+                return Some(Ok(response));
+            }
+            let beat = self.session.next_heartbeat();
             tokio::select! {
                 request = self.requests.message() => match request {
                     Ok(Some(mut request)) => {
@@ -169,6 +177,7 @@ impl<R: Request, O: StreamObserver> Open<R, O> {
                     }
                     self.view = Arc::clone(&self.views.borrow_and_update());
                 }
+                () = sleep_until(beat.unwrap_or_else(std::time::Instant::now).into()), if beat.is_some() => {}
                 () = &mut self.drain => return Some(Err(Status::unavailable("the server is shutting down"))),
             }
         }
