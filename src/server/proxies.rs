@@ -320,13 +320,20 @@ fn node_workload(node: &NodeInfo) -> Option<WorkloadKey> {
 
 fn certificate_layer(certificate: &WorkloadCertificate) -> (Arc<Layer>, Version) {
     let value = secrets::tls_certificate(secrets::WORKLOAD, certificate);
-    let resource = Arc::new(Resource::new(ResourceType::Secret, secrets::WORKLOAD, &value));
+    let resource = Resource::new(ResourceType::Secret, secrets::WORKLOAD, &value)
+        .with_serial(certificate.serial.to_string())
+        .restated_by(secrets::restate);
+    let resource = Arc::new(resource);
     let version = resource.version();
     (Arc::new(Layer::new([(ResourceType::Secret, resource)], None)), version)
 }
 
 fn roots_layer(bundle: &TrustBundle) -> Arc<Layer> {
     let value = secrets::validation_context(secrets::ROOT, bundle);
-    let resource = Arc::new(Resource::new(ResourceType::Secret, secrets::ROOT, &value));
+    let serials: Vec<_> = bundle.roots().iter().map(|root| root.serial.to_string()).collect();
+    let resource = Resource::new(ResourceType::Secret, secrets::ROOT, &value)
+        .with_serial(serials.join(","))
+        .restated_by(secrets::restate);
+    let resource = Arc::new(resource);
     Arc::new(Layer::new([(ResourceType::Secret, resource)], None))
 }

@@ -179,6 +179,13 @@ impl<R: Request, O: StreamObserver> Open<R, O> {
             if turn > Instant::now() {
                 self.observer.throttled();
             }
+            for (ty, holdings) in self.session.settled() {
+                self.observer.settled(ty, holdings);
+            }
+            if let Some(response) = self.session.heartbeat(Instant::now().into_std()) {
+                return Some(Ok(response));
+            }
+            let beat = self.session.next_heartbeat();
             tokio::select! {
                 request = read(&mut self.requests, turn) => match request {
                     Ok(Some(mut request)) => {
@@ -201,6 +208,7 @@ impl<R: Request, O: StreamObserver> Open<R, O> {
                     self.view = Arc::clone(&self.views.borrow_and_update());
                 }
                 reason = &mut self.drain => return Some(Err(Status::unavailable(reason))),
+                () = sleep_until(beat.map_or_else(Instant::now, Instant::from_std)), if beat.is_some() => {}
             }
         }
     }
