@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::proxies::Proxies;
+use super::small_frames::SmallFrames;
 use crate::identity::Peer;
 use crate::trust::tls::ServerTls;
 use crate::xds::XdsService;
@@ -26,6 +27,10 @@ const HANDSHAKES: usize = 256;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// How often an idle connection is asked whether its peer is still there, and how long the answer may take.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// Streams open at once on one connection: an Envoy has one.
+const STREAMS: u32 = 64;
+/// The same without TLS, where a local proxy may carry a whole fleet over a few connections.
+const PLAINTEXT_STREAMS: u32 = 4096;
 /// After an error of `accept` (out of file descriptors, say) the loop waits this long; it never ends.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -49,11 +54,16 @@ pub(super) fn serve(listener: TcpListener, security: Security, service: XdsServi
                     let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
                     let (security, service) = (security.clone(), service.clone());
                     tokio::spawn(async move {
-                        let secured = secure(stream, from, &security).await;
+                        // Boxed, so that the room for a handshake is given back after it.
+                        let secured = Box::pin(secure(stream, from, &security)).await;
                         drop(permit);
                         match secured {
-                            Some((Secured::Tls(stream), peer)) => connection(*stream, from, peer, service).await,
-                            Some((Secured::Plain(stream), peer)) => connection(stream, from, peer, service).await,
+                            Some((Secured::Tls(stream), peer)) => {
+                                connection(SmallFrames::new(stream), from, peer, STREAMS, service).await
+                            }
+                            Some((Secured::Plain(stream), peer)) => {
+                                connection(stream, from, peer, PLAINTEXT_STREAMS, service).await
+                            }
                             None => {}
                         }
                     });
@@ -98,7 +108,7 @@ async fn secure(stream: TcpStream, from: SocketAddr, security: &Security) -> Opt
     }
 }
 
-async fn connection<S>(stream: S, from: SocketAddr, peer: Peer, service: XdsService<Proxies>)
+async fn connection<S>(stream: S, from: SocketAddr, peer: Peer, streams: u32, service: XdsService<Proxies>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -111,7 +121,7 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE.0)
         .keep_alive_timeout(KEEP_ALIVE.1)
-        .max_concurrent_streams(64)
+        .max_concurrent_streams(streams)
         .serve_connection(TokioIo::new(stream), answer)
         .await;
     if let Err(error) = served {

@@ -17,6 +17,7 @@ mod policy_loop;
 mod proxies;
 mod renewal;
 mod run;
+mod small_frames;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

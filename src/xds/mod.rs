@@ -9,7 +9,9 @@ mod codec;
 mod control;
 mod delta;
 mod drain;
+mod framing;
 mod interest;
+mod lean;
 mod resource;
 mod service;
 mod session;
@@ -19,6 +21,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 mod view;
+mod walk;
 mod wire;
 
 pub use control::{Attachment, ControlPlane, NodeInfo, StreamObserver};

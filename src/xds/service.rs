@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use tonic::body::Body;
-use tonic::server::{Grpc, StreamingService};
+use tonic::server::StreamingService;
 use tonic::{Response as GrpcResponse, Status, Streaming};
 
-use super::codec::PreEncoded;
+use super::framing;
 use super::stream::{self, Request, ResponseStream};
 use super::wire::Response;
 use super::{ControlPlane, DrainSignal};
@@ -48,16 +48,12 @@ impl<C: ControlPlane> XdsService<C> {
     {
         // The path is compared byte for byte: one that only looks like ours after some clean-up is not ours.
         let response = match request.uri().path() {
-            DELTA => grpc().streaming(Aggregated::<C, DeltaDiscoveryRequest>::new(self), request).await,
-            SOTW => grpc().streaming(Aggregated::<C, DiscoveryRequest>::new(self), request).await,
+            DELTA => framing::streaming(Aggregated::<C, DeltaDiscoveryRequest>::new(self), request, MAX_REQUEST).await,
+            SOTW => framing::streaming(Aggregated::<C, DiscoveryRequest>::new(self), request, MAX_REQUEST).await,
             path => Status::unimplemented(format!("{path} is not served here")).into_http(),
         };
         Ok(response)
     }
-}
-
-fn grpc<R: Request>() -> Grpc<PreEncoded<R>> {
-    Grpc::new(PreEncoded::default()).max_decoding_message_size(MAX_REQUEST)
 }
 
 struct Aggregated<C, R> {
