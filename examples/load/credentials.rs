@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use countersign::admin::api::{BootstrapMaterial, BootstrapRequest};
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
@@ -27,7 +27,10 @@ pub async fn fetch(server: &Process, workloads: usize) -> Result<Vec<Arc<ClientC
         tasks.spawn(async move {
             let _permit = at_once.acquire().await.map_err(|error| error.to_string())?;
             let key = KeyPair::generate().map_err(|error| error.to_string())?;
-            let csr = CertificateParams::default().serialize_request(&key).and_then(|csr| csr.pem());
+            let mut params = CertificateParams::default();
+            // Names are the server's to give.
+            params.distinguished_name = DistinguishedName::new();
+            let csr = params.serialize_request(&key).and_then(|csr| csr.pem());
             let request =
                 BootstrapRequest { workload: Policy::workload(index), csr: csr.map_err(|error| error.to_string())? };
             let wait = std::time::Duration::from_secs(30);

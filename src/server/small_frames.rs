@@ -10,6 +10,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+#[cfg(test)]
+mod tests;
+
 /// What a connection begins with, before its first frame (RFC 9113 §3.4).
 const PREFACE: usize = 24;
 /// A frame's head: length, type, flags, stream.
@@ -20,7 +23,7 @@ const PADDED: u8 = 0x8;
 /// A longer frame breaks the protocol, and whoever reads this has to see that.
 const LONGEST: usize = 16_384;
 /// The longest piece, in bytes.
-const PIECE: usize = 2048;
+const PIECE: usize = 4096;
 
 /// A server's side of an HTTP/2 connection. What is written goes through as it is.
 pub(super) struct SmallFrames<I> {

@@ -9,6 +9,9 @@ use tonic::Status;
 
 use super::walk::{Malformed, Walk};
 
+#[cfg(test)]
+mod tests;
+
 /// A gRPC message's prefix: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 

@@ -6,6 +6,9 @@
 use bytes::{Buf, BufMut};
 use prost::encoding::{WireType, encode_key, encode_varint};
 
+#[cfg(test)]
+mod tests;
+
 /// `Node.extensions`.
 const EXTENSIONS: u64 = 9;
 /// A field's key (5 bytes at most) with its length or its varint (10 bytes at most).
