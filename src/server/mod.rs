@@ -24,6 +24,7 @@ mod refusals;
 mod renewal;
 mod run;
 mod services;
+mod small_frames;
 mod unix_socket;
 
 use std::net::SocketAddr;

@@ -10,8 +10,10 @@ mod control;
 mod delta;
 mod drain;
 mod fetch;
+mod framing;
 mod holdings;
 mod interest;
+mod lean;
 mod limits;
 mod method;
 #[cfg(any(test, fuzzing))]
@@ -28,6 +30,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 mod view;
+mod walk;
 mod wire;
 
 pub use control::{Attachment, ControlPlane, NodeInfo, StreamObserver};

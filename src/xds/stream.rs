@@ -22,6 +22,8 @@ use super::{
 
 /// A request message of either variant.
 pub(super) trait Request: prost::Message + Default + Send + 'static {
+    /// The number of the field `node`.
+    const NODE_FIELD: u32;
     /// The state machine that understands it.
     type Subscription: Subscription + 'static;
 
@@ -34,6 +36,7 @@ pub(super) trait Request: prost::Message + Default + Send + 'static {
 }
 
 impl Request for DeltaDiscoveryRequest {
+    const NODE_FIELD: u32 = 1;
     type Subscription = DeltaSubscription;
 
     fn take_node(&mut self) -> Option<Node> {
@@ -65,6 +68,7 @@ impl Request for DeltaDiscoveryRequest {
 }
 
 impl Request for DiscoveryRequest {
+    const NODE_FIELD: u32 = 2;
     type Subscription = SotwSubscription;
 
     fn take_node(&mut self) -> Option<Node> {
