@@ -57,7 +57,7 @@ impl Services {
         let (reporter, health) = health_reporter();
         let status = Status::new(ClientStatus::new(Arc::clone(&proxies.fleet)));
         // The descriptors have more services than are served.
-        let described = |own: &str| {
+        let described = |own: &'static str| {
             let served = xds::services().chain([Status::NAME, "grpc.health.v1.Health", own]);
             let builder = tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
