@@ -56,19 +56,23 @@ impl Services {
         type Status = ClientStatusDiscoveryServiceServer<ClientStatus>;
         let (reporter, health) = health_reporter();
         let status = Status::new(ClientStatus::new(Arc::clone(&proxies.fleet)));
-        let described = || {
-            tonic_reflection::server::Builder::configure()
+        // The descriptors have more services than are served.
+        let described = |own: &'static str| {
+            let served = xds::services().chain([Status::NAME, "grpc.health.v1.Health", own]);
+            let builder = tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+            served.fold(builder, tonic_reflection::server::Builder::with_service_name)
         };
+        let (v1, v1alpha) = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection");
         let services = Self {
             xds,
             health: BoxCloneSyncService::new(health),
             status: BoxCloneSyncService::new(status),
             status_path: format!("/{}/", Status::NAME),
             reflection: [
-                under(described().build_v1().expect("the embedded descriptors")),
-                under(described().build_v1alpha().expect("the embedded descriptors")),
+                under(described(v1).build_v1().expect("the embedded descriptors")),
+                under(described(v1alpha).build_v1alpha().expect("the embedded descriptors")),
             ],
             operators: operators.into(),
             refusals,
