@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use tonic::Status;
 use tracing::{info, warn};
 
+use super::admission::Admission;
 use super::model::{Model, Own};
 use super::observer::Observer;
 use super::{Clock, blocking};
@@ -32,8 +33,11 @@ pub(super) struct Inner {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) model: ArcSwapOption<Model>,
+    admission: Admission,
     roots: ArcSwap<Layer>,
     connected: DashMap<WorkloadKey, Arc<Proxy>>,
+    /// Whether there is a policy to serve.
+    pub(super) is_serving: watch::Sender<bool>,
     /// A proxy came or went, or a certificate changed: whoever plans renewals looks again.
     pub(super) changed: Notify,
 }
@@ -51,6 +55,8 @@ struct ProxyState {
     certificate: Option<Arc<WorkloadCertificate>>,
     secrets: Arc<Layer>,
     own: Option<Own>,
+    /// The layers of the view that was shown last.
+    shown: Vec<Arc<Layer>>,
     /// `None` ends the streams: the workload is no longer served under this identity.
     views: Option<watch::Sender<Arc<View>>>,
 }
@@ -89,7 +95,13 @@ impl std::ops::Deref for Proxies {
 }
 
 impl Proxies {
-    pub(super) fn new(trust: Arc<Trust>, fleet: Arc<Fleet>, metrics: Arc<Metrics>, clock: Clock) -> Self {
+    pub(super) fn new(
+        trust: Arc<Trust>,
+        fleet: Arc<Fleet>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        admission: Admission,
+    ) -> Self {
         let roots = ArcSwap::from(roots_layer(&trust.bundle()));
         Self(Arc::new(Inner {
             trust,
@@ -97,8 +109,10 @@ impl Proxies {
             metrics,
             clock,
             model: ArcSwapOption::empty(),
+            admission,
             roots,
             connected: DashMap::new(),
+            is_serving: watch::Sender::new(false),
             changed: Notify::new(),
         }))
     }
@@ -120,6 +134,7 @@ impl Proxies {
                 }
             }
         }
+        self.is_serving.send_replace(true);
         self.changed.notify_one();
     }
 
@@ -161,6 +176,12 @@ impl Proxies {
         if proxy.identity.is_some() {
             layers.splice(0..0, [Arc::clone(&state.secrets), self.roots.load_full()]);
         }
+        let same = |(left, right): (&Arc<Layer>, &Arc<Layer>)| Arc::ptr_eq(left, right);
+        if layers.len() == state.shown.len() && layers.iter().zip(&state.shown).all(same) {
+            // Another stream of the workload, or a policy change about others: none of its streams need wake up.
+            return;
+        }
+        state.shown.clone_from(&layers);
         // Within the lock, so that of two publishers the one who saw the newer state is the last to speak.
         if let Some(views) = &state.views {
             views.send_replace(Arc::new(View::new(layers)));
@@ -213,6 +234,7 @@ impl Proxies {
                     certificate: certificate.clone(),
                     secrets,
                     own: None,
+                    shown: Vec::new(),
                     views: Some(watch::Sender::new(Arc::default())),
                 }),
             })
@@ -249,6 +271,7 @@ impl ControlPlane for Proxies {
             Some(Peer::Unauthenticated) | None => None,
         };
         let workload = Arc::clone(self.resolve(&model, identity.as_ref(), &node)?);
+        let admitted = self.admission.enter().await;
         let certificate = match &identity {
             Some(id) => {
                 let (trust, id, name, now) =
@@ -276,7 +299,7 @@ impl ControlPlane for Proxies {
         }
         let views = membership.proxy.state().views.as_ref().map(watch::Sender::subscribe);
         let views = views.ok_or_else(|| Status::unavailable("the workload's identity has just changed"))?;
-        let observer = Observer::new(self.fleet.join(description), Arc::clone(&self.metrics), membership);
+        let observer = Observer::new(self.fleet.join(description), Arc::clone(&self.metrics), membership, admitted);
         Ok(Attachment { views, observer })
     }
 }
