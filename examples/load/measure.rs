@@ -76,7 +76,10 @@ pub async fn run(load: &Load, binary: &Path, directory: &Path) -> Result<Figures
             changes.push(change(&server, &fleet.tally, SECRET, clients, || policy.change_secret()).await?);
         }
         figures.secret = Some(median(changes));
-        figures.rotate = Some(rotate(&server, &fleet.tally, workloads, clients).await?);
+        // Of one workload for all, each rotation would be a change for the whole fleet.
+        if workloads > 1 {
+            figures.rotate = Some(rotate(&server, &fleet.tally, workloads, clients).await?);
+        }
     }
     let mut changes = Vec::new();
     for step in 1..=CHANGES {

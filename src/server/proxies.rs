@@ -55,6 +55,8 @@ struct ProxyState {
     certificate: Option<Arc<WorkloadCertificate>>,
     secrets: Arc<Layer>,
     own: Option<Own>,
+    /// The layers of the view that was shown last.
+    shown: Vec<Arc<Layer>>,
     /// `None` ends the streams: the workload is no longer served under this identity.
     views: Option<watch::Sender<Arc<View>>>,
 }
@@ -174,6 +176,12 @@ impl Proxies {
         if proxy.identity.is_some() {
             layers.splice(0..0, [Arc::clone(&state.secrets), self.roots.load_full()]);
         }
+        let same = |(left, right): (&Arc<Layer>, &Arc<Layer>)| Arc::ptr_eq(left, right);
+        if layers.len() == state.shown.len() && layers.iter().zip(&state.shown).all(same) {
+            // Another stream of the workload, or a policy change about others: none of its streams need wake up.
+            return;
+        }
+        state.shown.clone_from(&layers);
         // Within the lock, so that of two publishers the one who saw the newer state is the last to speak.
         if let Some(views) = &state.views {
             views.send_replace(Arc::new(View::new(layers)));
@@ -226,6 +234,7 @@ impl Proxies {
                     certificate: certificate.clone(),
                     secrets,
                     own: None,
+                    shown: Vec::new(),
                     views: Some(watch::Sender::new(Arc::default())),
                 }),
             })

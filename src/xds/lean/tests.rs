@@ -53,7 +53,7 @@ async fn every_message_of_a_body_comes_out_short() {
 }
 
 #[tokio::test]
-async fn threat_a_message_beyond_the_limit_is_not_read() {
+async fn a_message_beyond_the_limit_is_not_read() {
     // Whoever decodes sees the length and refuses it; nothing behind the prefix is gathered.
     let out = lean(&framed(&[0; 2000]), 100, 1999).await.unwrap();
     assert_eq!(out, [0, 0, 0, 0x07, 0xd0]);

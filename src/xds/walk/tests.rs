@@ -117,7 +117,7 @@ fn fields_that_are_no_strings_pass_too() {
 proptest! {
     /// Whatever comes, in whatever pieces: no panic, and what prost can read it reads the same, but for the extensions.
     #[test]
-    fn threat_any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..300), piece in 1_usize..40) {
+    fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..300), piece in 1_usize..40) {
         if let Ok(Some((short, _))) = walk(1, &bytes, piece)
             && let Ok(mut whole) = DeltaDiscoveryRequest::decode(&bytes[..])
         {
