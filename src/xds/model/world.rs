@@ -111,7 +111,7 @@ pub(super) struct Refused {
 impl Refused {
     pub(super) fn add(&mut self, ty: ResourceType, contents: Vec<(String, Vec<u8>)>) {
         if ty == ResourceType::Secret {
-            self.secrets.extend(contents);
+            self.secrets.extend(contents.into_iter().filter(|(_, bytes)| !bytes.is_empty()));
             return;
         }
         self.together.insert((ty, contents));
