@@ -11,7 +11,8 @@ use tokio::sync::{Notify, watch};
 use tonic::Status;
 use tracing::{info, warn};
 
-use super::model::Model;
+use super::admission::Admission;
+use super::model::{Model, Own};
 use super::observer::Observer;
 use super::{Clock, blocking};
 use crate::fleet::{Description, Fleet};
@@ -32,8 +33,11 @@ pub(super) struct Inner {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) model: ArcSwapOption<Model>,
+    admission: Admission,
     roots: ArcSwap<Layer>,
     connected: DashMap<WorkloadKey, Arc<Proxy>>,
+    /// Whether there is a policy to serve.
+    pub(super) is_serving: watch::Sender<bool>,
     /// A proxy came or went, or a certificate changed: whoever plans renewals looks again.
     pub(super) changed: Notify,
 }
@@ -50,7 +54,7 @@ pub(super) struct Proxy {
 struct ProxyState {
     certificate: Option<Arc<WorkloadCertificate>>,
     secrets: Arc<Layer>,
-    own: Option<Arc<Layer>>,
+    own: Option<Own>,
     /// `None` ends the streams: the workload is no longer served under this identity.
     views: Option<watch::Sender<Arc<View>>>,
 }
@@ -89,7 +93,13 @@ impl std::ops::Deref for Proxies {
 }
 
 impl Proxies {
-    pub(super) fn new(trust: Arc<Trust>, fleet: Arc<Fleet>, metrics: Arc<Metrics>, clock: Clock) -> Self {
+    pub(super) fn new(
+        trust: Arc<Trust>,
+        fleet: Arc<Fleet>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        admission: Admission,
+    ) -> Self {
         let roots = ArcSwap::from(roots_layer(&trust.bundle()));
         Self(Arc::new(Inner {
             trust,
@@ -97,8 +107,10 @@ impl Proxies {
             metrics,
             clock,
             model: ArcSwapOption::empty(),
+            admission,
             roots,
             connected: DashMap::new(),
+            is_serving: watch::Sender::new(false),
             changed: Notify::new(),
         }))
     }
@@ -120,6 +132,7 @@ impl Proxies {
                 }
             }
         }
+        self.is_serving.send_replace(true);
         self.changed.notify_one();
     }
 
@@ -155,9 +168,9 @@ impl Proxies {
     fn publish(&self, proxy: &Proxy, model: &Model, workload: &Workload) {
         let class = model.class_layer(workload, (self.clock)());
         let mut state = proxy.state();
-        let own = model.proxy_layer(workload, state.own.as_ref());
-        state.own = Some(Arc::clone(&own));
-        let mut layers = vec![own, class];
+        let own = model.own(workload, state.own.take());
+        let mut layers = vec![Arc::clone(&own.layer), class];
+        state.own = Some(own);
         if proxy.identity.is_some() {
             layers.splice(0..0, [Arc::clone(&state.secrets), self.roots.load_full()]);
         }
@@ -249,6 +262,7 @@ impl ControlPlane for Proxies {
             Some(Peer::Unauthenticated) | None => None,
         };
         let workload = Arc::clone(self.resolve(&model, identity.as_ref(), &node)?);
+        let admitted = self.admission.enter().await;
         let certificate = match &identity {
             Some(id) => {
                 let (trust, id, name, now) =
@@ -276,7 +290,7 @@ impl ControlPlane for Proxies {
         }
         let views = membership.proxy.state().views.as_ref().map(watch::Sender::subscribe);
         let views = views.ok_or_else(|| Status::unavailable("the workload's identity has just changed"))?;
-        let observer = Observer::new(self.fleet.join(description), Arc::clone(&self.metrics), membership);
+        let observer = Observer::new(self.fleet.join(description), Arc::clone(&self.metrics), membership, admitted);
         Ok(Attachment { views, observer })
     }
 }

@@ -231,6 +231,10 @@ impl Subscription for DeltaSubscription {
         self.in_flight.is_none()
     }
 
+    fn names(&self) -> usize {
+        self.holdings.interest.names.len()
+    }
+
     fn is_refused(&self) -> bool {
         self.standing
     }

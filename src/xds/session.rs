@@ -68,6 +68,11 @@ impl<S: Subscription> Session<S> {
         [Cluster, Endpoint, Secret].into_iter().find_map(|ty| self.respond(ty, view, Removals::Send))
     }
 
+    /// How many names of a type the client is subscribed to.
+    pub fn names(&self, ty: ResourceType) -> usize {
+        self.subscriptions[ty.index()].as_ref().map_or(0, Subscription::names)
+    }
+
     /// The next heartbeat that is due at `now`, if any. Call it until it has none, when [`next_response`](Self::next_response)
     /// has none.
     pub fn heartbeat(&mut self, now: Instant) -> Option<Response> {

@@ -293,6 +293,10 @@ impl Subscription for SotwSubscription {
         self.in_flight.is_none()
     }
 
+    fn names(&self) -> usize {
+        self.holdings.interest.names.len()
+    }
+
     fn is_refused(&self) -> bool {
         self.standing
     }

@@ -60,6 +60,9 @@ pub trait Subscription: Send {
     /// Whether no response waits for its acknowledgement.
     fn is_idle(&self) -> bool;
 
+    /// How many names the client is subscribed to.
+    fn names(&self) -> usize;
+
     /// Whether the client has refused something that it should have.
     fn is_refused(&self) -> bool;
 

@@ -98,6 +98,11 @@ impl Response {
         Self { ty, contents: contents(resources, removed), nonce, body: body.freeze() }
     }
 
+    /// How many bytes [`encode`](Self::encode) appends.
+    pub fn encoded_len(&self) -> usize {
+        self.body.len() + field_len(self.nonce.to_string().len())
+    }
+
     /// Appends the whole message to `buffer`.
     pub fn encode(&self, buffer: &mut impl BufMut) {
         buffer.put_slice(&self.body);
