@@ -164,7 +164,7 @@ impl TypeLedger {
 
     /// Why the client does not have this version; `None` if it has.
     pub(super) fn reason(&self, name: &str, version: Version) -> Option<Reason> {
-        let word = self.recent.get(name).cloned().or_else(|| self.from_base(name)).unwrap_or_default();
+        let word = self.recent.get(name).cloned().or_else(|| self.base_word(name)).unwrap_or_default();
         let is = |event: &Option<Event>| event.as_ref().is_some_and(|event| event.version == version);
         if is(&word.acknowledged) {
             return None;
@@ -185,14 +185,14 @@ impl TypeLedger {
         self.recent.len()
     }
 
-    fn from_base(&self, name: &str) -> Option<ResourceRecord> {
+    fn base_word(&self, name: &str) -> Option<ResourceRecord> {
         let base = self.base.as_ref()?;
         base.holdings.get(name).map(|resource| base.record(&resource))
     }
 
     fn word(&mut self, name: &Arc<str>) -> &mut ResourceRecord {
-        let from_base = if self.recent.contains_key(name) { None } else { self.from_base(name) };
-        self.recent.entry(Arc::clone(name)).or_insert_with(|| from_base.unwrap_or_default())
+        let base_word = if self.recent.contains_key(name) { None } else { self.base_word(name) };
+        self.recent.entry(Arc::clone(name)).or_insert_with(|| base_word.unwrap_or_default())
     }
 
     fn resources(&self) -> BTreeMap<Arc<str>, ResourceRecord> {

@@ -81,6 +81,8 @@ impl SotwSubscription {
             // A state-of-the-world client that asks for a name anew has nothing under it, whatever it had before. Where a list
             // is the whole state, it is told so even if there is no such resource: absence is deletion.
             self.greet |= self.ty.is_full_state();
+            // Who asks anew has dropped what it had, and what it knew of a refusal.
+            self.refused_list = None;
             self.refusals.forget(&name);
             self.resend.insert(Arc::clone(&name));
             self.holdings.subscribe(name);

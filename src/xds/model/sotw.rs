@@ -121,11 +121,12 @@ impl Client for SotwClient {
     fn take(&mut self, ty: ResourceType, wire: &[u8]) -> (SotwRequest, bool) {
         let response = DiscoveryResponse::decode(wire).unwrap();
         let it = self.types.entry(ty).or_default();
-        let mut bad = false;
+        let (mut bad, mut skipped) = (false, false);
         let contents = read_names(&response);
         let listed: BTreeSet<String> = contents.iter().map(|(name, _)| name.clone()).collect();
         for (name, value) in contents {
             if !it.covers(&name) {
+                skipped = true;
                 continue;
             }
             if ty == ResourceType::Secret {
@@ -148,7 +149,8 @@ impl Client for SotwClient {
         }
         it.nonce = response.nonce;
         if !bad {
-            it.version = response.version_info;
+            // As above: what it has let go since is in the version, and not in what it has.
+            it.version = if skipped { String::new() } else { response.version_info };
         }
         let error = bad.then(|| "bad".to_owned());
         (SotwRequest { error, ..it.list() }, bad)

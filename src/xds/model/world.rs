@@ -100,18 +100,21 @@ impl World {
     }
 }
 
+/// Names, each with the bytes it was sent with.
+type Contents = Vec<(String, Vec<u8>)>;
+
 /// The bytes that were refused last, by name.
 #[derive(Default)]
 pub(super) struct Refused {
     secrets: BTreeMap<String, Vec<u8>>,
     /// What was refused in a response with several is to be divided, so it may not come again in the same company.
-    together: BTreeSet<(ResourceType, Vec<(String, Vec<u8>)>)>,
+    together: BTreeSet<(ResourceType, Contents)>,
 }
 
 impl Refused {
-    pub(super) fn add(&mut self, ty: ResourceType, contents: Vec<(String, Vec<u8>)>) {
+    pub(super) fn add(&mut self, ty: ResourceType, contents: Contents) {
         if ty == ResourceType::Secret {
-            self.secrets.extend(contents);
+            self.secrets.extend(contents.into_iter().filter(|(_, bytes)| !bytes.is_empty()));
             return;
         }
         self.together.insert((ty, contents));

@@ -1,6 +1,7 @@
 //! The protocol's rules, one test each, named after the rule.
 
 mod heartbeat;
+mod model;
 mod nack;
 mod order;
 mod reconnect;
