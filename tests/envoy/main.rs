@@ -12,5 +12,6 @@ mod outage;
 mod outside;
 mod policy;
 mod process;
+mod refusals;
 mod renewal;
 mod ways_in;

@@ -99,7 +99,7 @@ impl Flooded {
     }
 
     /// An honest client is served as before, and memory is what it was.
-    async fn is_well(self) {
+    async fn ends_well(self) {
         self.server.honest_client(self.tls.clone()).await;
         let grown = self.server.memory().saturating_sub(self.before);
         assert!(grown < 32, "{grown} MiB");
@@ -119,7 +119,7 @@ async fn threat_13_rapid_reset() {
     .await;
     assert!(ended, "it may not go on for ever");
     it.server.eventually("it is counted", async || (it.server.refused("http2").await >= 1).then_some(())).await;
-    it.is_well().await;
+    it.ends_well().await;
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn threat_13_continuation_without_end() {
     let ended = flood(&it.server, it.tls.clone(), true, start, |_| piece.clone()).await;
     assert!(ended, "it may not go on for ever");
     it.server.eventually("it is counted", async || (it.server.refused("http2").await >= 1).then_some(())).await;
-    it.is_well().await;
+    it.ends_well().await;
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn threat_13_empty_data() {
     let start = frame(HEADERS, END_HEADERS, 1, &request());
     let empty = frame(DATA, 0, 1, &[]);
     flood(&it.server, it.tls.clone(), true, start, |_| empty.clone()).await;
-    it.is_well().await;
+    it.ends_well().await;
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn threat_13_settings_and_pings_whose_answers_are_not_read() {
     let ping = frame(PING, 0, 0, &[7; 8]);
     let ended = flood(&it.server, it.tls.clone(), false, Vec::new(), |_| ping.clone()).await;
     assert!(ended, "answers pile up in the peer's buffers, not in ours");
-    it.is_well().await;
+    it.ends_well().await;
 }
 
 #[tokio::test]
@@ -161,5 +161,5 @@ async fn threat_13_settings_and_pings() {
     flood(&it.server, it.tls.clone(), true, Vec::new(), |_| settings.clone()).await;
     let ping = frame(PING, 0, 0, &[7; 8]);
     flood(&it.server, it.tls.clone(), true, Vec::new(), |_| ping.clone()).await;
-    it.is_well().await;
+    it.ends_well().await;
 }
