@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use tonic::Status;
 use tracing::{info, warn};
 
+use super::admission::Admission;
 use super::model::Model;
 use super::observer::Observer;
 use super::{Clock, blocking};
@@ -32,8 +33,11 @@ pub(super) struct Inner {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) model: ArcSwapOption<Model>,
+    admission: Admission,
     roots: ArcSwap<Layer>,
     connected: DashMap<WorkloadKey, Arc<Proxy>>,
+    /// Whether there is a policy to serve.
+    pub(super) is_serving: watch::Sender<bool>,
     /// A proxy came or went, or a certificate changed: whoever plans renewals looks again.
     pub(super) changed: Notify,
 }
@@ -89,7 +93,13 @@ impl std::ops::Deref for Proxies {
 }
 
 impl Proxies {
-    pub(super) fn new(trust: Arc<Trust>, fleet: Arc<Fleet>, metrics: Arc<Metrics>, clock: Clock) -> Self {
+    pub(super) fn new(
+        trust: Arc<Trust>,
+        fleet: Arc<Fleet>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        admission: Admission,
+    ) -> Self {
         let roots = ArcSwap::from(roots_layer(&trust.bundle()));
         Self(Arc::new(Inner {
             trust,
@@ -97,8 +107,10 @@ impl Proxies {
             metrics,
             clock,
             model: ArcSwapOption::empty(),
+            admission,
             roots,
             connected: DashMap::new(),
+            is_serving: watch::Sender::new(false),
             changed: Notify::new(),
         }))
     }
@@ -120,6 +132,7 @@ impl Proxies {
                 }
             }
         }
+        self.is_serving.send_replace(true);
         self.changed.notify_one();
     }
 
@@ -249,6 +262,7 @@ impl ControlPlane for Proxies {
             Some(Peer::Unauthenticated) | None => None,
         };
         let workload = Arc::clone(self.resolve(&model, identity.as_ref(), &node)?);
+        let admitted = self.admission.enter().await;
         let certificate = match &identity {
             Some(id) => {
                 let (trust, id, name, now) =
@@ -276,7 +290,7 @@ impl ControlPlane for Proxies {
         }
         let views = membership.proxy.state().views.as_ref().map(watch::Sender::subscribe);
         let views = views.ok_or_else(|| Status::unavailable("the workload's identity has just changed"))?;
-        let observer = Observer::new(self.fleet.join(description), Arc::clone(&self.metrics), membership);
+        let observer = Observer::new(self.fleet.join(description), Arc::clone(&self.metrics), membership, admitted);
         Ok(Attachment { views, observer })
     }
 }

@@ -59,6 +59,9 @@ pub trait StreamObserver: Send + 'static {
 
     /// The client asked by name for something it may not have, or that does not exist.
     fn unavailable(&mut self, ty: ResourceType, name: &str);
+
+    /// The client sends requests faster than they are read; it is made to wait.
+    fn throttled(&mut self) {}
 }
 
 /// What a stream is given when it is let in.

@@ -280,6 +280,10 @@ impl Subscription for DeltaSubscription {
         self.in_flight.is_none()
     }
 
+    fn names(&self) -> usize {
+        self.interest.names.len()
+    }
+
     fn refresh(&mut self, names: &[Arc<str>]) {
         self.settled = None;
         let known = names.iter().filter(|name| self.held.contains_key(*name) && self.interest.covers(name));

@@ -1,4 +1,4 @@
-//! The transport: subscriptions, state-of-the-world and delta, over the aggregated stream.
+//! The transport: subscriptions, state-of-the-world and delta, over the aggregated stream and over those of one type.
 //!
 //! It knows resources as (type, name, version, bytes) and nothing of policy. A [`View`] is what one client may see: a few
 //! shared [`Layer`]s of encoded resources. A [`Session`] is the pure protocol state of one stream: requests and views go in,
@@ -9,8 +9,12 @@ mod codec;
 mod control;
 mod delta;
 mod drain;
+mod fetch;
 mod interest;
+mod limits;
+mod method;
 mod resource;
+mod scope;
 mod service;
 mod session;
 mod sotw;
@@ -24,8 +28,9 @@ mod wire;
 pub use control::{Attachment, ControlPlane, NodeInfo, StreamObserver};
 pub use delta::{DeltaRequest, DeltaSubscription};
 pub use drain::{Drain, DrainSignal};
+pub use limits::Limits;
 pub use resource::{Resource, ResourceType, Version};
-pub use service::XdsService;
+pub use service::{XdsService, services};
 pub use session::Session;
 pub use sotw::{SotwRequest, SotwSubscription};
 pub use subscription::{Outcome, Removals, Subscription};

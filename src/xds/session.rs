@@ -60,6 +60,11 @@ impl<S: Subscription> Session<S> {
         [Cluster, Endpoint, Secret].into_iter().find_map(|ty| self.respond(ty, view, Removals::Send))
     }
 
+    /// How many names of a type the client is subscribed to.
+    pub fn names(&self, ty: ResourceType) -> usize {
+        self.subscriptions[ty.index()].as_ref().map_or(0, Subscription::names)
+    }
+
     fn at(&mut self, ty: ResourceType) -> Option<&mut S> {
         self.subscriptions[ty.index()].as_mut()
     }

@@ -225,6 +225,10 @@ impl Subscription for SotwSubscription {
         self.in_flight.is_none()
     }
 
+    fn names(&self) -> usize {
+        self.interest.names.len()
+    }
+
     fn refresh(&mut self, names: &[Arc<str>]) {
         self.settled = None;
         let known = names.iter().filter(|name| self.held.contains_key(*name));

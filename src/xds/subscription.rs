@@ -52,6 +52,9 @@ pub trait Subscription: Send {
     /// Whether no response waits for its acknowledgement.
     fn is_idle(&self) -> bool;
 
+    /// How many names the client is subscribed to.
+    fn names(&self) -> usize;
+
     /// Sends these names again although they did not change, as far as the client subscribed to them.
     fn refresh(&mut self, names: &[Arc<str>]);
 

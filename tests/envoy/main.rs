@@ -13,3 +13,4 @@ mod outside;
 mod policy;
 mod process;
 mod renewal;
+mod ways_in;
