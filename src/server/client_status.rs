@@ -118,8 +118,8 @@ fn of_type(ty: ResourceType, record: &TypeRecord) -> GenericXdsConfig {
 fn of_resource(ty: ResourceType, name: &str, held: &ResourceRecord) -> GenericXdsConfig {
     let state = held.state();
     let rejected = held.rejected.as_ref().filter(|_| state == State::Rejected);
-    let (version, error) = rejected.map(|(version, error)| (*version, error.clone())).unzip();
-    entry(ty, name.to_owned(), held.acknowledged, state, error, version)
+    let (version, error) = rejected.map(|refusal| (refusal.version, refusal.error.to_string())).unzip();
+    entry(ty, name.to_owned(), held.acknowledged.as_ref().map(|event| event.version), state, error, version)
 }
 
 fn entry(

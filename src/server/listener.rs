@@ -15,6 +15,7 @@ use super::connection;
 use super::handshakes::{Ended, Handshakes, Place};
 use super::refusals::{Refusal, Refusals};
 use super::services::Services;
+use super::small_frames::SmallFrames;
 use crate::identity::{ProcessCredentials, Proof};
 use crate::trust::tls::ServerTls;
 
@@ -108,7 +109,7 @@ async fn secured(stream: TcpStream, from: String, tls: TlsAcceptor, mut place: P
     // In a box: the state of a handshake is large, and not for the connection's whole life.
     let handshake = Box::pin(tls.accept(stream));
     let stream = match place.run(door.limits.handshake_timeout, handshake).await {
-        Ok(Ok(stream)) => Box::new(stream),
+        Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return refuse(Refusal::Tls, &error),
         Err(Ended::Late) => return refuse(Refusal::HandshakeTimeout, &"TLS was not finished in time"),
         Err(Ended::Displaced) => return refuse(Refusal::Displaced, &"TLS was not finished when others waited"),
@@ -121,7 +122,7 @@ async fn secured(stream: TcpStream, from: String, tls: TlsAcceptor, mut place: P
         Ok(None) => Standing::Anonymous,
         Err(error) => return refuse(Refusal::Certificate, &error),
     };
-    connection::serve(stream, from, standing, door).await;
+    connection::serve(SmallFrames::new(stream), from, standing, door).await;
 }
 
 /// Serves a Unix socket until the task is aborted. `_place` is the socket's file, gone with the task.

@@ -24,6 +24,7 @@ mod refusals;
 mod renewal;
 mod run;
 mod services;
+mod small_frames;
 mod unix_socket;
 
 use std::net::SocketAddr;
@@ -97,7 +98,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let trust = open_trust(&config, &clock).await?;
         let admission = Admission::new(config.xds.limits.first_pushes, config.xds.limits.first_push_time);
-        let fleet = Arc::new(Fleet::default());
+        let fleet = Arc::new(Fleet::new(Arc::clone(&clock)));
         let proxies = Proxies::new(trust, fleet, Arc::clone(&metrics), Arc::clone(&clock), admission);
 
         let directory = config.policy.directory.clone();

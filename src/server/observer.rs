@@ -8,7 +8,7 @@ use super::admission::Admitted;
 use super::proxies::Membership;
 use crate::fleet;
 use crate::telemetry::Metrics;
-use crate::xds::{Outcome, ResourceType, Response, StreamObserver};
+use crate::xds::{Holdings, Outcome, ResourceType, Response, StreamObserver};
 
 /// One stream's observer. Dropping it takes the stream out of everything.
 pub(super) struct Observer {
@@ -47,6 +47,10 @@ impl StreamObserver for Observer {
             Outcome::Stale | Outcome::Acknowledged(_) => {}
         }
         self.fleet.answered(ty, outcome);
+    }
+
+    fn settled(&mut self, ty: ResourceType, holdings: &Holdings) {
+        self.fleet.settled(ty, holdings);
     }
 
     fn unavailable(&mut self, ty: ResourceType, name: &str) {

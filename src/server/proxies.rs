@@ -12,7 +12,7 @@ use tonic::Status;
 use tracing::{info, warn};
 
 use super::admission::Admission;
-use super::model::Model;
+use super::model::{Model, Own};
 use super::observer::Observer;
 use super::{Clock, blocking};
 use crate::fleet::{Description, Fleet};
@@ -54,7 +54,7 @@ pub(super) struct Proxy {
 struct ProxyState {
     certificate: Option<Arc<WorkloadCertificate>>,
     secrets: Arc<Layer>,
-    own: Option<Arc<Layer>>,
+    own: Option<Own>,
     /// `None` ends the streams: the workload is no longer served under this identity.
     views: Option<watch::Sender<Arc<View>>>,
 }
@@ -168,9 +168,9 @@ impl Proxies {
     fn publish(&self, proxy: &Proxy, model: &Model, workload: &Workload) {
         let class = model.class_layer(workload, (self.clock)());
         let mut state = proxy.state();
-        let own = model.proxy_layer(workload, state.own.as_ref());
-        state.own = Some(Arc::clone(&own));
-        let mut layers = vec![own, class];
+        let own = model.own(workload, state.own.take());
+        let mut layers = vec![Arc::clone(&own.layer), class];
+        state.own = Some(own);
         if proxy.identity.is_some() {
             layers.splice(0..0, [Arc::clone(&state.secrets), self.roots.load_full()]);
         }
@@ -320,13 +320,20 @@ fn node_workload(node: &NodeInfo) -> Option<WorkloadKey> {
 
 fn certificate_layer(certificate: &WorkloadCertificate) -> (Arc<Layer>, Version) {
     let value = secrets::tls_certificate(secrets::WORKLOAD, certificate);
-    let resource = Arc::new(Resource::new(ResourceType::Secret, secrets::WORKLOAD, &value));
+    let resource = Resource::new(ResourceType::Secret, secrets::WORKLOAD, &value)
+        .with_serial(certificate.serial.to_string())
+        .restated_by(secrets::restate);
+    let resource = Arc::new(resource);
     let version = resource.version();
     (Arc::new(Layer::new([(ResourceType::Secret, resource)], None)), version)
 }
 
 fn roots_layer(bundle: &TrustBundle) -> Arc<Layer> {
     let value = secrets::validation_context(secrets::ROOT, bundle);
-    let resource = Arc::new(Resource::new(ResourceType::Secret, secrets::ROOT, &value));
+    let serials: Vec<_> = bundle.roots().iter().map(|root| root.serial.to_string()).collect();
+    let resource = Resource::new(ResourceType::Secret, secrets::ROOT, &value)
+        .with_serial(serials.join(","))
+        .restated_by(secrets::restate);
+    let resource = Arc::new(resource);
     Arc::new(Layer::new([(ResourceType::Secret, resource)], None))
 }

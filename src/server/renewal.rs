@@ -20,6 +20,9 @@ const LOOK: Duration = Duration::from_secs(20);
 /// After a failure it tries again this much later; the certificates in place are good for half their life still.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// After a proxy came or went the loop rests this long: each look goes through all of them, and a whole fleet may be coming.
+const REST: Duration = Duration::from_millis(100);
+
 /// Our own listener: its TLS, the names in its certificate, and the certificate it has.
 pub(super) struct Own {
     pub(super) tls: Arc<ServerTls>,
@@ -40,7 +43,7 @@ pub(super) fn run(proxies: Proxies, mut own: Own) -> JoinHandle<()> {
             };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = proxies.changed.notified() => {}
+                () = proxies.changed.notified() => tokio::time::sleep(REST).await,
             }
         }
     })

@@ -9,7 +9,7 @@ use tonic::server::UnaryService;
 use tonic::{Response as GrpcResponse, Status};
 
 use super::scope::Scope;
-use super::wire::Response;
+use super::wire::{Form, Response};
 use super::{Attachment, ControlPlane, Limits, NodeInfo, Resource, ResourceType, StreamObserver, Version, View};
 
 /// Answers one unary request with what the client may have now. `version_info` is not compared: who asks gets an answer.
@@ -39,7 +39,7 @@ impl<C: ControlPlane> UnaryService<DiscoveryRequest> for Fetch<C> {
             }
             let resources = asked(&view, ty, &request.resource_names);
             let version = Version::of_set(resources.iter().map(|resource| (&**resource.name(), resource.version())));
-            let response = Response::sotw(ty, version, &resources, 1);
+            let response = Response::sotw(ty, version, resources, Form::Plain, 1);
             observer.sent(&response);
             Ok(GrpcResponse::new(response))
         })

@@ -10,9 +10,16 @@ mod control;
 mod delta;
 mod drain;
 mod fetch;
+mod framing;
+mod holdings;
 mod interest;
+mod lean;
 mod limits;
 mod method;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod model;
+mod refusals;
 mod resource;
 mod scope;
 mod service;
@@ -23,16 +30,18 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 mod view;
+mod walk;
 mod wire;
 
 pub use control::{Attachment, ControlPlane, NodeInfo, StreamObserver};
 pub use delta::{DeltaRequest, DeltaSubscription};
 pub use drain::{Drain, DrainSignal};
+pub use holdings::Holdings;
 pub use limits::Limits;
-pub use resource::{Resource, ResourceType, Version};
+pub use resource::{Resource, ResourceType, Restate, Version};
 pub use service::{XdsService, services};
 pub use session::Session;
 pub use sotw::{SotwRequest, SotwSubscription};
 pub use subscription::{Outcome, Removals, Subscription};
-pub use view::{Layer, View};
-pub use wire::Response;
+pub use view::{Layer, TypeView, View};
+pub use wire::{Content, Response};

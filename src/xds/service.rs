@@ -10,6 +10,7 @@ use tonic::{Response as GrpcResponse, Status, Streaming};
 
 use super::codec::PreEncoded;
 use super::fetch::Fetch;
+use super::framing;
 use super::method::{Method, Variant};
 use super::scope::Scope;
 use super::stream::{self, Request, ResponseStream, Terms};
@@ -53,21 +54,18 @@ impl<C: ControlPlane> XdsService<C> {
         Ok(match variant {
             Variant::Delta => {
                 let streams = Streams::<C, DeltaDiscoveryRequest>::new(self, scope);
-                self.grpc().streaming(streams, request).await
+                framing::streaming(streams, request, self.limits.request_bytes).await
             }
             Variant::Sotw => {
                 let streams = Streams::<C, DiscoveryRequest>::new(self, scope);
-                self.grpc().streaming(streams, request).await
+                framing::streaming(streams, request, self.limits.request_bytes).await
             }
             Variant::Fetch => {
                 let fetch = Fetch { control: Arc::clone(&self.control), scope, limits: self.limits };
-                self.grpc().unary(fetch, request).await
+                let codec = PreEncoded::<DiscoveryRequest>::default();
+                Grpc::new(codec).max_decoding_message_size(self.limits.request_bytes).unary(fetch, request).await
             }
         })
-    }
-
-    fn grpc<R: Request>(&self) -> Grpc<PreEncoded<R>> {
-        Grpc::new(PreEncoded::default()).max_decoding_message_size(self.limits.request_bytes)
     }
 }
 

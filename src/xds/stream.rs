@@ -22,6 +22,8 @@ use super::{
 
 /// A request message of either variant.
 pub(super) trait Request: prost::Message + Default + Send + 'static {
+    /// The number of the field `node`.
+    const NODE_FIELD: u32;
     /// The state machine that understands it.
     type Subscription: Subscription + 'static;
 
@@ -34,6 +36,7 @@ pub(super) trait Request: prost::Message + Default + Send + 'static {
 }
 
 impl Request for DeltaDiscoveryRequest {
+    const NODE_FIELD: u32 = 1;
     type Subscription = DeltaSubscription;
 
     fn take_node(&mut self) -> Option<Node> {
@@ -65,6 +68,7 @@ impl Request for DeltaDiscoveryRequest {
 }
 
 impl Request for DiscoveryRequest {
+    const NODE_FIELD: u32 = 2;
     type Subscription = SotwSubscription;
 
     fn take_node(&mut self) -> Option<Node> {
@@ -179,6 +183,13 @@ impl<R: Request, O: StreamObserver> Open<R, O> {
             if turn > Instant::now() {
                 self.observer.throttled();
             }
+            for (ty, holdings) in self.session.settled() {
+                self.observer.settled(ty, holdings);
+            }
+            if let Some(response) = self.session.heartbeat(Instant::now().into_std()) {
+                return Some(Ok(response));
+            }
+            let beat = self.session.next_heartbeat();
             tokio::select! {
                 request = read(&mut self.requests, turn) => match request {
                     Ok(Some(mut request)) => {
@@ -201,6 +212,7 @@ impl<R: Request, O: StreamObserver> Open<R, O> {
                     self.view = Arc::clone(&self.views.borrow_and_update());
                 }
                 reason = &mut self.drain => return Some(Err(Status::unavailable(reason))),
+                () = sleep_until(beat.map_or_else(Instant::now, Instant::from_std)), if beat.is_some() => {}
             }
         }
     }
