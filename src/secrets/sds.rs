@@ -42,6 +42,11 @@ pub fn file_root(path: &str) -> Bytes {
     roots(&format!("file-root:{path}"), file(path))
 }
 
+/// `file-root:system`: the trust store of the proxy's own machine, which is a PEM file at `path`.
+pub fn system_roots(path: &str) -> Bytes {
+    roots("file-root:system", file(path))
+}
+
 /// `file-cert:CERTIFICATE~KEY`: a certificate and key in PEM files on the proxy's own machine, which Envoy reads, and watches for a
 /// replacement.
 pub fn file_certificate(certificate: &str, key: &str) -> Bytes {

@@ -13,6 +13,10 @@ use crate::policy::PolicySet;
 use crate::secrets;
 use crate::xds::{Layer, Resource, ResourceType};
 
+/// Where Debian, Ubuntu, Alpine and the images of Envoy have the trust store. A proxy whose machine has it elsewhere needs
+/// `caCertificates` with the path.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// What is one proxy's own, and the plan that it was made from.
 #[derive(Clone)]
 pub(super) struct Own {
@@ -79,6 +83,7 @@ impl Model {
         let value = match name {
             SecretName::Workload | SecretName::Root => return None,
             SecretName::FileRoot(path) => secrets::file_root(path),
+            SecretName::SystemRoots => secrets::system_roots(SYSTEM_ROOTS),
             SecretName::FileCert { certificate, key } => secrets::file_certificate(certificate, key),
             SecretName::Credential { namespace, name, ca } => self.credential(namespace, name, *ca, now)?,
         };
