@@ -15,6 +15,7 @@ pub mod identity;
 pub mod trust;
 pub mod secrets;
 pub mod fleet;
+pub mod rollout;
 pub mod telemetry;
 pub mod admin;
 pub mod cli;

@@ -141,7 +141,8 @@ impl SecretState {
     }
 }
 
-/// `POST /v1/rotate/workload`: new certificates before their time. Either `all`, or `workloads` with at least one name.
+/// `POST /v1/rotate/workload`: new certificates before their time. One of `all`, `namespace`, and `workloads` with at least one
+/// name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct RotateRequest {
@@ -149,6 +150,10 @@ pub struct RotateRequest {
     pub workloads: Vec<String>,
     /// Every connected workload.
     pub all: bool,
+    /// Every connected workload of this namespace.
+    pub namespace: Option<String>,
+    /// Hand the certificates out over this many seconds, at most [`MAX_WAIT_SECONDS`], instead of at once.
+    pub spread_seconds: Option<u64>,
     /// How long to wait for acknowledgements, at most [`MAX_WAIT_SECONDS`]; without it the answer comes at once.
     pub wait_seconds: Option<u64>,
 }
@@ -171,6 +176,75 @@ pub struct RotatedWorkload {
     pub serial: String,
     /// Whether every proxy of the workload had acknowledged it when the wait was over.
     pub acknowledged: bool,
+}
+
+/// `GET /v1/rotate/root`, and the answer to a [`RootRotationRequest`]: the root rotation that is under way, or the last one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RootRotationStatus {
+    /// `none`, `prepared`, `distributing`, `activating`, `retiring`, `done`; after an abort `reverting`, `withdrawing`, `aborted`.
+    pub step: String,
+    /// Whether it stays where it is until somebody resumes it.
+    pub paused: bool,
+    /// Whether it does not wait for proxies that are away, and for certificates that may still be used.
+    pub force: bool,
+    /// The serial number of the root that it began with.
+    pub old_root: String,
+    /// The serial number of the root that takes its place.
+    pub new_root: String,
+    /// When it began.
+    pub started_at: String,
+    /// When it came to this step.
+    pub step_since: String,
+    /// Who or what this step waits for.
+    pub waiting: Vec<WaitingFor>,
+}
+
+/// Who or what a step waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WaitingFor {
+    /// `namespace/name`; `None`: no proxy in particular.
+    pub proxy: Option<String>,
+    /// Why.
+    pub reason: String,
+}
+
+/// `POST /v1/rotate/root`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RootRotationRequest {
+    /// What to do.
+    pub action: RootRotationAction,
+    /// With `start`, `resume` and `abort`: do not wait for proxies that are away, nor for certificates that may still be used.
+    #[serde(default)]
+    pub force: bool,
+    /// With `start`: make the new root, and wait for `resume`.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// What to do with a root rotation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RootRotationAction {
+    /// Begin one.
+    #[default]
+    Start,
+    /// Stay at this step.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Go back to how it was.
+    Abort,
+}
+
+/// The answer to `POST /v1/rotate/intermediate`: the one that signs from now on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IntermediateReport {
+    /// The intermediate.
+    pub intermediate: AuthorityStatus,
 }
 
 /// `POST /v1/bootstrap`: a certificate for a workload's connection to this server.

@@ -3,7 +3,8 @@
 use std::future::Future;
 
 use super::api::{
-    BootstrapMaterial, BootstrapRequest, ProxyStatus, RotateReport, RotateRequest, SecretStatus, ServerStatus,
+    BootstrapMaterial, BootstrapRequest, IntermediateReport, ProxyStatus, RootRotationRequest, RootRotationStatus,
+    RotateReport, RotateRequest, SecretStatus, ServerStatus,
 };
 
 /// The server as the admin API sees it. Names in requests have been checked for form (`namespace/name`) and for nothing else.
@@ -27,6 +28,18 @@ pub trait Backend: Send + Sync + 'static {
 
     /// New workload certificates. `wait_seconds` is at most [`super::api::MAX_WAIT_SECONDS`].
     fn rotate(&self, request: RotateRequest) -> impl Future<Output = Result<RotateReport, Failure>> + Send;
+
+    /// The root rotation that is under way, or the last one.
+    fn root_rotation(&self) -> impl Future<Output = Result<RootRotationStatus, Failure>> + Send;
+
+    /// Does what the operator wants with it.
+    fn rotate_root(
+        &self,
+        request: RootRotationRequest,
+    ) -> impl Future<Output = Result<RootRotationStatus, Failure>> + Send;
+
+    /// Lets another intermediate sign.
+    fn rotate_intermediate(&self) -> impl Future<Output = Result<IntermediateReport, Failure>> + Send;
 
     /// A certificate for a workload's own connection to xDS.
     fn bootstrap(&self, request: BootstrapRequest) -> impl Future<Output = Result<BootstrapMaterial, Failure>> + Send;

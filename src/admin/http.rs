@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::api::{BootstrapRequest, MAX_WAIT_SECONDS, Problem, RotateRequest, is_workload_name};
+use super::api::{BootstrapRequest, MAX_WAIT_SECONDS, Problem, RootRotationRequest, RotateRequest, is_workload_name};
 use super::token::Token;
 use super::{Backend, Failure};
 
@@ -52,10 +52,12 @@ fn api<B: Backend>(backend: Arc<B>) -> Router {
         .route("/v1/proxies", get(proxies::<B>))
         .route("/v1/secrets", get(secrets::<B>))
         .route("/v1/bootstrap", post(bootstrap::<B>))
+        .route("/v1/rotate/root", get(root_rotation::<B>).post(rotate_root::<B>))
+        .route("/v1/rotate/intermediate", post(rotate_intermediate::<B>))
         .layer(middleware::from_fn_with_state(TIMEOUT, within));
     let waiting = Router::new()
         .route("/v1/rotate/workload", post(rotate::<B>))
-        .layer(middleware::from_fn_with_state(TIMEOUT + Duration::from_secs(MAX_WAIT_SECONDS), within));
+        .layer(middleware::from_fn_with_state(TIMEOUT + Duration::from_secs(2 * MAX_WAIT_SECONDS), within));
     quick
         .merge(waiting)
         .method_not_allowed_fallback(wrong_method)
@@ -136,15 +138,35 @@ async fn rotate<B: Backend>(
         Ok(Json(request)) => request,
         Err(rejected) => return bad_body(&rejected),
     };
-    if request.all != request.workloads.is_empty() {
-        let help = r#"send {"all": true} or {"workloads": ["namespace/name"]}"#;
+    let ways = [request.all, request.namespace.is_some(), !request.workloads.is_empty()];
+    if ways.iter().filter(|way| **way).count() != 1 {
+        let help = r#"send {"all": true}, {"namespace": "name"} or {"workloads": ["namespace/name"]}"#;
         return problem(StatusCode::BAD_REQUEST, "either all workloads or a list of them", help);
     }
     if let Some(bad) = request.workloads.iter().find(|n| !is_workload_name(n)) {
         return answer::<()>(Err(not_a_name(bad)));
     }
     request.wait_seconds = request.wait_seconds.map(|s| s.min(MAX_WAIT_SECONDS));
+    request.spread_seconds = request.spread_seconds.map(|s| s.min(MAX_WAIT_SECONDS));
     answer(backend.rotate(request).await)
+}
+
+async fn root_rotation<B: Backend>(State(backend): State<Arc<B>>) -> Response {
+    answer(backend.root_rotation().await)
+}
+
+async fn rotate_root<B: Backend>(
+    State(backend): State<Arc<B>>,
+    body: Result<Json<RootRotationRequest>, JsonRejection>,
+) -> Response {
+    match body {
+        Ok(Json(request)) => answer(backend.rotate_root(request).await),
+        Err(rejected) => bad_body(&rejected),
+    }
+}
+
+async fn rotate_intermediate<B: Backend>(State(backend): State<Arc<B>>) -> Response {
+    answer(backend.rotate_intermediate().await)
 }
 
 async fn bootstrap<B: Backend>(
@@ -183,7 +205,7 @@ fn problem(status: StatusCode, error: &str, help: &str) -> Response {
 }
 
 async fn no_such_path() -> Response {
-    let help = "GET /v1/status, /v1/proxies, /v1/secrets; POST /v1/rotate/workload, /v1/bootstrap";
+    let help = "GET /v1/status, /v1/proxies, /v1/secrets; POST /v1/rotate/workload, /v1/rotate/intermediate, /v1/bootstrap; /v1/rotate/root";
     problem(StatusCode::NOT_FOUND, "there is no such path", help)
 }
 

@@ -40,6 +40,17 @@ impl Backend for Fake {
         let one = |workload| RotatedWorkload { workload, serial: serial.clone(), acknowledged: true };
         Ok(RotateReport { rotated: request.workloads.into_iter().map(one).collect() })
     }
+    async fn root_rotation(&self) -> Result<RootRotationStatus, Failure> {
+        Ok(RootRotationStatus { step: "none".into(), ..RootRotationStatus::default() })
+    }
+    async fn rotate_root(&self, request: RootRotationRequest) -> Result<RootRotationStatus, Failure> {
+        let waiting = vec![WaitingFor { proxy: Some("shop/stuck".into()), reason: "it is away".into() }];
+        let step = format!("{:?}", request.action);
+        Ok(RootRotationStatus { step, force: request.force, waiting, ..RootRotationStatus::default() })
+    }
+    async fn rotate_intermediate(&self) -> Result<IntermediateReport, Failure> {
+        Ok(IntermediateReport { intermediate: AuthorityStatus { serial: "0b".into(), not_after: "then".into() } })
+    }
     async fn bootstrap(&self, _: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
         Err(Failure::Unavailable("no intermediate yet".into(), String::new()))
     }

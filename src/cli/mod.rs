@@ -92,7 +92,7 @@ pub async fn execute(command: Operator, out: &mut dyn Write) -> Result<(), CliEr
         Operator::Bootstrap(args) => bootstrap::command(args, out).await,
         Operator::ProxyStatus(args) => proxy_status::run(args, out).await,
         Operator::Secrets(args) => secrets::run(args, out).await,
-        Operator::Rotate(rotate::Rotate::Workload(args)) => rotate::run(args, out).await,
+        Operator::Rotate(command) => rotate::command(command, out).await,
         Operator::Status(args) => status::run(args, out).await,
         Operator::Token(args) => token::run(&args, out),
     }

@@ -35,6 +35,17 @@ impl Backend for Fake {
         let one = |w: String| RotatedWorkload { acknowledged: !w.ends_with("stuck"), serial: "0a".into(), workload: w };
         Ok(RotateReport { rotated: request.workloads.into_iter().map(one).collect() })
     }
+    async fn root_rotation(&self) -> Result<RootRotationStatus, Failure> {
+        Ok(RootRotationStatus { step: "none".into(), ..RootRotationStatus::default() })
+    }
+    async fn rotate_root(&self, request: RootRotationRequest) -> Result<RootRotationStatus, Failure> {
+        let waiting = vec![WaitingFor { proxy: Some("shop/stuck".into()), reason: "it is away".into() }];
+        let step = format!("{:?}", request.action);
+        Ok(RootRotationStatus { step, force: request.force, waiting, ..RootRotationStatus::default() })
+    }
+    async fn rotate_intermediate(&self) -> Result<IntermediateReport, Failure> {
+        Ok(IntermediateReport { intermediate: AuthorityStatus { serial: "0b".into(), not_after: "then".into() } })
+    }
     async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
         if request.workload == "shop/unknown" {
             return Err(Failure::NotFound("there is no workload shop/unknown".into(), "write a WorkloadEntry".into()));

@@ -39,11 +39,11 @@ pub enum AuthenticationError {
 
 /// One way to be known. A server has a list of them; other ways (a JWT, say) are further implementations.
 pub trait Authenticator: Send + Sync {
-    /// Whose this proof is; `None` if this is not a proof that this authenticator judges, or it knows nobody by it.
+    /// Whose proof this is; `None` if this is not a proof that this authenticator judges, or it knows nobody by it.
     ///
     /// # Errors
     /// The proof is of this authenticator's kind and bad. Nobody else is asked.
-    fn authenticate(&self, proof: Proof<'_>) -> Result<Option<SpiffeId>, AuthenticationError>;
+    fn authenticate(&self, proof: Proof<'_>) -> Result<Option<Peer>, AuthenticationError>;
 }
 
 /// X509-SVIDs: the SPIFFE ID in a certificate that TLS has verified.
@@ -51,12 +51,9 @@ pub trait Authenticator: Send + Sync {
 pub struct X509Svids;
 
 impl Authenticator for X509Svids {
-    fn authenticate(&self, proof: Proof<'_>) -> Result<Option<SpiffeId>, AuthenticationError> {
+    fn authenticate(&self, proof: Proof<'_>) -> Result<Option<Peer>, AuthenticationError> {
         let Proof::Certificate(chain) = proof else { return Ok(None) };
-        match Peer::from_chain(Some(chain))? {
-            Peer::Authenticated { id } => Ok(Some(id)),
-            Peer::Unauthenticated => Ok(None),
-        }
+        Ok(Some(Peer::from_chain(Some(chain))?))
     }
 }
 
@@ -83,9 +80,9 @@ impl UnixUsers {
 }
 
 impl Authenticator for UnixUsers {
-    fn authenticate(&self, proof: Proof<'_>) -> Result<Option<SpiffeId>, AuthenticationError> {
+    fn authenticate(&self, proof: Proof<'_>) -> Result<Option<Peer>, AuthenticationError> {
         let Proof::Process(process) = proof else { return Ok(None) };
         let fits = |user: &&UnixUser| user.uid == process.uid && user.gid.is_none_or(|gid| gid == process.gid);
-        Ok(self.0.iter().find(fits).map(|user| user.identity.clone()))
+        Ok(self.0.iter().find(fits).map(|user| Peer::without_certificate(user.identity.clone())))
     }
 }

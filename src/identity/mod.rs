@@ -12,7 +12,7 @@ mod trust_domain;
 pub use authenticator::{
     AuthenticationError, Authenticator, ProcessCredentials, Proof, UnixUser, UnixUsers, X509Svids,
 };
-pub use peer::{Peer, PeerError, spiffe_id_of};
+pub use peer::{Peer, PeerCertificate, PeerError, spiffe_id_of};
 pub use spiffe_id::{SpiffeId, SpiffeIdError};
 pub use token::{BearerTokens, TokenHash, TokenHashError, generate_token};
 pub use trust_domain::{TrustDomain, TrustDomainError};

@@ -1,7 +1,8 @@
-//! The peer of a connection, from what TLS has verified.
+//! The peer of a connection, from what it has proven.
 
 use rustls_pki_types::CertificateDer;
-use x509_parser::extensions::GeneralName;
+use time::OffsetDateTime;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{SpiffeId, SpiffeIdError};
@@ -9,13 +10,26 @@ use super::{SpiffeId, SpiffeIdError};
 /// Who is at the other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// Somebody whose certificate TLS has verified against the trust bundle.
+    /// Somebody who has proven who it is.
     Authenticated {
-        /// The identity in that certificate.
+        /// Its identity.
         id: SpiffeId,
+        /// What else the certificate says that TLS has verified; `None` for whoever has proven itself in another way.
+        certificate: Option<PeerCertificate>,
     },
     /// Anybody: the connection has no TLS.
     Unauthenticated,
+}
+
+/// What the certificate of a peer says besides its identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerCertificate {
+    /// Its serial number, big-endian.
+    pub serial: Vec<u8>,
+    /// Its last second.
+    pub not_after: OffsetDateTime,
+    /// Identifies the key that has signed it (RFC 5280 §4.2.1.1).
+    pub authority_key: Option<Vec<u8>>,
 }
 
 /// Why a verified certificate names nobody.
@@ -39,12 +53,31 @@ pub enum PeerError {
 }
 
 impl Peer {
+    /// Somebody who has proven this identity without a certificate.
+    pub fn without_certificate(id: SpiffeId) -> Self {
+        Self::Authenticated { id, certificate: None }
+    }
+
+    /// Its identity, if it has proven one.
+    pub fn id(&self) -> Option<&SpiffeId> {
+        match self {
+            Self::Authenticated { id, .. } => Some(id),
+            Self::Unauthenticated => None,
+        }
+    }
+
     /// The peer of a TLS connection. `chain` is what the TLS library has verified, leaf first.
     pub fn from_chain(chain: Option<&[CertificateDer<'_>]>) -> Result<Self, PeerError> {
         let leaf = chain.and_then(<[_]>::first).ok_or(PeerError::NoCertificate)?;
         let (_, certificate) =
             X509Certificate::from_der(leaf).map_err(|error| PeerError::Unreadable(error.to_string()))?;
-        Ok(Self::Authenticated { id: spiffe_id_of(&certificate)? })
+        let authority_key = certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(authority) => Some(authority.key_identifier.as_ref()?.0.to_vec()),
+            _ => None,
+        });
+        let (serial, not_after) = (certificate.raw_serial().to_vec(), certificate.validity().not_after.to_datetime());
+        let id = spiffe_id_of(&certificate)?;
+        Ok(Self::Authenticated { id, certificate: Some(PeerCertificate { serial, not_after, authority_key }) })
     }
 }
 

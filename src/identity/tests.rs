@@ -77,7 +77,9 @@ fn certificate(uris: &[&str], is_ca: IsCa) -> CertificateDer<'static> {
 fn a_peer_is_the_one_spiffe_id_of_its_leaf() {
     let leaf = certificate(&["spiffe://cluster.local/ns/a/sa/b"], IsCa::NoCa);
     let peer = Peer::from_chain(Some(&[leaf])).unwrap();
-    assert_eq!(peer, Peer::Authenticated { id: id("spiffe://cluster.local/ns/a/sa/b").unwrap() });
+    let Peer::Authenticated { id: found, certificate } = peer else { panic!("{peer:?}") };
+    assert_eq!(found, id("spiffe://cluster.local/ns/a/sa/b").unwrap());
+    assert!(!certificate.unwrap().serial.is_empty());
 }
 
 #[test]
@@ -107,7 +109,7 @@ fn a_token_is_known_by_its_hash_alone() {
 
     let owner = id("spiffe://cluster.local/ns/a/sa/b").unwrap();
     let tokens = BearerTokens::new([(hash, owner.clone()), (TokenHash::of("x"), id("spiffe://a/b").unwrap())]);
-    assert_eq!(tokens.authenticate(Proof::Bearer(&token)), Ok(Some(owner)));
+    assert_eq!(tokens.authenticate(Proof::Bearer(&token)), Ok(Some(Peer::without_certificate(owner))));
     for wrong in ["", &*other, &token[1..], &token.to_uppercase(), &format!("{} ", *token), &hash.to_string()] {
         assert_eq!(tokens.authenticate(Proof::Bearer(wrong)), Err(AuthenticationError::UnknownToken), "{wrong}");
     }
@@ -123,9 +125,9 @@ fn threat_03_a_process_is_who_its_user_stands_for() {
         UnixUser { uid: 1001, gid: None, identity: two.clone() },
     ]);
     let of = |uid, gid| users.authenticate(Proof::Process(ProcessCredentials { uid, gid, pid: Some(1) }));
-    assert_eq!(of(1000, 50), Ok(Some(one)));
+    assert_eq!(of(1000, 50), Ok(Some(Peer::without_certificate(one))));
     assert_eq!(of(1000, 51), Ok(None), "another group of the same user");
-    assert_eq!(of(1001, 0), Ok(Some(two)));
+    assert_eq!(of(1001, 0), Ok(Some(Peer::without_certificate(two))));
     assert_eq!(of(0, 0), Ok(None), "root is nobody in particular");
     assert_eq!(users.authenticate(Proof::Bearer("1001")), Ok(None));
 }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
-use super::{AuthenticationError, Authenticator, Proof, SpiffeId};
+use super::{AuthenticationError, Authenticator, Peer, Proof, SpiffeId};
 
 /// Random bytes in a token.
 const RANDOM: usize = 32;
@@ -97,7 +97,7 @@ impl BearerTokens {
 }
 
 impl Authenticator for BearerTokens {
-    fn authenticate(&self, proof: Proof<'_>) -> Result<Option<SpiffeId>, AuthenticationError> {
+    fn authenticate(&self, proof: Proof<'_>) -> Result<Option<Peer>, AuthenticationError> {
         let Proof::Bearer(token) = proof else { return Ok(None) };
         let shown = TokenHash::of(token);
         // Every hash is compared, and each to its end, so that the time tells nothing of the tokens there are.
@@ -105,9 +105,9 @@ impl Authenticator for BearerTokens {
         for (hash, identity) in &self.0 {
             let same: Choice = hash.0.ct_eq(&shown.0);
             if bool::from(same) {
-                found = Some(identity);
+                found = Some(Peer::without_certificate(identity.clone()));
             }
         }
-        found.cloned().map(Some).ok_or(AuthenticationError::UnknownToken)
+        found.map(Some).ok_or(AuthenticationError::UnknownToken)
     }
 }

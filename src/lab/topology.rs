@@ -86,7 +86,8 @@ impl Workload {
         format!("listener.{}_{port}.", self.address)
     }
 
-    fn documents(&self, out: &mut String) {
+    /// Appends its WorkloadEntry, Service and Sidecar as YAML.
+    pub fn documents(&self, out: &mut String) {
         let Self { namespace, name, address, .. } = self;
         let _ = write!(
             out,

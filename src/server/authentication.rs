@@ -7,15 +7,13 @@ use http::header::AUTHORIZATION;
 use tonic::Status;
 
 use super::config::Config;
-use crate::identity::{
-    AuthenticationError, Authenticator, BearerTokens, Peer, Proof, SpiffeId, UnixUser, UnixUsers, X509Svids,
-};
+use crate::identity::{AuthenticationError, Authenticator, BearerTokens, Peer, Proof, UnixUser, UnixUsers, X509Svids};
 
 /// What is known of a connection before its first request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// This identity.
-    Known(SpiffeId),
+    /// This peer.
+    Known(Peer),
     /// Nobody yet: each request has to show whose it is.
     Anonymous,
     /// A plaintext port: whoever comes is shown configuration and no secret, and no token is taken where others may read it.
@@ -39,10 +37,10 @@ impl Authenticators {
     }
 
     /// Whose proof it is: the first authenticator that has an opinion decides.
-    pub(super) fn authenticate(&self, proof: Proof<'_>) -> Result<Option<SpiffeId>, AuthenticationError> {
+    pub(super) fn authenticate(&self, proof: Proof<'_>) -> Result<Option<Peer>, AuthenticationError> {
         for authenticator in self.0.iter() {
-            if let Some(identity) = authenticator.authenticate(proof)? {
-                return Ok(Some(identity));
+            if let Some(peer) = authenticator.authenticate(proof)? {
+                return Ok(Some(peer));
             }
         }
         Ok(None)
@@ -58,7 +56,7 @@ impl Authenticators {
         headers.remove(AUTHORIZATION);
         let Some(token) = shown else {
             return match standing {
-                Standing::Known(id) => Ok(Peer::Authenticated { id: id.clone() }),
+                Standing::Known(peer) => Ok(peer.clone()),
                 Standing::Plaintext => Ok(Peer::Unauthenticated),
                 Standing::Anonymous => {
                     Err(Status::unauthenticated("neither a client certificate, a known process, nor a bearer token"))
@@ -72,10 +70,11 @@ impl Authenticators {
             self.authenticate(Proof::Bearer(&token)).map_err(|error| Status::unauthenticated(error.to_string()))?;
         let owner = owner.ok_or_else(|| Status::unauthenticated("bearer tokens are not in use here"))?;
         match standing {
-            Standing::Known(id) if *id != owner => {
+            Standing::Known(peer) if peer.id() != owner.id() => {
                 Err(Status::unauthenticated("the connection and the bearer token are two identities"))
             }
-            _ => Ok(Peer::Authenticated { id: owner }),
+            Standing::Known(peer) => Ok(peer.clone()),
+            _ => Ok(owner),
         }
     }
 }
@@ -100,7 +99,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::identity::TokenHash;
+    use crate::identity::{SpiffeId, TokenHash};
 
     const TOKEN: &str = "a-token";
 
@@ -123,15 +122,16 @@ mod tests {
     #[test]
     fn threat_02_nobody_and_two_at_once_are_refused() {
         let refused = Err(tonic::Code::Unauthenticated);
-        let known = |name| Ok(Peer::Authenticated { id: id(name) });
+        let known = |name| Ok(Peer::without_certificate(id(name)));
+        let standing = |name| Standing::Known(Peer::without_certificate(id(name)));
         let good = format!("Bearer {TOKEN}");
         assert_eq!(peer(&Standing::Anonymous, &[]), refused);
         assert_eq!(peer(&Standing::Anonymous, &[&good]), known("token"));
         assert_eq!(peer(&Standing::Anonymous, &["bearer a-token"]), known("token"));
-        assert_eq!(peer(&Standing::Known(id("leaf")), &[]), known("leaf"));
-        assert_eq!(peer(&Standing::Known(id("token")), &[&good]), known("token"));
-        assert_eq!(peer(&Standing::Known(id("leaf")), &[&good]), refused, "two identities");
-        assert_eq!(peer(&Standing::Known(id("leaf")), &["Bearer other"]), refused, "a bad token beside a certificate");
+        assert_eq!(peer(&standing("leaf"), &[]), known("leaf"));
+        assert_eq!(peer(&standing("token"), &[&good]), known("token"));
+        assert_eq!(peer(&standing("leaf"), &[&good]), refused, "two identities");
+        assert_eq!(peer(&standing("leaf"), &["Bearer other"]), refused, "a bad token beside a certificate");
         assert_eq!(peer(&Standing::Plaintext, &[]), Ok(Peer::Unauthenticated));
         assert_eq!(peer(&Standing::Plaintext, &[&good]), refused, "a token in the clear");
         for odd in

@@ -12,15 +12,18 @@ use tokio::time::{Instant, timeout_at};
 
 use super::proxies::Proxies;
 use super::renewal::{self, Replaced};
+use super::rotation::{Failed, Report, Rotation};
 use super::{Clock, blocking};
 use crate::admin::api::{
-    AuthorityStatus, BootstrapMaterial, BootstrapRequest, PolicyStatus, ProxyStatus, RotateReport, RotateRequest,
-    RotatedWorkload, SecretState, SecretStatus, SecretType, ServerStatus, TypeState, TypeStatus,
+    AuthorityStatus, BootstrapMaterial, BootstrapRequest, IntermediateReport, PolicyStatus, ProxyStatus,
+    RootRotationAction, RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest, RotatedWorkload,
+    SecretState, SecretStatus, SecretType, ServerStatus, TypeState, TypeStatus, WaitingFor,
 };
 use crate::admin::{Backend, Failure};
 use crate::fleet::{State, StreamRecord};
 use crate::identity::SpiffeId;
 use crate::mesh::{Workload, WorkloadKey};
+use crate::rollout::Stuck;
 use crate::secrets;
 use crate::source;
 use crate::trust;
@@ -32,6 +35,7 @@ pub(super) struct ServerBackend {
     pub(super) policy: watch::Receiver<Arc<source::State>>,
     pub(super) xds_address: SocketAddr,
     pub(super) clock: Clock,
+    pub(super) rotation: Rotation,
 }
 
 impl ServerBackend {
@@ -43,6 +47,25 @@ impl ServerBackend {
             let help = "write a WorkloadEntry of that namespace and name into the policy directory".to_owned();
             Failure::NotFound(format!("there is no workload {name} in the policy"), help)
         })
+    }
+
+    /// New certificates, in portions if that is to take some time.
+    async fn replace(
+        &self,
+        workloads: Vec<(WorkloadKey, SpiffeId)>,
+        spread: Duration,
+    ) -> Result<Vec<Replaced>, Failure> {
+        const PAUSE: Duration = Duration::from_millis(100);
+        let portions = (spread.as_millis() / PAUSE.as_millis()).max(1) as usize;
+        let (size, mut replaced) = (workloads.len().div_ceil(portions).max(1), Vec::new());
+        let (total, begun) = (workloads.len(), Instant::now());
+        for portion in workloads.chunks(size) {
+            replaced.extend(renewal::replace(&self.proxies, portion.to_vec()).await.map_err(internal)?);
+            if replaced.len() < total {
+                tokio::time::sleep_until(begun + spread.mul_f64(replaced.len() as f64 / total as f64)).await;
+            }
+        }
+        Ok(replaced)
     }
 
     async fn wait_acknowledged(&self, replaced: &[Replaced], until: Instant) {
@@ -124,7 +147,8 @@ impl Backend for ServerBackend {
             rejected: rejected.map(ToString::to_string).collect(),
         };
         let bundle = self.proxies.trust.bundle();
-        let root = bundle.roots().first();
+        let signing = self.proxies.trust.root();
+        let root = bundle.roots().iter().find(|root| root.serial == signing);
         let intermediate = self.proxies.trust.intermediate();
         Ok(ServerStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -161,8 +185,10 @@ impl Backend for ServerBackend {
     }
 
     async fn rotate(&self, request: RotateRequest) -> Result<RotateReport, Failure> {
-        let workloads: Vec<(WorkloadKey, SpiffeId)> = if request.all {
-            self.proxies.certificates().into_iter().map(|(key, id, _)| (key, id)).collect()
+        let workloads: Vec<(WorkloadKey, SpiffeId)> = if request.all || request.namespace.is_some() {
+            let wanted = |key: &WorkloadKey| request.namespace.as_ref().is_none_or(|it| *it == key.namespace);
+            let all = self.proxies.certificates().into_iter();
+            all.filter(|(key, ..)| wanted(key)).map(|(key, id, _)| (key, id)).collect()
         } else {
             let named = request.workloads.iter().map(|name| {
                 let workload = self.workload(name)?;
@@ -170,7 +196,7 @@ impl Backend for ServerBackend {
             });
             named.collect::<Result<_, Failure>>()?
         };
-        let replaced = renewal::replace(&self.proxies, workloads).await.map_err(internal)?;
+        let replaced = self.replace(workloads, Duration::from_secs(request.spread_seconds.unwrap_or(0))).await?;
         if let Some(seconds) = request.wait_seconds {
             self.wait_acknowledged(&replaced, Instant::now() + Duration::from_secs(seconds)).await;
         }
@@ -180,6 +206,40 @@ impl Backend for ServerBackend {
             acknowledged: self.is_acknowledged(one),
         });
         Ok(RotateReport { rotated: rotated.collect() })
+    }
+
+    async fn root_rotation(&self) -> Result<RootRotationStatus, Failure> {
+        Ok(rotation_status(self.rotation.report().await))
+    }
+
+    async fn rotate_root(&self, request: RootRotationRequest) -> Result<RootRotationStatus, Failure> {
+        let (rotation, paused, force) = (self.rotation.clone(), request.paused, request.force);
+        // A caller who goes away does not stop it half-way.
+        let done = tokio::spawn(async move {
+            match request.action {
+                RootRotationAction::Start => rotation.start(paused, force).await,
+                RootRotationAction::Pause => rotation.pause().await,
+                RootRotationAction::Resume => rotation.resume(force).await,
+                RootRotationAction::Abort => rotation.abort(force).await,
+            }
+        });
+        match done.await.map_err(internal)? {
+            Ok(()) => self.root_rotation().await,
+            Err(Failed::Refused(refused)) => {
+                let help = "countersign rotate root status says how far it is".to_owned();
+                Err(Failure::Conflict(refused.to_string(), help))
+            }
+            Err(Failed::Trust(error)) => Err(internal(error)),
+        }
+    }
+
+    async fn rotate_intermediate(&self) -> Result<IntermediateReport, Failure> {
+        let (trust, now) = (Arc::clone(&self.proxies.trust), (self.clock)());
+        blocking(move || trust.rotate_intermediate(now)).await.map_err(internal)?;
+        self.proxies.changed.notify_one();
+        let intermediate = self.proxies.trust.intermediate();
+        let (serial, not_after) = (intermediate.serial.to_string(), rfc3339(intermediate.not_after));
+        Ok(IntermediateReport { intermediate: AuthorityStatus { serial, not_after } })
     }
 
     async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
@@ -212,6 +272,24 @@ impl Backend for ServerBackend {
             namespace: workload.key.namespace.clone(),
             labels: workload.labels.clone(),
         })
+    }
+}
+
+fn rotation_status(report: Report) -> RootRotationStatus {
+    let Some(rotation) = report.rotation else {
+        return RootRotationStatus { step: "none".to_owned(), ..RootRotationStatus::default() };
+    };
+    let record = rotation.record();
+    let waiting = report.stuck.into_iter().map(|Stuck { proxy, reason }| WaitingFor { proxy, reason });
+    RootRotationStatus {
+        step: record.step.name().to_owned(),
+        paused: record.paused,
+        force: record.force,
+        old_root: record.old.to_string(),
+        new_root: record.new.to_string(),
+        started_at: rfc3339(record.started_at),
+        step_since: rfc3339(record.step_at),
+        waiting: waiting.collect(),
     }
 }
 

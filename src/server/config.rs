@@ -83,6 +83,8 @@ pub struct Config {
     pub certificates: Certificates,
     /// What is the same in every proxy.
     pub proxy: Proxy,
+    /// How authorities follow one another.
+    pub rotation: Rotation,
 }
 
 /// Where policy comes from.
@@ -152,6 +154,27 @@ pub struct Proxy {
     /// Where a sidecar's outbound HTTP proxy listens, on the workload's own machine.
     #[serde(deserialize_with = "value::address")]
     pub http_proxy: SocketAddr,
+}
+
+/// How authorities follow one another.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Rotation {
+    /// How long before its end the root is rotated; at the earliest at two thirds of its life.
+    #[serde(deserialize_with = "value::duration")]
+    pub root_before: Duration,
+    /// How long before the intermediate's end its successor is made; at the earliest at half of its life.
+    #[serde(deserialize_with = "value::duration")]
+    pub intermediate_prepare: Duration,
+    /// How long before the intermediate's end its successor signs; at the earliest in the last sixth of its life.
+    #[serde(deserialize_with = "value::duration")]
+    pub intermediate_activate: Duration,
+    /// Proxies that were connected within this time, and are not now, are waited for.
+    #[serde(deserialize_with = "value::duration")]
+    pub wait_for_absent: Duration,
+    /// New leaves after a change of authority are handed out over this time.
+    #[serde(deserialize_with = "value::duration")]
+    pub spread: Duration,
 }
 
 /// What the flags of `countersign serve` change; `None` leaves what the file says.
@@ -258,6 +281,7 @@ impl Default for Config {
             admin: Admin::default(),
             certificates: Certificates::default(),
             proxy: Proxy::default(),
+            rotation: Rotation::default(),
         }
     }
 }
@@ -297,6 +321,19 @@ impl Default for Certificates {
             intermediate_ttl: hours(720),
             root_ttl: hours(87600),
             clock_skew: Duration::from_secs(120),
+        }
+    }
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        let hours = |n: u64| Duration::from_secs(n * 3600);
+        Self {
+            root_before: hours(8760),
+            intermediate_prepare: hours(720),
+            intermediate_activate: hours(168),
+            wait_for_absent: hours(24),
+            spread: Duration::from_secs(30),
         }
     }
 }

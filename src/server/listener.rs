@@ -8,14 +8,17 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
+use tracing::debug;
 
 use super::authentication::{Authenticators, Standing};
 use super::config::Limits;
-use super::connection;
 use super::handshakes::{Ended, Handshakes, Place};
+use super::peers::Peers;
+use super::proxies::Proxies;
 use super::refusals::{Refusal, Refusals};
 use super::services::Services;
 use super::small_frames::SmallFrames;
+use super::{Clock, connection};
 use crate::identity::{ProcessCredentials, Proof};
 use crate::trust::tls::ServerTls;
 
@@ -37,12 +40,15 @@ pub(super) struct Door {
     pub(super) authenticators: Authenticators,
     pub(super) limits: Limits,
     pub(super) refusals: Arc<Refusals>,
+    peers: Peers,
+    clock: Clock,
     handshakes: Handshakes,
     connections: Arc<Semaphore>,
 }
 
 impl Door {
     pub(super) fn new(
+        proxies: &Proxies,
         services: Services,
         authenticators: Authenticators,
         limits: Limits,
@@ -50,7 +56,8 @@ impl Door {
     ) -> Arc<Self> {
         let handshakes = Handshakes::new(limits.handshakes, limits.handshake_grace);
         let connections = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { services, authenticators, limits, refusals, handshakes, connections })
+        let (peers, clock) = (proxies.peers.clone(), Arc::clone(&proxies.clock));
+        Arc::new(Self { services, authenticators, limits, refusals, peers, clock, handshakes, connections })
     }
 
     /// Counts a connection in, until the answer is dropped.
@@ -118,11 +125,24 @@ async fn secured(stream: TcpStream, from: String, tls: TlsAcceptor, mut place: P
     let chain = stream.get_ref().1.peer_certificates();
     let shown = chain.map_or(Ok(None), |chain| door.authenticators.authenticate(Proof::Certificate(chain)));
     let standing = match shown {
-        Ok(Some(id)) => Standing::Known(id),
+        Ok(Some(peer)) => Standing::Known(peer),
         Ok(None) => Standing::Anonymous,
         Err(error) => return refuse(Refusal::Certificate, &error),
     };
-    connection::serve(SmallFrames::new(stream), from, standing, door).await;
+    let guard = match &standing {
+        Standing::Known(peer) => door.peers.enter(peer, (door.clock)()),
+        Standing::Anonymous | Standing::Plaintext => None,
+    };
+    let ended = async {
+        match &guard {
+            Some(guard) => guard.ended().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = connection::serve(SmallFrames::new(stream), from.clone(), standing, Arc::clone(&door)) => {}
+        () = ended => debug!(%from, "the connection is ended here"),
+    }
 }
 
 /// Serves a Unix socket until the task is aborted. `_place` is the socket's file, gone with the task.
@@ -150,7 +170,7 @@ async fn local(stream: UnixStream, door: Arc<Door>) {
     let from = format!("process {pid} of user {} and group {}", process.uid, process.gid);
     let Some(_counted) = door.count_in(&from) else { return };
     let standing = match door.authenticators.authenticate(Proof::Process(process)) {
-        Ok(Some(id)) => Standing::Known(id),
+        Ok(Some(peer)) => Standing::Known(peer),
         // It may still show a token.
         Ok(None) => Standing::Anonymous,
         Err(error) => return door.refusals.note(Refusal::Process, &from, &error),

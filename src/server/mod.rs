@@ -18,10 +18,12 @@ mod listener;
 mod lock;
 mod model;
 mod observer;
+mod peers;
 mod policy_loop;
 mod proxies;
 mod refusals;
 mod renewal;
+mod rotation;
 mod run;
 mod services;
 mod small_frames;
@@ -130,16 +132,17 @@ impl Server {
         let (services, health) = Services::new(service, &proxies, &config.xds.operators, Arc::clone(&refusals));
         health.set(false).await;
         tasks.0.push(health.follow(proxies.is_serving.subscribe()));
-        let door = Door::new(services, Authenticators::of(&config), config.xds.limits.clone(), refusals);
+        let door = Door::new(&proxies, services, Authenticators::of(&config), config.xds.limits.clone(), refusals);
         if let Some(path) = &config.xds.unix.path {
             let (listener, place) = unix_socket::bind(path, config.xds.unix.mode)?;
             info!(socket = %path.display(), "xDS on a Unix socket");
             tasks.0.push(listener::serve_unix(listener, place, Arc::clone(&door)));
         }
         tasks.0.push(listener::serve_tcp(listener, security, door));
-        tasks.0.push(renewal::run(proxies.clone(), own));
+        let rotation = rotation::Rotation::new(proxies.clone(), config.rotation.clone());
+        tasks.0.push(renewal::run(proxies.clone(), own, rotation.clone(), config.rotation.spread));
 
-        let backend = ServerBackend { proxies: proxies.clone(), policy, xds_address, clock };
+        let backend = ServerBackend { proxies: proxies.clone(), policy, xds_address, clock, rotation };
         let (admin_stop, stopped) = watch::channel(false);
         let options = admin::Options { data_dir: config.data_dir.clone(), address: config.admin.address };
         let admin = admin::serve(Arc::new(backend), &options, stopped).await?;
@@ -185,6 +188,8 @@ async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, Server
         cluster: config.cluster.clone(),
         root_ttl: config.certificates.root_ttl,
         intermediate_ttl: config.certificates.intermediate_ttl,
+        intermediate_prepare: config.rotation.intermediate_prepare,
+        intermediate_activate: config.rotation.intermediate_activate,
         workload_ttl: config.certificates.workload_ttl,
         clock_skew: config.certificates.clock_skew,
     };

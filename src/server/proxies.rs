@@ -1,5 +1,6 @@
 //! The connected proxies: who may speak for which workload, and what each one sees.
 
+use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,13 +15,14 @@ use tracing::{info, warn};
 use super::admission::Admission;
 use super::model::{Model, Own};
 use super::observer::Observer;
+use super::peers::Peers;
 use super::{Clock, blocking};
 use crate::fleet::{Description, Fleet};
 use crate::identity::{Peer, SpiffeId};
 use crate::mesh::{Workload, WorkloadKey};
 use crate::secrets;
 use crate::telemetry::Metrics;
-use crate::trust::{Trust, TrustBundle, WorkloadCertificate};
+use crate::trust::{Serial, Trust, TrustBundle, WorkloadCertificate};
 use crate::xds::{Attachment, ControlPlane, Layer, NodeInfo, Resource, ResourceType, Version, View};
 
 /// Everything that streams are served from.
@@ -34,12 +36,32 @@ pub(super) struct Inner {
     pub(super) clock: Clock,
     pub(super) model: ArcSwapOption<Model>,
     admission: Admission,
-    roots: ArcSwap<Layer>,
+    pub(super) peers: Peers,
+    roots: ArcSwap<Roots>,
     connected: DashMap<WorkloadKey, Arc<Proxy>>,
     /// Whether there is a policy to serve.
     pub(super) is_serving: watch::Sender<bool>,
     /// A proxy came or went, or a certificate changed: whoever plans renewals looks again.
     pub(super) changed: Notify,
+}
+
+/// The trust bundle as it is served.
+struct Roots {
+    bundle: Arc<TrustBundle>,
+    layer: Arc<Layer>,
+    version: Version,
+}
+
+impl Roots {
+    fn new(bundle: Arc<TrustBundle>) -> Self {
+        let value = secrets::validation_context(secrets::ROOT, &bundle);
+        let serials: Vec<_> = bundle.roots().iter().map(|root| root.serial.to_string()).collect();
+        let resource = Resource::new(ResourceType::Secret, secrets::ROOT, &value)
+            .with_serial(serials.join(","))
+            .restated_by(secrets::restate);
+        let (version, resource) = (resource.version(), Arc::new(resource));
+        Self { bundle, layer: Arc::new(Layer::new([(ResourceType::Secret, resource)], None)), version }
+    }
 }
 
 /// One connected workload: at least one stream speaks for it.
@@ -102,7 +124,7 @@ impl Proxies {
         clock: Clock,
         admission: Admission,
     ) -> Self {
-        let roots = ArcSwap::from(roots_layer(&trust.bundle()));
+        let roots = ArcSwap::from_pointee(Roots::new(trust.bundle()));
         Self(Arc::new(Inner {
             trust,
             fleet,
@@ -110,6 +132,7 @@ impl Proxies {
             clock,
             model: ArcSwapOption::empty(),
             admission,
+            peers: Peers::default(),
             roots,
             connected: DashMap::new(),
             is_serving: watch::Sender::new(false),
@@ -148,6 +171,45 @@ impl Proxies {
         held.collect()
     }
 
+    /// The connected workloads that have an identity.
+    pub(super) fn names(&self) -> Vec<String> {
+        let known = self.connected.iter().filter(|entry| entry.value().identity.is_some());
+        known.map(|entry| entry.key().to_string()).collect()
+    }
+
+    /// Serves this trust bundle from now on. Whether it is another one than before.
+    pub(super) fn set_bundle(&self, bundle: Arc<TrustBundle>) -> bool {
+        if self.roots.load().bundle == bundle {
+            return false;
+        }
+        self.roots.store(Arc::new(Roots::new(bundle)));
+        if let Some(model) = self.model.load_full() {
+            let proxies: Vec<_> = self.connected.iter().map(|entry| Arc::clone(entry.value())).collect();
+            for proxy in proxies {
+                if let Some(workload) = model.mesh.workload(&proxy.key) {
+                    self.publish(&proxy, &model, workload);
+                }
+            }
+        }
+        true
+    }
+
+    /// The trust bundle that is served, and its version.
+    pub(super) fn bundle(&self) -> (Arc<TrustBundle>, Version) {
+        let roots = self.roots.load();
+        (Arc::clone(&roots.bundle), roots.version)
+    }
+
+    /// By workload: the version under which its certificate is served, and who signed it.
+    pub(super) fn served(&self) -> HashMap<String, (Version, Serial)> {
+        let served = self.connected.iter().filter_map(|entry| {
+            let state = entry.value().state();
+            let resource = state.secrets.resources(ResourceType::Secret).next()?.version();
+            Some((entry.key().to_string(), (resource, state.certificate.as_ref()?.issuer.clone())))
+        });
+        served.collect()
+    }
+
     /// Gives a connected workload another certificate. Returns the version under which it is served, or `None` if the
     /// workload is not connected.
     pub(super) fn set_certificate(&self, key: &WorkloadKey, certificate: &Arc<WorkloadCertificate>) -> Option<Version> {
@@ -174,7 +236,7 @@ impl Proxies {
         let mut layers = vec![Arc::clone(&own.layer), class];
         state.own = Some(own);
         if proxy.identity.is_some() {
-            layers.splice(0..0, [Arc::clone(&state.secrets), self.roots.load_full()]);
+            layers.splice(0..0, [Arc::clone(&state.secrets), Arc::clone(&self.roots.load().layer)]);
         }
         let same = |(left, right): (&Arc<Layer>, &Arc<Layer>)| Arc::ptr_eq(left, right);
         if layers.len() == state.shown.len() && layers.iter().zip(&state.shown).all(same) {
@@ -335,14 +397,4 @@ fn certificate_layer(certificate: &WorkloadCertificate) -> (Arc<Layer>, Version)
     let resource = Arc::new(resource);
     let version = resource.version();
     (Arc::new(Layer::new([(ResourceType::Secret, resource)], None)), version)
-}
-
-fn roots_layer(bundle: &TrustBundle) -> Arc<Layer> {
-    let value = secrets::validation_context(secrets::ROOT, bundle);
-    let serials: Vec<_> = bundle.roots().iter().map(|root| root.serial.to_string()).collect();
-    let resource = Resource::new(ResourceType::Secret, secrets::ROOT, &value)
-        .with_serial(serials.join(","))
-        .restated_by(secrets::restate);
-    let resource = Arc::new(resource);
-    Arc::new(Layer::new([(ResourceType::Secret, resource)], None))
 }

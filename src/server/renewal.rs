@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::blocking;
 use super::proxies::Proxies;
+use super::rotation::Rotation;
 use crate::identity::SpiffeId;
 use crate::mesh::WorkloadKey;
 use crate::trust::tls::ServerTls;
@@ -17,7 +18,12 @@ use crate::xds::Version;
 
 /// The loop looks at least this often, so that a clock that jumps is noticed.
 const LOOK: Duration = Duration::from_secs(20);
-/// After a failure it tries again this much later; the certificates in place are good for half their life still.
+/// While a root rotation is under way the loop looks this often.
+const ROTATING: Duration = Duration::from_millis(500);
+/// How long answers are gathered before they are looked at.
+const GATHER: Duration = Duration::from_millis(50);
+/// After a failure it tries again this much later, and twice as late after each further one, up to 32 s; the certificates in place are
+/// good for half their life still.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// After a proxy came or went the loop rests this long: each look goes through all of them, and a whole fleet may be coming.
@@ -30,23 +36,124 @@ pub(super) struct Own {
     pub(super) certificate: Arc<WorkloadCertificate>,
 }
 
-/// Renews what is due, for as long as the server runs.
-pub(super) fn run(proxies: Proxies, mut own: Own) -> JoinHandle<()> {
+/// Renews what is due, and moves the root rotation on, for as long as the server runs. One task does both, so that what is shown is what
+/// was kept last.
+pub(super) fn run(proxies: Proxies, own: Own, rotation: Rotation, spread: Duration) -> JoinHandle<()> {
     tokio::spawn(async move {
+        let mut answers = proxies.fleet.answers();
+        let mut work = Work { proxies, own, rotation, follow: Follow::new(spread), failures: 0, seen_at: None };
         loop {
-            let wait = match renew_due(&proxies, &mut own).await {
-                Ok(next) => until(next, (proxies.clock)()).min(LOOK),
+            let wait = match work.pass().await {
+                Ok(wait) => {
+                    work.failures = 0;
+                    wait
+                }
                 Err(error) => {
+                    work.failures = (work.failures + 1).min(5);
                     error!(%error, "certificates could not be renewed; trying again");
-                    RETRY
+                    RETRY * 2_u32.pow(work.failures - 1)
                 }
             };
+            let under_way = work.rotation.is_under_way().await;
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = proxies.changed.notified() => tokio::time::sleep(REST).await,
+                () = work.proxies.changed.notified() => tokio::time::sleep(REST).await,
+                // In a large fleet many answer at once: they are looked at together.
+                _ = answers.changed(), if under_way => tokio::time::sleep(GATHER).await,
             }
         }
     })
+}
+
+struct Work {
+    proxies: Proxies,
+    own: Own,
+    rotation: Rotation,
+    follow: Follow,
+    failures: u32,
+    seen_at: Option<tokio::time::Instant>,
+}
+
+impl Work {
+    /// Everything that is due now. Returns when to look again.
+    async fn pass(&mut self) -> Result<Duration, TrustError> {
+        let (proxies, now) = (&self.proxies, (self.proxies.clock)());
+        let trust = Arc::clone(&proxies.trust);
+        let maintained = blocking(move || trust.maintain(now)).await?;
+        if maintained.prepared {
+            info!("an intermediate is prepared, to sign later");
+        }
+        if maintained.activated {
+            info!(serial = %proxies.trust.intermediate().serial, "a new intermediate signs from now on");
+        }
+        if self.seen_at.is_none_or(|at| at.elapsed() >= LOOK) {
+            let (trust, names) = (Arc::clone(&proxies.trust), proxies.names());
+            blocking(move || trust.saw(&names, now)).await?;
+            self.seen_at = Some(tokio::time::Instant::now());
+        }
+        while self.rotation.advance().await? {
+            self.publish().await?;
+        }
+        self.publish().await?;
+        self.rotation.end_outdated().await;
+        let next = self.leaves(now).await?;
+        let mut wait = until(next.min(self.own.certificate.renew_at), (self.proxies.clock)()).min(LOOK);
+        if self.follow.is_under_way() {
+            wait = wait.min(Follow::STEP);
+        } else if self.rotation.is_under_way().await {
+            wait = wait.min(ROTATING);
+        }
+        Ok(wait)
+    }
+
+    /// Shows what trust has: first at our own door, so that nobody is shut out by what it was just told.
+    async fn publish(&mut self) -> Result<(), TrustError> {
+        let (proxies, own, now) = (&self.proxies, &mut self.own, (self.proxies.clock)());
+        let first_root = proxies.trust.bundle().roots().iter().map(|root| root.not_after.unix_timestamp()).min();
+        proxies.metrics.root_expiry.set(first_root.unwrap_or(0));
+        proxies.metrics.intermediate_expiry.set(proxies.trust.intermediate().not_after.unix_timestamp());
+        if own.certificate.renew_at <= now || own.certificate.issuer != proxies.trust.listener_issuer() {
+            let (trust, names) = (Arc::clone(&proxies.trust), own.names.clone());
+            own.certificate = blocking(move || trust.server_certificate(&names, now)).await?;
+            own.tls.set_certificate(&own.certificate)?;
+            info!(serial = %own.certificate.serial, "our own certificate is renewed");
+        }
+        let bundle = proxies.trust.bundle();
+        if proxies.bundle().0 != bundle {
+            own.tls.set_bundle(&bundle)?;
+            proxies.set_bundle(bundle);
+        }
+        Ok(())
+    }
+
+    /// The proxies' certificates: those that are due, and some of those whose signer does not sign any more. Returns when the next is due.
+    async fn leaves(&mut self, now: OffsetDateTime) -> Result<OffsetDateTime, TrustError> {
+        let proxies = &self.proxies;
+        let signer = proxies.trust.intermediate().serial;
+        let (due, rest): (Vec<_>, Vec<_>) = proxies.certificates().into_iter().partition(|(.., it)| it.renew_at <= now);
+        let mut outdated: Vec<_> = rest.into_iter().filter(|(.., it)| it.issuer != signer).collect();
+        outdated.truncate(self.follow.quota(outdated.len()));
+        let replaced: Vec<_> = due.into_iter().chain(outdated).map(|(key, id, _)| (key, id)).collect();
+        if !replaced.is_empty() {
+            replace(proxies, replaced).await?;
+        }
+        let leaves = proxies.certificates();
+        let expiry = leaves.iter().map(|(.., it)| it.not_after.unix_timestamp()).min();
+        proxies.metrics.earliest_leaf_expiry.set(expiry.unwrap_or(0));
+        let late = leaves.iter().filter(|(.., it)| is_late(it, now));
+        let names: Vec<_> = late.map(|(key, ..)| key.to_string()).collect();
+        if proxies.metrics.expiring_leaves.set(i64::try_from(names.len()).unwrap_or(i64::MAX)) == 0 && !names.is_empty()
+        {
+            let some = &names[..names.len().min(20)];
+            warn!(count = names.len(), workloads = ?some, "certificates in the last quarter of their life are not renewed");
+        }
+        Ok(leaves.iter().map(|(.., it)| it.renew_at).min().unwrap_or(now + LOOK))
+    }
+}
+
+/// Renewal is at half of the life; in the last quarter something has kept it from happening.
+fn is_late(certificate: &WorkloadCertificate, now: OffsetDateTime) -> bool {
+    certificate.not_after - now <= (certificate.not_after - certificate.issued_at) / 4
 }
 
 fn until(next: OffsetDateTime, now: OffsetDateTime) -> Duration {
@@ -54,36 +161,36 @@ fn until(next: OffsetDateTime, now: OffsetDateTime) -> Duration {
     Duration::try_from(next - now).unwrap_or_default().max(Duration::from_millis(5))
 }
 
-/// Renews everything that is due now. Returns when the next is.
-async fn renew_due(proxies: &Proxies, own: &mut Own) -> Result<OffsetDateTime, TrustError> {
-    let now = (proxies.clock)();
-    let trust = Arc::clone(&proxies.trust);
-    if blocking(move || trust.maintain(now)).await? {
-        info!(serial = %proxies.trust.intermediate().serial, "a new intermediate signs from now on");
+/// Hands out new certificates over some time instead of all at once.
+struct Follow {
+    spread: Duration,
+    begun: Option<(tokio::time::Instant, usize)>,
+}
+
+impl Follow {
+    /// The pause between two portions.
+    const STEP: Duration = Duration::from_millis(100);
+
+    fn new(spread: Duration) -> Self {
+        Self { spread, begun: None }
     }
-    let first_root = proxies.trust.bundle().roots().iter().map(|root| root.not_after.unix_timestamp()).min();
-    proxies.metrics.root_expiry.set(first_root.unwrap_or(0));
-    proxies.metrics.intermediate_expiry.set(proxies.trust.intermediate().not_after.unix_timestamp());
-    if own.certificate.renew_at <= now {
-        let (trust, names) = (Arc::clone(&proxies.trust), own.names.clone());
-        own.certificate = blocking(move || trust.server_certificate(&names, now)).await?;
-        own.tls.set_certificate(&own.certificate)?;
-        info!(serial = %own.certificate.serial, "our own certificate is renewed");
+
+    fn is_under_way(&self) -> bool {
+        self.begun.is_some()
     }
-    let held = proxies.certificates();
-    let due: Vec<_> = held
-        .iter()
-        .filter(|(_, _, certificate)| certificate.renew_at <= now)
-        .map(|(key, id, _)| (key.clone(), id.clone()))
-        .collect();
-    if !due.is_empty() {
-        replace(proxies, due).await?;
+
+    /// How many of those that are `left` have their turn now.
+    fn quota(&mut self, left: usize) -> usize {
+        if left == 0 {
+            self.begun = None;
+            return 0;
+        }
+        let (begun, total) = self.begun.get_or_insert((tokio::time::Instant::now(), left));
+        *total = left.max(*total);
+        let share = (begun.elapsed() + Self::STEP).as_secs_f64() / self.spread.as_secs_f64().max(0.001);
+        let turn = (*total as f64 * share).ceil() as usize;
+        turn.saturating_sub(*total - left).min(left)
     }
-    let leaves = proxies.certificates();
-    let next = leaves.iter().map(|(_, _, certificate)| certificate.renew_at).chain([own.certificate.renew_at]).min();
-    let expiry = leaves.iter().map(|(_, _, certificate)| certificate.not_after.unix_timestamp()).min();
-    proxies.metrics.earliest_leaf_expiry.set(expiry.unwrap_or(0));
-    Ok(next.unwrap_or(own.certificate.renew_at))
 }
 
 /// A workload that has another certificate now.

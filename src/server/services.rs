@@ -99,9 +99,9 @@ impl Services {
     ) -> http::Response<Body> {
         // Compared byte for byte, and what is behind the prefix too, by the service itself: no path is cleaned up first.
         if request.uri().path().starts_with(&self.status_path) {
-            if !matches!(&peer, Peer::Authenticated { id } if self.operators.contains(id)) {
+            if !matches!(&peer, Peer::Authenticated { id, .. } if self.operators.contains(id)) {
                 let who = match &peer {
-                    Peer::Authenticated { id } => format!("{id} at {from}"),
+                    Peer::Authenticated { id, .. } => format!("{id} at {from}"),
                     Peer::Unauthenticated => from.to_owned(),
                 };
                 self.refusals.note(Refusal::NotOperator, &who, &"the state of the clients is for operators");

@@ -98,6 +98,8 @@ pub struct Metrics {
     pub intermediate_expiry: Gauge,
     /// When the first of the served workload certificates expires.
     pub earliest_leaf_expiry: Gauge,
+    /// Served workload certificates in the last quarter of their life: something keeps them from being renewed.
+    pub expiring_leaves: Gauge,
     registry: Registry,
 }
 
@@ -137,6 +139,11 @@ impl Metrics {
                 &mut registry,
                 "earliest_leaf_expiry_timestamp_seconds",
                 "When the first of the workload certificates expires, in Unix seconds",
+            ),
+            expiring_leaves: register(
+                &mut registry,
+                "leaves_expiring",
+                "Workload certificates in the last quarter of their life",
             ),
             registry,
         }

@@ -1,14 +1,17 @@
 //! What signs: the root, and the intermediate of this cluster.
 
+use std::sync::atomic::AtomicI64;
+
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PublicKeyData as _, SanType,
 };
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::certificate::{pem_of, read};
-use super::{AuthorityKind, AuthorityRecord, Serial, Settings, TrustError};
+use super::{AuthorityKind, AuthorityRecord, AuthorityState, Serial, Settings, Standing, TrustError};
 
 /// An authority, as far as anybody may know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,17 +32,29 @@ pub(super) struct Authority {
     pub(super) der: CertificateDer<'static>,
     pub(super) pem: String,
     pub(super) issuer: Issuer<'static, KeyPair>,
+    pub(super) kind: AuthorityKind,
+    pub(super) cluster: String,
+    pub(super) standing: Standing,
+    /// Identifies its key in what it has signed (RFC 5280 §4.2.1.1).
+    pub(super) key_id: Vec<u8>,
+    /// `issued_until` of its record, in seconds since 1970.
+    pub(super) issued_until: AtomicI64,
 }
 
 impl Authority {
     /// A new self-signed root.
-    pub(super) fn new_root(settings: &Settings, now: OffsetDateTime) -> Result<AuthorityRecord, TrustError> {
+    pub(super) fn new_root(
+        settings: &Settings,
+        state: AuthorityState,
+        now: OffsetDateTime,
+    ) -> Result<AuthorityRecord, TrustError> {
         let (key, serial) = (generate()?, Serial::random());
         let mut params = params(settings, &serial, now, BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, format!("countersign root {}", serial.short()));
         params.not_after = after(now, settings.root_ttl, "the root")?;
         let certificate = params.self_signed(&key).map_err(|error| TrustError::material("the root", error))?;
-        Ok(record(AuthorityKind::Root, settings, certificate.into(), &key, now))
+        let standing = Standing { state, trusted: state == AuthorityState::Active };
+        Ok(record(AuthorityKind::Root, settings, certificate.into(), &key, serial, standing, now))
     }
 
     /// A new intermediate below this root. It signs workloads only, so its path length is zero. It has no name constraints: TLS
@@ -47,6 +62,7 @@ impl Authority {
     pub(super) fn new_intermediate(
         &self,
         settings: &Settings,
+        state: AuthorityState,
         now: OffsetDateTime,
     ) -> Result<AuthorityRecord, TrustError> {
         self.can_sign(now)?;
@@ -58,7 +74,8 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         let certificate =
             params.signed_by(&key, &self.issuer).map_err(|error| TrustError::material("the intermediate", error))?;
-        Ok(record(AuthorityKind::Intermediate, settings, certificate.into(), &key, now))
+        let standing = Standing { state, trusted: false };
+        Ok(record(AuthorityKind::Intermediate, settings, certificate.into(), &key, serial, standing, now))
     }
 
     /// Reads what was kept. A key that is not the certificate's is refused.
@@ -79,7 +96,32 @@ impl Authority {
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|error| unusable(&error))?;
         let (serial, not_before, not_after) = (facts.serial, facts.not_before, facts.not_after);
         let info = AuthorityInfo { serial, not_before, not_after, subject: facts.subject };
-        Ok(Self { info, pem: pem_of(&der), der, issuer })
+        Ok(Self {
+            info,
+            pem: pem_of(&der),
+            der,
+            issuer,
+            kind: record.kind,
+            cluster: record.cluster.clone(),
+            standing: record.standing,
+            key_id: facts.key_id.unwrap_or_default(),
+            issued_until: AtomicI64::new(record.issued_until.unix_timestamp()),
+        })
+    }
+
+    /// Whether this one's certificate was signed with that one's key.
+    pub(super) fn is_signed_by(&self, signer: &Authority) -> bool {
+        let (Ok((_, own)), Ok((_, signer))) =
+            (X509Certificate::from_der(&self.der), X509Certificate::from_der(&signer.der))
+        else {
+            return false;
+        };
+        own.issuer() == signer.subject() && own.verify_signature(Some(signer.public_key())).is_ok()
+    }
+
+    /// How much of its life is left at `now`, and the whole of it.
+    pub(super) fn remaining(&self, now: OffsetDateTime) -> (time::Duration, time::Duration) {
+        (self.info.not_after - now, self.info.not_after - self.info.not_before)
     }
 
     /// Nothing may be signed with an authority that is over: no peer would accept it.
@@ -146,6 +188,8 @@ fn record(
     settings: &Settings,
     certificate: CertificateDer<'static>,
     key: &KeyPair,
+    serial: Serial,
+    standing: Standing,
     now: OffsetDateTime,
 ) -> AuthorityRecord {
     AuthorityRecord {
@@ -154,5 +198,8 @@ fn record(
         certificate: certificate.to_vec(),
         key: zeroize::Zeroizing::new(key.serialize_der()),
         created_at: now,
+        serial,
+        standing,
+        issued_until: OffsetDateTime::UNIX_EPOCH,
     }
 }

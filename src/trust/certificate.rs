@@ -6,6 +6,7 @@ use rcgen::PublicKeyData as _;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
@@ -25,6 +26,8 @@ pub struct WorkloadCertificate {
     pub chain: Vec<CertificateDer<'static>>,
     /// The leaf's serial number.
     pub serial: Serial,
+    /// The serial number of the intermediate that signed it.
+    pub issuer: Serial,
     /// The leaf's first second: before `issued_at`, for peers whose clocks are behind.
     pub not_before: OffsetDateTime,
     /// The leaf's last second.
@@ -55,7 +58,8 @@ impl WorkloadCertificate {
             return Err(unusable(&"the key is another certificate's"));
         }
         let (serial, not_before, not_after) = (facts.serial, facts.not_before, facts.not_after);
-        Ok(Self { id, chain_pem, key_pem, chain, serial, not_before, not_after, issued_at, renew_at })
+        let issuer = read(chain.get(1).ok_or_else(|| unusable(&"it lacks its issuer"))?)?.serial;
+        Ok(Self { id, chain_pem, key_pem, chain, serial, issuer, not_before, not_after, issued_at, renew_at })
     }
 
     /// The key, for a TLS library.
@@ -97,6 +101,8 @@ pub(super) struct Facts {
     pub(super) id: Option<SpiffeId>,
     /// Its SubjectPublicKeyInfo in DER.
     pub(super) public_key: Vec<u8>,
+    /// Its subject key identifier (RFC 5280 §4.2.1.2).
+    pub(super) key_id: Option<Vec<u8>>,
 }
 
 pub(super) fn read(der: &CertificateDer<'_>) -> Result<Facts, TrustError> {
@@ -110,6 +116,10 @@ pub(super) fn read(der: &CertificateDer<'_>) -> Result<Facts, TrustError> {
         subject: certificate.subject().to_string(),
         id: spiffe_id_of(&certificate).ok(),
         public_key: certificate.public_key().raw.to_vec(),
+        key_id: certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+            _ => None,
+        }),
     })
 }
 

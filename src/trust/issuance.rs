@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -9,9 +10,10 @@ use rcgen::SanType;
 use time::OffsetDateTime;
 
 use super::authority::Authority;
+use super::hierarchy::Hierarchy;
 use super::{
-    AuthorityInfo, AuthorityKind, AuthorityRecord, IssuedChain, Settings, Store, StoreError, TrustBundle, TrustError,
-    WorkloadCertificate, WorkloadRecord, csr, leaf, server_identity,
+    AuthorityInfo, AuthorityRecord, AuthorityState, IssuedChain, RotationRecord, Serial, Settings, Store, TrustBundle,
+    TrustError, WorkloadCertificate, WorkloadRecord, csr, leaf, server_identity,
 };
 use crate::identity::SpiffeId;
 
@@ -21,43 +23,27 @@ const FORGET: time::Duration = time::Duration::HOUR;
 /// The certificate hierarchy of one trust domain, in one cluster. `Debug` shows no key.
 #[derive(Debug)]
 pub struct Trust {
-    settings: Settings,
-    store: Box<dyn Store>,
-    signing: ArcSwap<Signing>,
+    pub(super) settings: Settings,
+    pub(super) store: Box<dyn Store>,
+    hierarchy: ArcSwap<Hierarchy>,
     /// The newest certificate of each workload (`namespace/name`). It is in the store too.
     issued: RwLock<HashMap<String, Arc<WorkloadCertificate>>>,
     queue: Mutex<Vec<Arc<Order>>>,
-    /// Held by whoever writes to the store; with when expired certificates were last forgotten.
-    writer: Mutex<Option<OffsetDateTime>>,
+    /// Held by whoever writes to the store.
+    books: Mutex<Books>,
+    /// When each identity last had a certificate for a key of its own, and by which intermediate.
+    requested: RwLock<HashMap<SpiffeId, (Serial, OffsetDateTime)>>,
 }
 
-/// Who signs now, and what peers are verified against.
-#[derive(Debug)]
-struct Signing {
-    root: Arc<Authority>,
-    intermediate: Authority,
-    cluster: String,
-    bundle: Arc<TrustBundle>,
-}
-
-impl Signing {
-    /// The newest authority of each kind signs.
-    fn from_records(records: &[AuthorityRecord], settings: &Settings) -> Result<Self, TrustError> {
-        let newest = |kind, what: &str| {
-            let record = records.iter().rev().find(|record| record.kind == kind);
-            record.ok_or_else(|| TrustError::material("the store", format!("it has no {what}")))
-        };
-        let (root, intermediate) =
-            (newest(AuthorityKind::Root, "root")?, newest(AuthorityKind::Intermediate, "intermediate")?);
-        let root = Authority::from_record(root)?;
-        let bundle = TrustBundle::new(settings.trust_domain.clone(), vec![root.der.clone()])?;
-        Ok(Self {
-            root: Arc::new(root),
-            intermediate: Authority::from_record(intermediate)?,
-            cluster: intermediate.cluster.clone(),
-            bundle: Arc::new(bundle),
-        })
-    }
+/// What whoever writes to the store has to know.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    /// When expired certificates were last forgotten.
+    forgotten_at: Option<OffsetDateTime>,
+    /// Every authority, the oldest first.
+    pub(super) records: Vec<AuthorityRecord>,
+    pub(super) rotation: Option<RotationRecord>,
+    pub(super) seen: HashMap<String, OffsetDateTime>,
 }
 
 type Issued = Result<Vec<Arc<WorkloadCertificate>>, TrustError>;
@@ -83,51 +69,44 @@ impl Trust {
             }
             Some(_) => {}
             None => {
-                let root = Authority::new_root(&settings, now)?;
-                let intermediate = Authority::from_record(&root)?.new_intermediate(&settings, now)?;
-                contents.authorities = vec![root, intermediate];
+                let root = Authority::new_root(&settings, AuthorityState::Active, now)?;
+                let below = Authority::from_record(&root)?.new_intermediate(&settings, AuthorityState::Active, now)?;
+                contents.authorities = vec![root, below];
                 store.found(&settings.trust_domain, &contents.authorities)?;
             }
         }
-        let signing = Signing::from_records(&contents.authorities, &settings)?;
+        let hierarchy = Hierarchy::from_records(&contents.authorities, &settings)?;
         let issued = contents.workloads.into_iter().map(|record| {
             let WorkloadRecord { workload, chain_pem, key_pem, issued_at, renew_at, .. } = record;
             Ok((workload, Arc::new(WorkloadCertificate::from_pem(chain_pem, key_pem, issued_at, renew_at)?)))
         });
+        let books = Books {
+            forgotten_at: None,
+            records: contents.authorities,
+            rotation: contents.rotation,
+            seen: contents.seen.into_iter().collect(),
+        };
         let trust = Self {
             issued: RwLock::new(issued.collect::<Result<_, TrustError>>()?),
             settings,
             store,
-            signing: ArcSwap::from_pointee(signing),
+            hierarchy: ArcSwap::from_pointee(hierarchy),
             queue: Mutex::default(),
-            writer: Mutex::default(),
+            books: Mutex::new(books),
+            requested: RwLock::default(),
         };
         trust.maintain(now)?;
         Ok(trust)
     }
 
-    /// Keeps the hierarchy fit to sign: an intermediate at half of its life, or of another cluster, gets a successor. Returns whether it
-    /// did. Certificates below the older one stay good, since both chain to the same root.
-    pub fn maintain(&self, now: OffsetDateTime) -> Result<bool, TrustError> {
-        let mut forgotten_at = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if forgotten_at.is_none_or(|at| at + FORGET <= now) {
+    pub(super) fn forget_expired(&self, books: &mut Books, now: OffsetDateTime) -> Result<(), TrustError> {
+        if books.forgotten_at.is_none_or(|at| at + FORGET <= now) {
             if self.store.forget_expired(now)? > 0 {
                 self.issued_mut().retain(|_, certificate| certificate.not_after > now);
             }
-            *forgotten_at = Some(now);
+            books.forgotten_at = Some(now);
         }
-        let signing = self.signing.load();
-        let AuthorityInfo { not_before, not_after, .. } = signing.intermediate.info;
-        let due = not_before + (not_after - not_before) / 2 <= now && not_after < signing.root.info.not_after;
-        if !due && signing.cluster == self.settings.cluster {
-            return Ok(false);
-        }
-        let record = signing.root.new_intermediate(&self.settings, now)?;
-        self.store.add_authority(&record)?;
-        let intermediate = Authority::from_record(&record)?;
-        let (root, bundle) = (Arc::clone(&signing.root), Arc::clone(&signing.bundle));
-        self.signing.store(Arc::new(Signing { root, intermediate, cluster: record.cluster, bundle }));
-        Ok(true)
+        Ok(())
     }
 
     /// The certificate of the workload `namespace/name` under this identity: the one it has, or a new one if there is none, it is due, or
@@ -157,7 +136,61 @@ impl Trust {
     /// A certificate for the key of a request, under this identity, whatever the request says. It is not kept: its key is not ours.
     pub fn sign_csr(&self, csr_pem: &str, id: &SpiffeId, now: OffsetDateTime) -> Result<IssuedChain, TrustError> {
         let key = csr::checked_key(csr_pem, id)?;
-        leaf::issue_for(&self.signing.load().intermediate, &self.settings, id, &key, now)
+        loop {
+            let signer = Arc::clone(&self.hierarchy.load().signer);
+            let issued = leaf::issue_for(&signer, &self.settings, id, &key, now)?;
+            if signer.issued_until.load(Ordering::Acquire) < issued.not_after.unix_timestamp() {
+                self.reserve(&mut self.books(), &signer, issued.not_after)?;
+            }
+            // Another authority may have begun to sign in between, and nobody may count on an older one's certificate then.
+            if signer.info.serial == self.hierarchy.load().signer.info.serial {
+                let mut requested = self.requested.write().unwrap_or_else(PoisonError::into_inner);
+                requested.insert(id.clone(), (signer.info.serial.clone(), now));
+                return Ok(issued);
+            }
+        }
+    }
+
+    /// When this identity last had a certificate for a key of its own ([`Trust::sign_csr`]), and by which intermediate, as far as is known
+    /// since the start.
+    pub fn last_request(&self, id: &SpiffeId) -> Option<(Serial, OffsetDateTime)> {
+        self.requested.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Remembers, before anything is handed out, until when it may be valid: a root leaves the bundle only after that. Somewhat later is
+    /// remembered, so that most certificates cost no write.
+    fn reserve(&self, books: &mut Books, signer: &Authority, until: OffsetDateTime) -> Result<(), TrustError> {
+        let slack = time::Duration::try_from(self.settings.workload_ttl / 8).unwrap_or_default().min(FORGET);
+        let until = until.checked_add(slack).unwrap_or(until).min(signer.info.not_after);
+        self.store.reserve(&signer.info.serial, until)?;
+        let own = |record: &&mut AuthorityRecord| record.serial == signer.info.serial;
+        if let Some(record) = books.records.iter_mut().find(own) {
+            record.issued_until = record.issued_until.max(until);
+        }
+        // Of the hierarchy that is there now: the signer may be one of the one before.
+        for authority in self.hierarchy.load().intermediates().filter(|it| it.info.serial == signer.info.serial) {
+            authority.issued_until.fetch_max(until.unix_timestamp(), Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    /// Remembers that these workloads' proxies are connected at `now`.
+    pub fn saw(&self, workloads: &[String], now: OffsetDateTime) -> Result<(), TrustError> {
+        let mut books = self.books();
+        self.store.save_seen(workloads, now)?;
+        books.seen.extend(workloads.iter().map(|workload| (workload.clone(), now)));
+        Ok(())
+    }
+
+    /// Workloads whose proxy was last connected, or given a certificate, at `since` or later, with that time.
+    pub fn seen_since(&self, since: OffsetDateTime) -> HashMap<String, OffsetDateTime> {
+        let mut seen = self.books().seen.clone();
+        for (workload, certificate) in self.issued.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            let at = seen.entry(workload.clone()).or_insert(certificate.issued_at);
+            *at = (*at).max(certificate.issued_at);
+        }
+        seen.retain(|_, at| *at >= since);
+        seen
     }
 
     /// A certificate for our own listener, under [`server_identity`] and these DNS names and addresses. It is not kept: each start makes
@@ -177,22 +210,38 @@ impl Trust {
         });
         let names = names.collect::<Result<Vec<_>, TrustError>>()?;
         let id = server_identity(&self.settings.trust_domain);
-        leaf::issue(&self.signing.load().intermediate, &self.settings, &id, &names, now).map(Arc::new)
+        leaf::issue(&self.hierarchy.load().listener, &self.settings, &id, &names, now).map(Arc::new)
     }
 
     /// What peers are verified against.
     pub fn bundle(&self) -> Arc<TrustBundle> {
-        Arc::clone(&self.signing.load().bundle)
+        Arc::clone(&self.hierarchy.load().bundle)
     }
 
     /// Who signs workload certificates now.
     pub fn intermediate(&self) -> AuthorityInfo {
-        self.signing.load().intermediate.info.clone()
+        self.hierarchy.load().signer.info.clone()
+    }
+
+    pub(super) fn hierarchy(&self) -> Arc<Hierarchy> {
+        self.hierarchy.load_full()
+    }
+
+    pub(super) fn set_hierarchy(&self, hierarchy: Hierarchy) {
+        self.hierarchy.store(Arc::new(hierarchy));
+    }
+
+    pub(super) fn books(&self) -> MutexGuard<'_, Books> {
+        // What is written is written to the store first; a panic leaves both as they were.
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self, workload: &str, id: &SpiffeId, now: OffsetDateTime) -> Option<Arc<WorkloadCertificate>> {
         let issued = self.issued.read().unwrap_or_else(PoisonError::into_inner);
-        issued.get(workload).filter(|held| held.id == *id && now < held.renew_at).cloned()
+        let good = |held: &&Arc<WorkloadCertificate>| {
+            held.id == *id && now < held.renew_at && self.hierarchy.load().is_trusted(&held.issuer)
+        };
+        issued.get(workload).filter(good).cloned()
     }
 
     fn issued_mut(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, Arc<WorkloadCertificate>>> {
@@ -208,33 +257,33 @@ impl Trust {
     fn order(&self, workloads: Vec<(String, SpiffeId)>, reuse: bool, now: OffsetDateTime) -> Issued {
         let order = Arc::new(Order { workloads, reuse, now, done: OnceLock::new() });
         self.queue().push(Arc::clone(&order));
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut books = self.books();
         if order.done.get().is_none() {
             let orders = std::mem::take(&mut *self.queue());
-            self.fill(&orders);
+            self.fill(&orders, &mut books);
         }
-        drop(writer);
+        drop(books);
         let nothing = || Err(TrustError::material("an order", "it was lost"));
         order.done.get().cloned().unwrap_or_else(nothing)
     }
 
-    fn fill(&self, orders: &[Arc<Order>]) {
+    fn fill(&self, orders: &[Arc<Order>], books: &mut Books) {
         let mut fresh = HashMap::new();
         let filled: Vec<(&Arc<Order>, Issued)> =
             orders.iter().map(|order| (order, self.sign(order, &mut fresh))).collect();
-        let saved = self.keep(&fresh);
+        let saved = self.keep(&fresh, books);
         if saved.is_ok() {
             self.issued_mut().extend(fresh);
         }
         for (order, issued) in filled {
             // Nobody sees a certificate that a crash could undo.
-            let result = saved.clone().map_err(TrustError::from).and(issued);
+            let result = saved.clone().and(issued);
             let _ = order.done.set(result);
         }
     }
 
     fn sign(&self, order: &Order, fresh: &mut HashMap<String, Arc<WorkloadCertificate>>) -> Issued {
-        let signing = self.signing.load();
+        let hierarchy = self.hierarchy.load();
         let mut all = Vec::with_capacity(order.workloads.len());
         let mut made = Vec::new();
         for (workload, id) in &order.workloads {
@@ -243,7 +292,7 @@ impl Trust {
             let certificate = match enough {
                 Some(enough) => enough,
                 None => {
-                    let new = Arc::new(leaf::issue(&signing.intermediate, &self.settings, id, &[], order.now)?);
+                    let new = Arc::new(leaf::issue(&hierarchy.signer, &self.settings, id, &[], order.now)?);
                     made.push((workload.clone(), Arc::clone(&new)));
                     new
                 }
@@ -254,7 +303,13 @@ impl Trust {
         Ok(all)
     }
 
-    fn keep(&self, fresh: &HashMap<String, Arc<WorkloadCertificate>>) -> Result<(), StoreError> {
+    fn keep(&self, fresh: &HashMap<String, Arc<WorkloadCertificate>>, books: &mut Books) -> Result<(), TrustError> {
+        let signer = Arc::clone(&self.hierarchy.load().signer);
+        if let Some(until) = fresh.values().map(|certificate| certificate.not_after).max()
+            && signer.issued_until.load(Ordering::Acquire) < until.unix_timestamp()
+        {
+            self.reserve(books, &signer, until)?;
+        }
         let records = fresh.iter().map(|(workload, certificate)| WorkloadRecord {
             workload: workload.clone(),
             chain_pem: certificate.chain_pem.clone(),
@@ -264,6 +319,9 @@ impl Trust {
             not_after: certificate.not_after,
         });
         let records: Vec<_> = records.collect();
-        if records.is_empty() { Ok(()) } else { self.store.save_workloads(&records) }
+        if !records.is_empty() {
+            self.store.save_workloads(&records)?;
+        }
+        Ok(())
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn issue(
         key_pem: Zeroizing::new(key.serialize_pem()),
         chain: vec![leaf.into(), signer.der.clone()],
         serial,
+        issuer: signer.info.serial.clone(),
         not_before: params.not_before,
         not_after: params.not_after,
         issued_at: now,

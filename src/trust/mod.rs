@@ -9,8 +9,10 @@ pub mod tls;
 mod authority;
 mod bundle;
 mod certificate;
+mod change;
 mod csr;
 mod error;
+mod hierarchy;
 mod issuance;
 mod leaf;
 mod serial;
@@ -21,11 +23,15 @@ use std::time::Duration;
 pub use authority::AuthorityInfo;
 pub use bundle::{Root, TrustBundle};
 pub use certificate::{IssuedChain, WorkloadCertificate};
+pub use change::{Maintained, Roots};
 pub use csr::CsrError;
 pub use error::TrustError;
 pub use issuance::Trust;
-pub use serial::Serial;
-pub use store::{AuthorityKind, AuthorityRecord, Contents, SqliteStore, Store, StoreError, WorkloadRecord};
+pub use serial::{Serial, SerialError};
+pub use store::{
+    AuthorityKind, AuthorityRecord, AuthorityState, Change, Contents, RotationRecord, RotationStep, SqliteStore,
+    Standing, Store, StoreError, WorkloadRecord,
+};
 
 use crate::identity::{SpiffeId, TrustDomain};
 
@@ -40,6 +46,10 @@ pub struct Settings {
     pub root_ttl: Duration,
     /// Lifetime of an intermediate. It never outlives the root.
     pub intermediate_ttl: Duration,
+    /// An intermediate's successor is made this long before it ends, or at half of its life if that is later.
+    pub intermediate_prepare: Duration,
+    /// The successor signs from this long before the end on, or from the last sixth of its life if that is later.
+    pub intermediate_activate: Duration,
     /// Lifetime of a workload certificate. It never outlives the intermediate.
     pub workload_ttl: Duration,
     /// How far `notBefore` is set back, for peers whose clocks are behind.

@@ -1,6 +1,7 @@
 //! Serial numbers.
 
 use std::fmt;
+use std::str::FromStr;
 
 use rand::Rng;
 
@@ -30,6 +31,25 @@ impl Serial {
     /// The first four bytes in hexadecimal: enough for people to tell two authorities apart.
     pub(super) fn short(&self) -> String {
         self.to_string().chars().take(8).collect()
+    }
+}
+
+/// A text that is no serial number.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a serial number: 1 to 40 hexadecimal digits, as `countersign secrets` shows them")]
+pub struct SerialError(String);
+
+/// As it is written here; colons and upper case, as other tools write it, are fine. RFC 5280 §4.1.2.2 allows 20 bytes.
+impl FromStr for Serial {
+    type Err = SerialError;
+
+    fn from_str(text: &str) -> Result<Self, SerialError> {
+        let digits: String = text.chars().filter(|c| *c != ':').collect();
+        let even = if digits.len() % 2 == 1 { format!("0{digits}") } else { digits };
+        let legal = (2..=40).contains(&even.len()) && even.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let pair = |at: usize| u8::from_str_radix(&even[at..at + 2], 16).ok();
+        let bytes: Option<Vec<u8>> = legal.then(|| (0..even.len()).step_by(2).map(pair).collect()).flatten();
+        bytes.map(|bytes| Self::from_der(&bytes)).ok_or_else(|| SerialError(text.chars().take(64).collect()))
     }
 }
 

@@ -15,3 +15,4 @@ mod process;
 mod refusals;
 mod renewal;
 mod ways_in;
+mod root_rotation;

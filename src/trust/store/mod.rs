@@ -1,6 +1,8 @@
 //! Where the hierarchy is kept. The embedded default is SQLite; the trait is what a store shared between replicas will implement.
 
 mod error;
+mod migration;
+mod rotation;
 mod sqlite;
 
 use std::fmt;
@@ -9,8 +11,10 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 pub use error::StoreError;
+pub use rotation::{RotationRecord, RotationStep};
 pub use sqlite::SqliteStore;
 
+use super::Serial;
 use crate::identity::TrustDomain;
 
 /// A durable store. When a function that writes returns `Ok`, what it wrote survives a crash of the process and of the machine; when
@@ -22,8 +26,14 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Founds a mesh: its trust domain and first authorities. An error if there is one already.
     fn found(&self, trust_domain: &TrustDomain, authorities: &[AuthorityRecord]) -> Result<(), StoreError>;
 
-    /// Keeps one more authority.
-    fn add_authority(&self, authority: &AuthorityRecord) -> Result<(), StoreError>;
+    /// Changes the authorities and the step of the rotation that asks for it: all or nothing.
+    fn change(&self, change: &Change) -> Result<(), StoreError>;
+
+    /// Remembers that this authority may have signed something that is valid until then.
+    fn reserve(&self, authority: &Serial, until: OffsetDateTime) -> Result<(), StoreError>;
+
+    /// Remembers that these workloads' proxies were connected at `at`.
+    fn save_seen(&self, workloads: &[String], at: OffsetDateTime) -> Result<(), StoreError>;
 
     /// Keeps these certificates, each in place of an older one of the same workload: all or none.
     fn save_workloads(&self, workloads: &[WorkloadRecord]) -> Result<(), StoreError>;
@@ -41,6 +51,41 @@ pub struct Contents {
     pub authorities: Vec<AuthorityRecord>,
     /// The newest certificate of each workload.
     pub workloads: Vec<WorkloadRecord>,
+    /// The root rotation that is under way, or the last one.
+    pub rotation: Option<RotationRecord>,
+    /// When a proxy of each workload was last connected.
+    pub seen: Vec<(String, OffsetDateTime)>,
+}
+
+/// What is written together when the hierarchy changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// New authorities.
+    pub add: Vec<AuthorityRecord>,
+    /// Authorities that are there already, and what becomes of them.
+    pub standings: Vec<(Serial, Standing)>,
+    /// The rotation's step from now on, if that changes.
+    pub rotation: Option<RotationRecord>,
+}
+
+/// What an authority is for, at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it signs.
+    pub state: AuthorityState,
+    /// Whether a root is in the trust bundle. Of an intermediate it says nothing.
+    pub trusted: bool,
+}
+
+/// Whether an authority signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthorityState {
+    /// Not yet.
+    Prepared,
+    /// Now. There is one of each kind.
+    Active,
+    /// No more.
+    Retired,
 }
 
 /// What an authority signs.
@@ -65,12 +110,18 @@ pub struct AuthorityRecord {
     pub key: Zeroizing<Vec<u8>>,
     /// When it was made.
     pub created_at: OffsetDateTime,
+    /// Its serial number.
+    pub serial: Serial,
+    /// What it is for.
+    pub standing: Standing,
+    /// Nothing that it has signed for a workload is valid after this. It may be later than the last expiry, never earlier.
+    pub issued_until: OffsetDateTime,
 }
 
 impl fmt::Debug for AuthorityRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, cluster, created_at, .. } = self;
-        write!(f, "AuthorityRecord({kind:?} of {cluster}, {created_at})")
+        let Self { kind, cluster, created_at, standing, .. } = self;
+        write!(f, "AuthorityRecord({kind:?} of {cluster}, {created_at}, {standing:?})")
     }
 }
 

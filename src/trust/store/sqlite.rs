@@ -9,37 +9,16 @@ use rusqlite::{Connection, ErrorCode, Row, Transaction, params};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::{AuthorityKind, AuthorityRecord, Contents, Store, StoreError, WorkloadRecord};
+use super::migration::{FIRST, VERSION, migrate};
+use super::{
+    AuthorityKind, AuthorityRecord, AuthorityState, Change, Contents, RotationRecord, RotationStep, Standing, Store,
+    StoreError, WorkloadRecord,
+};
 use crate::identity::TrustDomain;
+use crate::trust::Serial;
 
 /// Says in the file's header that it is ours ("csgn"), so that no other program's database is taken for a damaged one of ours.
 const APPLICATION_ID: i64 = 0x6373_676e;
-/// The format that is written.
-const VERSION: i64 = 1;
-const SCHEMA: &str = "
-    CREATE TABLE mesh (
-        one INTEGER PRIMARY KEY CHECK (one = 1),
-        trust_domain TEXT NOT NULL
-    ) STRICT;
-    CREATE TABLE authority (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        kind TEXT NOT NULL CHECK (kind IN ('root', 'intermediate')),
-        cluster TEXT NOT NULL,
-        certificate BLOB NOT NULL,
-        key BLOB NOT NULL,
-        created_at INTEGER NOT NULL
-    ) STRICT;
-    CREATE TABLE workload (
-        workload TEXT PRIMARY KEY,
-        chain TEXT NOT NULL,
-        key TEXT NOT NULL,
-        issued_at INTEGER NOT NULL,
-        renew_at INTEGER NOT NULL,
-        not_after INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID;
-    CREATE INDEX workload_not_after ON workload (not_after);
-";
-
 /// A store in one file (WAL, `synchronous=FULL`: what is committed survives a power cut). Times are nanoseconds since 1970 in UTC.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -55,8 +34,9 @@ impl SqliteStore {
         }
         fs::set_permissions(path, Permissions::from_mode(0o600))
             .map_err(|error| StoreError::failed("take away others' access to", path, error))?;
-        let connection = connect(path)?;
-        check(path, &connection)?;
+        let mut connection = connect(path)?;
+        let found = check(path, &connection)?;
+        migrate(&mut connection, found).map_err(|error| explain("bring up to date", path, error))?;
         Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
     }
 
@@ -90,10 +70,11 @@ fn create(path: &Path) -> Result<(), StoreError> {
     let made = Connection::open(&new).and_then(|mut connection| {
         connection.pragma_update(None, "synchronous", "FULL")?;
         let transaction = connection.transaction()?;
-        transaction.execute_batch(SCHEMA)?;
+        transaction.execute_batch(FIRST)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.pragma_update(None, "user_version", 1)?;
         transaction.commit()?;
+        migrate(&mut connection, 1)?;
         connection.close().map_err(|(_, error)| error)
     });
     made.map_err(|error| explain("make", &new, error))?;
@@ -119,7 +100,8 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     open().map_err(|error| explain("open", path, error))
 }
 
-fn check(path: &Path, connection: &Connection) -> Result<(), StoreError> {
+/// The format of a file that can be used.
+fn check(path: &Path, connection: &Connection) -> Result<i64, StoreError> {
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let read = || -> rusqlite::Result<(i64, i64, String)> {
         let sound = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
@@ -134,7 +116,7 @@ fn check(path: &Path, connection: &Connection) -> Result<(), StoreError> {
         }
         (_, version, _) if version < 1 => Err(StoreError::damaged(path, format!("it has format {version}"))),
         (.., sound) if sound != "ok" => Err(StoreError::damaged(path, sound)),
-        _ => Ok(()),
+        (_, version, _) => Ok(version),
     }
 }
 
@@ -151,18 +133,24 @@ impl Store for SqliteStore {
         let load = || -> rusqlite::Result<_> {
             let mut mesh = connection.prepare("SELECT trust_domain FROM mesh")?;
             let trust_domain = mesh.query_map([], |row| row.get::<_, String>(0))?.next().transpose()?;
-            let mut authorities =
-                connection.prepare("SELECT kind, cluster, certificate, key, created_at FROM authority ORDER BY id")?;
+            let mut authorities = connection.prepare(
+                "SELECT kind, cluster, certificate, key, created_at, serial, state, trusted, issued_until FROM authority ORDER BY id",
+            )?;
             let authorities = authorities.query_map([], authority)?.collect::<rusqlite::Result<_>>()?;
             let mut workloads =
                 connection.prepare("SELECT workload, chain, key, issued_at, renew_at, not_after FROM workload")?;
             let workloads = workloads.query_map([], workload)?.collect::<rusqlite::Result<_>>()?;
-            Ok((trust_domain, authorities, workloads))
+            let mut rotations =
+                connection.prepare("SELECT old, new, step, paused, force, started_at, step_at FROM rotation")?;
+            let rotation = rotations.query_map([], rotation)?.next().transpose()?;
+            let mut seen = connection.prepare("SELECT workload, at FROM seen")?;
+            let seen = seen.query_map([], |row| Ok((row.get(0)?, time(row, 1)?)))?.collect::<rusqlite::Result<_>>()?;
+            Ok((trust_domain, Contents { trust_domain: None, authorities, workloads, rotation, seen }))
         };
-        let (trust_domain, authorities, workloads) = load().map_err(|error| explain("read", &self.path, error))?;
+        let (trust_domain, contents) = load().map_err(|error| explain("read", &self.path, error))?;
         let trust_domain = trust_domain.map(|text| text.parse()).transpose();
         let trust_domain = trust_domain.map_err(|error| StoreError::damaged(&self.path, error))?;
-        Ok(Contents { trust_domain, authorities, workloads })
+        Ok(Contents { trust_domain, ..contents })
     }
 
     fn found(&self, trust_domain: &TrustDomain, authorities: &[AuthorityRecord]) -> Result<(), StoreError> {
@@ -172,8 +160,51 @@ impl Store for SqliteStore {
         })
     }
 
-    fn add_authority(&self, authority: &AuthorityRecord) -> Result<(), StoreError> {
-        self.write(|transaction| insert_authority(transaction, authority))
+    fn change(&self, change: &Change) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            change.add.iter().try_for_each(|authority| insert_authority(transaction, authority))?;
+            for (serial, standing) in &change.standings {
+                let changed = transaction.execute(
+                    "UPDATE authority SET state = ?2, trusted = ?3 WHERE serial = ?1",
+                    params![serial.to_string(), state_name(standing.state), standing.trusted],
+                )?;
+                if changed != 1 {
+                    return Err(rusqlite::Error::StatementChangedRows(changed));
+                }
+            }
+            let Some(it) = &change.rotation else { return Ok(()) };
+            transaction.execute(
+                "INSERT OR REPLACE INTO rotation (one, old, new, step, paused, force, started_at, step_at)
+                 VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![
+                    it.old.to_string(),
+                    it.new.to_string(),
+                    it.step.name(),
+                    it.paused,
+                    it.force,
+                    nanoseconds(it.started_at),
+                    nanoseconds(it.step_at)
+                ],
+            )?;
+            Ok(())
+        })
+    }
+
+    fn reserve(&self, authority: &Serial, until: OffsetDateTime) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction.execute(
+                "UPDATE authority SET issued_until = max(issued_until, ?2) WHERE serial = ?1",
+                params![authority.to_string(), nanoseconds(until)],
+            )?;
+            Ok(())
+        })
+    }
+
+    fn save_seen(&self, workloads: &[String], at: OffsetDateTime) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut save = transaction.prepare_cached("INSERT OR REPLACE INTO seen (workload, at) VALUES (?1, ?2)")?;
+            workloads.iter().try_for_each(|workload| save.execute(params![workload, nanoseconds(at)]).map(drop))
+        })
     }
 
     fn save_workloads(&self, workloads: &[WorkloadRecord]) -> Result<(), StoreError> {
@@ -200,13 +231,18 @@ fn insert_authority(transaction: &Transaction<'_>, authority: &AuthorityRecord) 
         AuthorityKind::Intermediate => "intermediate",
     };
     transaction.execute(
-        "INSERT INTO authority (kind, cluster, certificate, key, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO authority (kind, cluster, certificate, key, created_at, serial, state, trusted, issued_until)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
             kind,
             authority.cluster,
             authority.certificate,
             authority.key.as_slice(),
-            nanoseconds(authority.created_at)
+            nanoseconds(authority.created_at),
+            authority.serial.to_string(),
+            state_name(authority.standing.state),
+            authority.standing.trusted,
+            nanoseconds(authority.issued_until)
         ],
     )?;
     Ok(())
@@ -223,6 +259,46 @@ fn authority(row: &Row<'_>) -> rusqlite::Result<AuthorityRecord> {
         certificate: row.get(2)?,
         key: Zeroizing::new(row.get(3)?),
         created_at: time(row, 4)?,
+        serial: serial(row, 5)?,
+        standing: Standing {
+            state: match row.get_ref(6)?.as_str()? {
+                "prepared" => AuthorityState::Prepared,
+                "active" => AuthorityState::Active,
+                _ => AuthorityState::Retired,
+            },
+            trusted: row.get(7)?,
+        },
+        issued_until: time(row, 8)?,
+    })
+}
+
+fn state_name(state: AuthorityState) -> &'static str {
+    match state {
+        AuthorityState::Prepared => "prepared",
+        AuthorityState::Active => "active",
+        AuthorityState::Retired => "retired",
+    }
+}
+
+fn serial(row: &Row<'_>, column: usize) -> rusqlite::Result<Serial> {
+    row.get_ref(column)?.as_str()?.parse().map_err(|error| unreadable(column, error))
+}
+
+fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+}
+
+fn rotation(row: &Row<'_>) -> rusqlite::Result<RotationRecord> {
+    let step = row.get_ref(2)?.as_str()?;
+    Ok(RotationRecord {
+        old: serial(row, 0)?,
+        new: serial(row, 1)?,
+        step: RotationStep::from_name(step)
+            .ok_or_else(|| unreadable(2, std::io::Error::other(format!("no step is called {step}"))))?,
+        paused: row.get(3)?,
+        force: row.get(4)?,
+        started_at: time(row, 5)?,
+        step_at: time(row, 6)?,
     })
 }
 
@@ -238,7 +314,7 @@ fn workload(row: &Row<'_>) -> rusqlite::Result<WorkloadRecord> {
 }
 
 /// Enough until the year 2262; a later expiry is kept as that, which only makes it be looked at sooner.
-fn nanoseconds(time: OffsetDateTime) -> i64 {
+pub(super) fn nanoseconds(time: OffsetDateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
 }
 

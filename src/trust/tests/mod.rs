@@ -12,6 +12,7 @@ use super::*;
 mod issuance;
 mod requests;
 mod restart;
+mod roots;
 mod tls;
 
 const NOW: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
@@ -23,6 +24,8 @@ fn settings() -> Settings {
         cluster: "one".into(),
         root_ttl: 3650 * DAY,
         intermediate_ttl: 30 * DAY,
+        intermediate_prepare: 30 * DAY,
+        intermediate_activate: 7 * DAY,
         workload_ttl: DAY,
         clock_skew: Duration::from_secs(60),
     }

@@ -110,3 +110,34 @@ fn what_has_expired_is_forgotten() {
     assert!(kept.workloads.is_empty());
     assert_eq!(kept.authorities.len(), 2);
 }
+
+/// A file that the first format's code has written.
+#[test]
+fn a_store_of_format_1_goes_on_with_what_it_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("trust.db");
+    fs::write(&path, include_bytes!("fixtures/format-1.db")).unwrap();
+    let now = datetime!(2026-11-24 08:00 UTC);
+    let lived = Settings { cluster: "local".into(), ..settings() };
+    let trust = open(directory.path(), lived.clone(), now).unwrap();
+    let (bundle, intermediate) = (trust.bundle(), trust.intermediate());
+    assert_eq!(bundle.roots().len(), 1);
+    assert_eq!(trust.root_of(&intermediate.serial), Some(bundle.roots()[0].serial.clone()));
+    assert_eq!(
+        trust.issued_until(&trust.root()),
+        intermediate.not_after,
+        "nobody has counted, so it is the latest there is"
+    );
+    trust.workload_certificate("a/b", &id("a", "b"), now).unwrap();
+    drop(trust);
+    let version = |path: &Path| {
+        let connection = rusqlite::Connection::open(path).unwrap();
+        connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert!(version(&path) >= 2);
+    let again = open(directory.path(), lived, now).unwrap();
+    assert_eq!((again.bundle(), again.intermediate()), (bundle, intermediate));
+    // A new file has taken the same steps.
+    let (fresh, _trust) = fresh();
+    assert_eq!(version(&fresh.path().join("trust.db")), version(&path));
+}

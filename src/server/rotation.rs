@@ -1,0 +1,292 @@
+//! The root rotation at work: what the fleet has acknowledged, the next step when it is enough, and the operator's wishes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+
+use super::blocking;
+use super::config;
+use super::peers::Entry;
+use super::proxies::Proxies;
+use crate::fleet::{State, StreamRecord};
+use crate::rollout::{Held, Pair, Progress, ProxyView, Refused, RootRotation, Situation, Stuck};
+use crate::secrets;
+use crate::trust::{RotationStep, Serial, TrustError};
+use crate::xds::{ResourceType, Version};
+
+/// A client that has not asked for a secret this long after its stream began does not use it. Envoy waits 15 seconds for what it
+/// lacks before it goes on to the next type.
+const SETTLED: time::Duration = time::Duration::seconds(16);
+/// A node that has new credentials is given this long to put them into place before its connection is ended.
+const INSTALLED: time::Duration = time::Duration::seconds(2);
+/// How often the log names who is waited for.
+const TELL: Duration = Duration::from_secs(60);
+
+/// The root rotation of this server.
+#[derive(Clone)]
+pub(super) struct Rotation {
+    proxies: Proxies,
+    settings: config::Rotation,
+    state: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    current: Option<RootRotation>,
+    /// What was last known of each proxy: one that is away still has that.
+    known: HashMap<String, ProxyView>,
+    /// The same, by name.
+    views: Vec<ProxyView>,
+    told_at: Option<tokio::time::Instant>,
+}
+
+/// What an operator is told.
+pub(super) struct Report {
+    pub(super) rotation: Option<RootRotation>,
+    pub(super) stuck: Vec<Stuck>,
+}
+
+/// Why an operator's wish was not followed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+}
+
+impl Rotation {
+    /// As it was kept.
+    pub(super) fn new(proxies: Proxies, settings: config::Rotation) -> Self {
+        let current = proxies.trust.rotation().as_ref().map(RootRotation::from_record);
+        let state = Arc::new(Mutex::new(Inner { current, ..Inner::default() }));
+        Self { proxies, settings, state }
+    }
+
+    /// Takes the next step, if everybody is ready for it, and starts a rotation that is due. Whether there was one, so that what is
+    /// served has changed.
+    pub(super) async fn advance(&self) -> Result<bool, TrustError> {
+        let mut state = self.state.lock().await;
+        let now = (self.proxies.clock)();
+        if state.current.as_ref().is_none_or(RootRotation::is_over) {
+            if !self.is_due(now) {
+                return Ok(false);
+            }
+            info!("the root is near its end: its rotation begins");
+            self.begin(&mut state, false, false, now).await?;
+            return Ok(true);
+        }
+        self.look(&mut state, now).await;
+        let Some(current) = &state.current else { return Ok(false) };
+        match current.advance(&self.situation(&state, current, now)) {
+            Progress::Next(next) => {
+                let step = next.step().name();
+                self.keep(&mut state, next, now).await?;
+                info!(step, "the root rotation goes on");
+                Ok(true)
+            }
+            Progress::Waiting(stuck) => {
+                if state.told_at.is_none_or(|at| at.elapsed() >= TELL) && !stuck.is_empty() {
+                    let names: Vec<_> = stuck.iter().filter_map(|it| it.proxy.as_deref()).take(20).collect();
+                    warn!(step = current.step().name(), waiting = stuck.len(), proxies = ?names, reason = %stuck[0].reason,
+                        "the root rotation waits");
+                    state.told_at = Some(tokio::time::Instant::now());
+                }
+                Ok(false)
+            }
+            Progress::Paused | Progress::Ended => Ok(false),
+        }
+    }
+
+    /// Whether one is under way.
+    pub(super) async fn is_under_way(&self) -> bool {
+        self.state.lock().await.current.as_ref().is_some_and(|it| !it.is_over())
+    }
+
+    /// What there is to say.
+    pub(super) async fn report(&self) -> Report {
+        let mut state = self.state.lock().await;
+        let now = (self.proxies.clock)();
+        if state.current.as_ref().is_some_and(|it| !it.is_over()) {
+            self.look(&mut state, now).await;
+        }
+        let rotation = state.current.clone();
+        let stuck = rotation.as_ref().map(|it| it.waits_for(&self.situation(&state, it, now))).unwrap_or_default();
+        Report { rotation, stuck }
+    }
+
+    pub(super) async fn start(&self, paused: bool, force: bool) -> Result<(), Failed> {
+        let mut state = self.state.lock().await;
+        if state.current.as_ref().is_some_and(|it| !it.is_over()) {
+            return Err(Refused::UnderWay.into());
+        }
+        Ok(self.begin(&mut state, paused, force, (self.proxies.clock)()).await?)
+    }
+
+    pub(super) async fn pause(&self) -> Result<(), Failed> {
+        self.wish(|it, _| it.pause()).await
+    }
+
+    pub(super) async fn resume(&self, force: bool) -> Result<(), Failed> {
+        self.wish(|it, _| it.resume(force)).await
+    }
+
+    pub(super) async fn abort(&self, force: bool) -> Result<(), Failed> {
+        self.wish(|it, now| it.abort(force, now)).await
+    }
+
+    async fn wish(
+        &self,
+        wish: impl Fn(&RootRotation, OffsetDateTime) -> Result<RootRotation, Refused>,
+    ) -> Result<(), Failed> {
+        let mut state = self.state.lock().await;
+        let now = (self.proxies.clock)();
+        let next = wish(state.current.as_ref().ok_or(Refused::None)?, now)?;
+        Ok(self.keep(&mut state, next, now).await?)
+    }
+
+    fn is_due(&self, now: OffsetDateTime) -> bool {
+        let (begin, end) = self.proxies.trust.root_life();
+        let before = time::Duration::try_from(self.settings.root_before).unwrap_or(time::Duration::MAX);
+        end - now <= before.min((end - begin) / 3)
+    }
+
+    async fn begin(&self, state: &mut Inner, paused: bool, force: bool, now: OffsetDateTime) -> Result<(), TrustError> {
+        let trust = Arc::clone(&self.proxies.trust);
+        let start = move |old, new| RootRotation::start(Pair { old, new }, paused, force, now).record();
+        let record = blocking(move || trust.prepare_root(now, start)).await?;
+        info!(old = %record.old, new = %record.new, "a root rotation begins");
+        state.current = Some(RootRotation::from_record(&record));
+        self.proxies.changed.notify_one();
+        Ok(())
+    }
+
+    /// On the disk first; only then is anybody shown anything of it.
+    async fn keep(&self, state: &mut Inner, next: RootRotation, now: OffsetDateTime) -> Result<(), TrustError> {
+        let (trust, roots, record) = (Arc::clone(&self.proxies.trust), next.roots(), next.record());
+        blocking(move || trust.change_roots(&roots, record, now)).await?;
+        state.current = Some(next);
+        state.told_at = None;
+        self.proxies.changed.notify_one();
+        Ok(())
+    }
+
+    fn situation<'a>(&self, state: &'a Inner, rotation: &RootRotation, now: OffsetDateTime) -> Situation<'a> {
+        let trust = &self.proxies.trust;
+        let Pair { old, new } = rotation.pair();
+        let (old_until, new_until) = (trust.issued_until(old), trust.issued_until(new));
+        Situation { proxies: &state.views, old_until, new_until, now }
+    }
+
+    /// Takes what the fleet knows now into the books.
+    async fn look(&self, state: &mut Inner, now: OffsetDateTime) {
+        let (bundle, bundle_version) = self.proxies.bundle();
+        let trusted: Vec<Serial> = bundle.roots().iter().map(|root| root.serial.clone()).collect();
+        let served = self.proxies.served();
+        let connections = self.proxies.peers.all();
+        let mut views: HashMap<String, ProxyView> = HashMap::new();
+        for stream in self.proxies.fleet.streams().iter().filter(|stream| stream.description.identity.is_some()) {
+            let name = &stream.description.workload;
+            let trusts = held(stream, secrets::ROOT, Some(bundle_version), now, || trusted.clone());
+            let leaf = served.get(name);
+            let shows = match leaf.and_then(|(_, issuer)| self.proxies.trust.root_of(issuer)) {
+                Some(root) => held(stream, secrets::WORKLOAD, leaf.map(|(version, _)| *version), now, || root),
+                None => Held::Pending,
+            };
+            let shows_us = self.shown_to_us(&connections, stream.description.identity.as_deref());
+            let view = ProxyView { name: name.clone(), away_since: None, trusts, shows, shows_us };
+            match views.get_mut(name) {
+                Some(first) => {
+                    first.trusts = worse(first.trusts.clone(), view.trusts);
+                    first.shows = worse(first.shows.clone(), view.shows);
+                }
+                None => drop(views.insert(name.clone(), view)),
+            }
+        }
+        let absent = time::Duration::try_from(self.settings.wait_for_absent).unwrap_or(time::Duration::MAX);
+        let since = now.checked_sub(absent).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let trust = Arc::clone(&self.proxies.trust);
+        let seen = blocking(move || trust.seen_since(since)).await;
+        let away: Vec<_> = seen.into_iter().filter(|(name, _)| !views.contains_key(name)).collect();
+        for (name, at) in away {
+            let last = state.known.get(&name).cloned();
+            let (trusts, shows) = last.map_or((Held::Pending, Held::Pending), |last| (last.trusts, last.shows));
+            let view = ProxyView { name: name.clone(), away_since: Some(at), trusts, shows, shows_us: None };
+            views.insert(name, view);
+        }
+        state.views = views.values().cloned().collect();
+        state.views.sort_by(|left, right| left.name.cmp(&right.name));
+        state.known = views;
+    }
+
+    /// The root above the certificate that this identity shows us; of several, one that does not sign any more.
+    fn shown_to_us(&self, connections: &[Entry], identity: Option<&str>) -> Option<Serial> {
+        let (trust, signing) = (&self.proxies.trust, self.proxies.trust.root());
+        let mut of_identity = connections
+            .iter()
+            .filter(|it| Some(it.id.as_str()) == identity)
+            .filter_map(|it| trust.root_of_key(it.certificate.authority_key.as_deref()?));
+        let first = of_identity.next()?;
+        Some(if first == signing { of_identity.find(|root| *root != signing).unwrap_or(first) } else { first })
+    }
+
+    /// Ends connections that were made with credentials below a root that does not sign any more, when their node has been given new
+    /// ones: Envoy shows them with its next connection. One that comes back with the old ones is ended again, ever more rarely.
+    pub(super) async fn end_outdated(&self) {
+        let step = self.state.lock().await.current.as_ref().map(RootRotation::step);
+        if !matches!(step, Some(RotationStep::Activating | RotationStep::Reverting)) {
+            return;
+        }
+        let (trust, now) = (&self.proxies.trust, (self.proxies.clock)());
+        let signing = trust.root();
+        let outdated = |entry: &Entry| {
+            let shown = entry.certificate.authority_key.as_deref().and_then(|key| trust.root_of_key(key));
+            let Some((issuer, at)) = trust.last_request(&entry.id) else { return false };
+            let renewed = trust.root_of(&issuer).is_some_and(|root| root == signing);
+            let pause = INSTALLED.max((entry.opened_at - at) / 2);
+            shown.is_some_and(|root| root != signing) && renewed && entry.opened_at.max(at) + pause <= now
+        };
+        let ended = self.proxies.peers.end(outdated);
+        if ended > 0 {
+            info!(connections = ended, "ended, to be opened again with the new credentials");
+        }
+    }
+}
+
+/// What a stream holds of a secret whose newest version is `version`.
+fn held<T>(
+    stream: &StreamRecord,
+    name: &str,
+    version: Option<Version>,
+    now: OffsetDateTime,
+    value: impl FnOnce() -> T,
+) -> Held<T> {
+    let of = |ty| stream.of(ty);
+    let secrets = of(ResourceType::Secret);
+    let Some(record) = secrets.resources.get(name) else {
+        let fed = [ResourceType::Cluster, ResourceType::Listener].iter().all(|ty| of(*ty).state() == State::Synced);
+        let settled = fed && stream.description.connected_since + SETTLED <= now;
+        return if settled { Held::Unused } else { Held::Pending };
+    };
+    match record.state() {
+        State::Synced if version.is_some() && record.acknowledged.as_ref().map(|it| it.version) == version => {
+            Held::Acknowledged(value())
+        }
+        State::Rejected => Held::Rejected(record.rejected.as_ref().map(|it| it.error.to_string()).unwrap_or_default()),
+        _ => Held::Pending,
+    }
+}
+
+fn worse<T>(left: Held<T>, right: Held<T>) -> Held<T> {
+    let rank = |it: &Held<T>| match it {
+        Held::Unused => 0,
+        Held::Acknowledged(_) => 1,
+        Held::Pending => 2,
+        Held::Rejected(_) => 3,
+    };
+    if rank(&right) > rank(&left) { right } else { left }
+}

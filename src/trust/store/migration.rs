@@ -1,0 +1,100 @@
+//! The formats of the store: the first, and the steps from each to the next. A new file is made in the first format and takes every step,
+//! so that an old file and a new one are alike.
+
+use rusqlite::{Connection, Transaction, params};
+use rustls_pki_types::CertificateDer;
+
+use super::super::certificate;
+use super::sqlite::nanoseconds;
+
+/// The format that is written.
+pub(super) const VERSION: i64 = 1 + STEPS.len() as i64;
+
+type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
+
+/// What turns format `n + 1` into `n + 2`. Append only: files of every format are out there.
+const STEPS: &[Step] = &[several_authorities];
+
+/// The first format.
+pub(super) const FIRST: &str = "
+    CREATE TABLE mesh (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        trust_domain TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE authority (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL CHECK (kind IN ('root', 'intermediate')),
+        cluster TEXT NOT NULL,
+        certificate BLOB NOT NULL,
+        key BLOB NOT NULL,
+        created_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE workload (
+        workload TEXT PRIMARY KEY,
+        chain TEXT NOT NULL,
+        key TEXT NOT NULL,
+        issued_at INTEGER NOT NULL,
+        renew_at INTEGER NOT NULL,
+        not_after INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX workload_not_after ON workload (not_after);
+";
+
+/// Takes the steps that a file of format `found` lacks, in one transaction: after a crash it is what it was.
+pub(super) fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
+    let taken = usize::try_from(found - 1).unwrap_or(0);
+    let Some(left) = STEPS.get(taken..).filter(|left| !left.is_empty()) else { return Ok(()) };
+    let transaction = connection.transaction()?;
+    for step in left {
+        step(&transaction)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+/// 1 to 2: authorities that are prepared, active or retired, roots that are trusted or not, and the rotation between them. In format 1 the
+/// newest of each kind signed.
+fn several_authorities(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(
+        "
+        ALTER TABLE authority ADD COLUMN serial TEXT NOT NULL DEFAULT '';
+        ALTER TABLE authority ADD COLUMN state TEXT NOT NULL DEFAULT 'retired'
+            CHECK (state IN ('prepared', 'active', 'retired'));
+        ALTER TABLE authority ADD COLUMN trusted INTEGER NOT NULL DEFAULT 0 CHECK (trusted IN (0, 1));
+        ALTER TABLE authority ADD COLUMN issued_until INTEGER NOT NULL DEFAULT 0;
+        UPDATE authority SET state = 'active' WHERE id IN (SELECT max(id) FROM authority GROUP BY kind);
+        UPDATE authority SET trusted = 1 WHERE kind = 'root' AND state = 'active';
+        CREATE TABLE rotation (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            old TEXT NOT NULL,
+            new TEXT NOT NULL,
+            step TEXT NOT NULL,
+            paused INTEGER NOT NULL CHECK (paused IN (0, 1)),
+            force INTEGER NOT NULL CHECK (force IN (0, 1)),
+            started_at INTEGER NOT NULL,
+            step_at INTEGER NOT NULL
+        ) STRICT;
+        CREATE TABLE seen (
+            workload TEXT PRIMARY KEY,
+            at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        INSERT INTO seen (workload, at) SELECT workload, issued_at FROM workload;
+        ",
+    )?;
+    let mut authorities = transaction.prepare("SELECT id, certificate FROM authority")?;
+    let authorities = authorities
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<Vec<(i64, Vec<u8>)>>>()?;
+    for (id, der) in authorities {
+        let unreadable =
+            |error| rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Blob, Box::new(error));
+        let facts = certificate::read(&CertificateDer::from(der)).map_err(unreadable)?;
+        // Nobody has counted what was signed; nothing outlives its signer.
+        transaction.execute(
+            "UPDATE authority SET serial = ?2, issued_until = ?3 WHERE id = ?1",
+            params![id, facts.serial.to_string(), nanoseconds(facts.not_after)],
+        )?;
+    }
+    transaction.execute("CREATE UNIQUE INDEX authority_serial ON authority (serial)", [])?;
+    Ok(())
+}
