@@ -214,8 +214,9 @@ impl Rotation {
         let away: Vec<_> = seen.into_iter().filter(|(name, _)| !views.contains_key(name)).collect();
         for (name, at) in away {
             let last = state.known.get(&name).cloned();
-            let (trusts, shows) = last.map_or((Held::Pending, Held::Pending), |last| (last.trusts, last.shows));
-            let view = ProxyView { name: name.clone(), away_since: Some(at), trusts, shows, shows_us: None };
+            let unknown = (Held::Pending, Held::Pending, None);
+            let (trusts, shows, shows_us) = last.map_or(unknown, |last| (last.trusts, last.shows, last.shows_us));
+            let view = ProxyView { name: name.clone(), away_since: Some(at), trusts, shows, shows_us };
             views.insert(name, view);
         }
         state.views = views.values().cloned().collect();

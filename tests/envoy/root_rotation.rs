@@ -285,8 +285,8 @@ async fn crashed_in_each_step(mesh: &mut Mesh, fleet: &Fleet, legacy: &str, tota
     waits(mesh, "activating", by_credentials).await;
     fleet.renew_all(mesh).await;
     // Those that come again with new credentials are away for a moment, and force does not wait for who is away.
-    mesh.server().wait_synced(total).await;
     waits(mesh, "activating", by_validity).await;
+    mesh.server().wait_synced(total).await;
     signal(bystander(mesh), Signal::STOP);
     act(mesh, RootRotationAction::Resume, true).await;
     waits(mesh, "retiring", |it| it.proxy.as_deref() == Some(legacy)).await;
