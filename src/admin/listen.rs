@@ -99,7 +99,7 @@ pub async fn serve<B: Backend>(
 ) -> Result<Running, AdminError> {
     prepare(&options.data_dir)?;
     let path = options.data_dir.join(ADMIN_SOCKET);
-    let (unix, place) = Socket::bind(&path)?.into_parts();
+    let (unix, place) = Socket::bind(&path, 0o600)?.into_parts();
     let tcp_error = |source| AdminError::Tcp { address: options.address, source };
     let tcp = TcpListener::bind(options.address).await.map_err(tcp_error)?;
     let address = tcp.local_addr().map_err(tcp_error)?;

@@ -20,3 +20,4 @@ mod tests;
 pub use backend::{Backend, Failure};
 pub use data_dir::{ADMIN_SOCKET, ADMIN_TOKEN, DataDirError, prepare as prepare_data_dir};
 pub use listen::{AdminError, Options, Running, serve};
+pub(crate) use socket::{Place, Socket};

@@ -1,4 +1,4 @@
-//! The API's Unix socket: there with mode 0600 or not at all.
+//! A Unix socket that is there with its mode or not at all.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use super::listen::AdminError;
 
 /// A bound socket. Dropping it removes the file, if it is still this one.
 #[derive(Debug)]
-pub(super) struct Socket {
-    pub(super) listener: UnixListener,
+pub(crate) struct Socket {
+    listener: UnixListener,
     place: Place,
 }
 
 /// The socket's file, removed on drop.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     path: PathBuf,
     inode: (u64, u64),
 }
@@ -31,9 +31,9 @@ impl Drop for Place {
 }
 
 impl Socket {
-    /// Binds in a fresh 0700 directory beside `path`, narrows the mode, and renames into place: nobody else can connect in
+    /// Binds in a fresh 0700 directory beside `path`, sets the mode, and renames into place: nobody else can connect in
     /// between. A socket that is there already is replaced only if nobody answers on it.
-    pub(super) fn bind(path: &Path) -> Result<Self, AdminError> {
+    pub(crate) fn bind(path: &Path, mode: u32) -> Result<Self, AdminError> {
         let io = |source| AdminError::Socket { path: path.to_owned(), source };
         // The name it is bound by is shorter than the one that clients will use: both must fit into a sockaddr.
         std::os::unix::net::SocketAddr::from_pathname(path).map_err(io)?;
@@ -47,14 +47,14 @@ impl Socket {
             .map_err(io)?;
         let newborn = nursery.path().join("s");
         let listener = UnixListener::bind(&newborn).map_err(io)?;
-        std::fs::set_permissions(&newborn, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
+        std::fs::set_permissions(&newborn, std::fs::Permissions::from_mode(mode)).map_err(io)?;
         let metadata = std::fs::symlink_metadata(&newborn).map_err(io)?;
         std::fs::rename(&newborn, path).map_err(io)?;
         let place = Place { path: path.to_owned(), inode: (metadata.dev(), metadata.ino()) };
         Ok(Self { listener, place })
     }
 
-    pub(super) fn into_parts(self) -> (UnixListener, Place) {
+    pub(crate) fn into_parts(self) -> (UnixListener, Place) {
         (self.listener, self.place)
     }
 }

@@ -21,6 +21,7 @@ mod secrets;
 pub mod serve;
 mod status;
 mod table;
+mod token;
 #[cfg(test)]
 mod tests;
 
@@ -51,7 +52,7 @@ pub enum Command {
     Operator(Operator),
 }
 
-/// The subcommands that talk to a running server.
+/// The subcommands of an operator. All but `token` talk to a running server.
 #[derive(Debug, Subcommand)]
 pub enum Operator {
     /// Write an Envoy's bootstrap configuration and the credentials of its xDS connection.
@@ -65,6 +66,8 @@ pub enum Operator {
     Rotate(rotate::Rotate),
     /// Show the server: policy, authorities, proxies.
     Status(status::Args),
+    /// Make a bearer token for an xDS client.
+    Token(token::Args),
 }
 
 /// Runs a command, with its answer on standard output and what went wrong on standard error.
@@ -91,5 +94,6 @@ pub async fn execute(command: Operator, out: &mut dyn Write) -> Result<(), CliEr
         Operator::Secrets(args) => secrets::run(args, out).await,
         Operator::Rotate(command) => rotate::command(command, out).await,
         Operator::Status(args) => status::run(args, out).await,
+        Operator::Token(args) => token::run(&args, out),
     }
 }

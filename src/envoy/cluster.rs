@@ -7,20 +7,19 @@ use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbPolicy, TransportSocketMatch,
 };
 use envoy_types::pb::envoy::config::cluster::v3::{CircuitBreakers, Cluster};
-use envoy_types::pb::envoy::config::core::v3::{Http2ProtocolOptions, TransportSocket};
+use envoy_types::pb::envoy::config::core::v3::TransportSocket;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::{
-    ExplicitHttpConfig, UpstreamProtocolOptions,
+    ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
 };
 use envoy_types::pb::google::protobuf::{Any, Struct};
 
 use super::message::{any, number, seconds, transport_socket};
 use super::{endpoint, sds, tls};
-use crate::mesh::{Discovery, Protocol};
-use crate::plan::{Cluster as Plan, ClusterTls, InboundListener};
+use crate::plan::{Cluster as Plan, ClusterTls, Discovery, InboundListener, Protocol};
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 /// Istio's default.
@@ -96,18 +95,20 @@ fn common(name: &str, protocol: Protocol) -> Cluster {
 }
 
 fn http_options(protocol: Protocol) -> Option<Any> {
-    if !protocol.is_http() {
-        return None;
-    }
-    let config = match protocol.is_http2() {
-        true => ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default()),
-        false => ProtocolConfig::HttpProtocolOptions(Default::default()),
+    let explicit =
+        |config| UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig { protocol_config: Some(config) });
+    let options = match protocol {
+        Protocol::Http2 | Protocol::Grpc => explicit(ProtocolConfig::Http2ProtocolOptions(Default::default())),
+        Protocol::Http | Protocol::HttpProxy => explicit(ProtocolConfig::HttpProtocolOptions(Default::default())),
+        // What turns out to be HTTP goes on in the version in which it came.
+        Protocol::Undeclared => UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
+            http_protocol_options: Some(Default::default()),
+            http2_protocol_options: Some(Default::default()),
+            ..Default::default()
+        }),
+        Protocol::Tls | Protocol::Tcp => return None,
     };
-    let explicit = ExplicitHttpConfig { protocol_config: Some(config) };
-    Some(any(&HttpProtocolOptions {
-        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)),
-        ..Default::default()
-    }))
+    Some(any(&HttpProtocolOptions { upstream_protocol_options: Some(options), ..Default::default() }))
 }
 
 fn socket_match(name: &str, r#match: Struct, socket: TransportSocket) -> TransportSocketMatch {

@@ -5,17 +5,23 @@ use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
 use envoy_types::pb::envoy::config::listener::v3::{
     Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter, listener_filter,
 };
+use envoy_types::pb::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
+use prost::{Message, Name};
 
 use super::message::{any, seconds, socket};
 use super::{http, tls};
-use crate::mesh::decide::InboundMode;
-use crate::plan::{InboundListener, OutboundListener, OutboundTarget};
+use crate::plan::{InboundListener, InboundMode, OutboundListener, OutboundTarget, Protocol};
 
-/// How the mesh's own TLS is told from an application's, on a port that takes both (Istio's list).
-const MESH_ALPN: [&str; 5] = ["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"];
+/// How the mesh's own TLS is told from an application's, on a port that takes both: the words that Istio's proxies offer for bytes,
+/// which plain ones offer for everything.
+const MESH_ALPN: [&str; 2] = ["istio-peer-exchange", "istio"];
+/// The words that Istio's proxies offer when what they carry is HTTP.
+const MESH_HTTP_ALPN: [&str; 3] = ["istio-http/1.0", "istio-http/1.1", "istio-h2"];
+/// What the HTTP inspector calls plaintext requests.
+const PLAINTEXT_HTTP: [&str; 2] = ["http/1.1", "h2c"];
 /// What a server of HTTP agrees to.
 const HTTP_ALPN: [&str; 2] = ["h2", "http/1.1"];
 /// What a server of bytes agrees to.
@@ -42,50 +48,95 @@ pub(super) fn outbound(plan: &OutboundListener) -> Listener {
     }
 }
 
-/// A listener for requests to the application.
+/// A listener for requests to the application. The chains are Istio's, by mode and protocol; but where Istio waits without end for a
+/// client's first bytes, a client that says nothing is let through after a while.
 pub(super) fn inbound(plan: &InboundListener, trust_domains: &[String]) -> Listener {
-    let listener = Listener {
+    let chains = Chains { plan, trust_domains };
+    let (filters, filter_chains) = match plan.protocol {
+        Protocol::Undeclared => chains.undeclared(),
+        protocol if protocol.is_http() => chains.http(),
+        _ => chains.tcp(),
+    };
+    // Plaintext clients may wait for the server to speak; those of mutual TLS never do.
+    let waits = !filters.is_empty() && plan.mode != InboundMode::Strict && !plan.protocol.is_http();
+    Listener {
         name: plan.name.clone(),
         address: Some(socket(plan.bind)),
         traffic_direction: TrafficDirection::Inbound.into(),
+        listener_filters: filters,
+        listener_filters_timeout: if waits { seconds(SILENT_CLIENT_SECONDS) } else { None },
+        continue_on_listener_filters_timeout: waits,
+        filter_chains,
         ..Default::default()
-    };
-    let alpn = if plan.protocol.is_http() { &HTTP_ALPN[..] } else { &TCP_ALPN[..] };
-    let mutual = |alpn_match: &[&str]| {
-        chain("mutual-tls", matching(TLS, alpn_match), Some(tls::downstream(trust_domains, alpn)), serve(plan, true))
-    };
-    let plaintext = || chain("plaintext", matching(PLAINTEXT, &[]), None, serve(plan, false));
-    match plan.mode {
-        // Without a TLS inspector every connection counts as plaintext, so TLS of the application's own goes through.
-        InboundMode::Disable => {
-            Listener { filter_chains: vec![chain("plaintext", None, None, serve(plan, false))], ..listener }
-        }
-        InboundMode::Strict => {
-            Listener { listener_filters: vec![tls_inspector()], filter_chains: vec![mutual(&[])], ..listener }
-        }
-        InboundMode::Permissive if plan.protocol.is_http() => Listener {
-            listener_filters: vec![tls_inspector()],
-            filter_chains: vec![mutual(&[]), plaintext()],
-            ..listener
-        },
-        InboundMode::Permissive => Listener {
-            listener_filters: vec![tls_inspector()],
-            listener_filters_timeout: seconds(SILENT_CLIENT_SECONDS),
-            continue_on_listener_filters_timeout: true,
-            filter_chains: vec![
-                mutual(&MESH_ALPN),
-                chain("application-tls", matching(TLS, &[]), None, serve(plan, false)),
-                plaintext(),
-            ],
-            ..listener
-        },
     }
 }
 
-fn serve(plan: &InboundListener, verified: bool) -> Filter {
-    match plan.protocol.is_http() {
-        true => http::inbound(plan, verified),
-        false => tcp_proxy(&plan.cluster),
+/// The filter chains of one inbound port, with the listener filters that they need. Without a TLS inspector every connection counts as
+/// plaintext, so that on a port without mutual TLS an application's own TLS goes through.
+struct Chains<'a> {
+    plan: &'a InboundListener,
+    trust_domains: &'a [String],
+}
+
+type Filtered = (Vec<ListenerFilter>, Vec<FilterChain>);
+
+impl Chains<'_> {
+    fn http(&self) -> Filtered {
+        let plaintext = || self.plaintext("plaintext", &[], self.http_filter(false));
+        let mutual = || self.mutual("mutual-tls", &[], &HTTP_ALPN, self.http_filter(true));
+        match self.plan.mode {
+            InboundMode::Disable => (Vec::new(), vec![plaintext()]),
+            InboundMode::Strict => (vec![tls_inspector()], vec![mutual()]),
+            InboundMode::Permissive => (vec![tls_inspector()], vec![mutual(), plaintext()]),
+        }
+    }
+
+    fn tcp(&self) -> Filtered {
+        let plaintext = || self.plaintext("plaintext", &[], self.bytes());
+        let mutual = |alpn: &[&str]| self.mutual("mutual-tls", alpn, &TCP_ALPN, self.bytes());
+        let all: Vec<&str> = MESH_ALPN.into_iter().chain(MESH_HTTP_ALPN).collect();
+        match self.plan.mode {
+            InboundMode::Disable => (Vec::new(), vec![plaintext()]),
+            InboundMode::Strict => (vec![tls_inspector()], vec![mutual(&[])]),
+            InboundMode::Permissive => (vec![tls_inspector()], vec![mutual(&all), self.application_tls(), plaintext()]),
+        }
+    }
+
+    /// A port of which nothing says what it speaks: HTTP where the client says so, and bytes otherwise.
+    fn undeclared(&self) -> Filtered {
+        let mutual_http = || self.mutual("mutual-tls-http", &MESH_HTTP_ALPN, &HTTP_ALPN, self.http_filter(true));
+        let mutual = |alpn: &[&str]| self.mutual("mutual-tls", alpn, &TCP_ALPN, self.bytes());
+        let plaintext_http = || self.plaintext("plaintext-http", &PLAINTEXT_HTTP, self.http_filter(false));
+        let plaintext = || self.plaintext("plaintext", &[], self.bytes());
+        match self.plan.mode {
+            InboundMode::Disable => (vec![http_inspector()], vec![plaintext_http(), plaintext()]),
+            InboundMode::Strict => (vec![tls_inspector()], vec![mutual_http(), mutual(&[])]),
+            InboundMode::Permissive => (
+                vec![tls_inspector(), http_inspector()],
+                vec![mutual_http(), plaintext_http(), mutual(&MESH_ALPN), self.application_tls(), plaintext()],
+            ),
+        }
+    }
+
+    fn mutual(&self, name: &str, alpn_match: &[&str], alpn: &[&str], filter: Filter) -> FilterChain {
+        chain(name, matching(TLS, alpn_match), Some(tls::downstream(self.trust_domains, alpn)), filter)
+    }
+
+    fn plaintext(&self, name: &str, alpn_match: &[&str], filter: Filter) -> FilterChain {
+        chain(name, matching(PLAINTEXT, alpn_match), None, filter)
+    }
+
+    /// TLS that is not the mesh's: the application itself will know what to do with it.
+    fn application_tls(&self) -> FilterChain {
+        chain("application-tls", matching(TLS, &[]), None, self.bytes())
+    }
+
+    fn http_filter(&self, verified: bool) -> Filter {
+        http::inbound(self.plan, verified)
+    }
+
+    fn bytes(&self) -> Filter {
+        tcp_proxy(&self.plan.cluster)
     }
 }
 
@@ -125,9 +176,17 @@ fn tcp_proxy(cluster: &str) -> Filter {
 }
 
 fn tls_inspector() -> ListenerFilter {
+    listener_filter("envoy.filters.listener.tls_inspector", &TlsInspector::default())
+}
+
+fn http_inspector() -> ListenerFilter {
+    listener_filter("envoy.filters.listener.http_inspector", &HttpInspector::default())
+}
+
+fn listener_filter<M: Message + Name>(name: &str, config: &M) -> ListenerFilter {
     ListenerFilter {
-        name: "envoy.filters.listener.tls_inspector".to_owned(),
-        config_type: Some(listener_filter::ConfigType::TypedConfig(any(&TlsInspector::default()))),
+        name: name.to_owned(),
+        config_type: Some(listener_filter::ConfigType::TypedConfig(any(config))),
         ..Default::default()
     }
 }

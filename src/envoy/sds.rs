@@ -24,7 +24,10 @@ pub(super) fn ads() -> ConfigSource {
 pub(super) fn secret(name: &SecretName) -> SdsSecretConfig {
     let initial_fetch_timeout = match name {
         SecretName::Workload | SecretName::Root => seconds(0),
-        SecretName::FileRoot(_) | SecretName::FileCert { .. } | SecretName::Credential { .. } => None,
+        SecretName::FileRoot(_)
+        | SecretName::SystemRoots
+        | SecretName::FileCert { .. }
+        | SecretName::Credential { .. } => None,
     };
     SdsSecretConfig { name: name.to_string(), sds_config: Some(ConfigSource { initial_fetch_timeout, ..ads() }) }
 }

@@ -3,7 +3,6 @@
 
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
 use envoy_types::pb::envoy::config::core::v3::{DataSource, TransportSocket};
-use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::certificate_validation_context::SystemRootCerts;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::{
     CombinedCertificateValidationContext, ValidationContextType,
 };
@@ -19,8 +18,7 @@ use envoy_types::pb::google::protobuf::BoolValue;
 
 use super::message::transport_socket;
 use super::sds;
-use crate::mesh::{PeerNames, San};
-use crate::plan::{RootSource, SecretName, UpstreamTls, Validation};
+use crate::plan::{PeerNames, San, SecretName, UpstreamTls, Validation};
 
 const TLS_SOCKET: &str = "envoy.transport_sockets.tls";
 
@@ -80,13 +78,7 @@ fn validation(validation: &Validation) -> Option<ValidationContextType> {
         crl: crl.clone().map(|path| DataSource { specifier: Some(Specifier::Filename(path)), ..Default::default() }),
         ..Default::default()
     };
-    Some(match roots {
-        RootSource::Secret(name) => combined(context, name),
-        RootSource::System => {
-            let system_root_certs = Some(SystemRootCerts::default());
-            ValidationContextType::ValidationContext(CertificateValidationContext { system_root_certs, ..context })
-        }
-    })
+    Some(combined(context, roots))
 }
 
 /// Names from here, roots from a secret: with names in it, Envoy refuses the context while the secret is empty instead of verifying

@@ -2,45 +2,45 @@
 
 use std::sync::Arc;
 
-use super::Fleet;
-use super::record::{self, Shared};
-use crate::xds::{Outcome, ResourceType, Response, StreamObserver};
-
-/// How many names that a stream may not have are remembered; the rest of a flood is counted nowhere.
-const DENIED_REMEMBERED: usize = 64;
+use super::{Fleet, Shared, write};
+use crate::xds::{Holdings, Outcome, ResourceType, Response, StreamObserver};
 
 /// One stream's entry in the fleet's books; dropping it takes the stream out of them.
 #[derive(Debug)]
 pub struct Observer {
     fleet: Arc<Fleet>,
     id: u64,
-    record: Shared,
+    ledger: Shared,
 }
 
 impl Observer {
-    pub(super) fn new(fleet: Arc<Fleet>, id: u64, record: Shared) -> Self {
-        Self { fleet, id, record }
+    pub(super) fn new(fleet: Arc<Fleet>, id: u64, ledger: Shared) -> Self {
+        Self { fleet, id, ledger }
     }
 
     /// Remembers that the stream asked for a name it may not have. `true` the first time, so that it is told once.
     pub fn denied(&mut self, ty: ResourceType, name: &str) -> bool {
-        record::write(&self.record, |record| {
-            let denied = &mut record.types[ty as usize].denied;
-            denied.len() < DENIED_REMEMBERED && denied.insert(name.into())
-        })
+        write(&self.ledger, |ledger| ledger.of_mut(ty).deny(name))
     }
 }
 
 impl StreamObserver for Observer {
     fn sent(&mut self, response: &Response) {
-        record::write(&self.record, |record| record.sent(response));
+        let now = (self.fleet.clock)();
+        write(&self.ledger, |ledger| ledger.of_mut(response.ty).sent(response, now));
     }
 
     fn answered(&mut self, ty: ResourceType, outcome: &Outcome) {
-        record::write(&self.record, |record| record.answered(ty, outcome));
+        let now = (self.fleet.clock)();
+        write(&self.ledger, |ledger| ledger.of_mut(ty).answered(outcome, now));
         if !matches!(outcome, Outcome::Request | Outcome::Stale) {
             self.fleet.answered();
         }
+    }
+
+    fn settled(&mut self, ty: ResourceType, holdings: &Holdings) {
+        let now = (self.fleet.clock)();
+        write(&self.ledger, |ledger| ledger.of_mut(ty).settled(holdings, now));
     }
 
     fn unavailable(&mut self, ty: ResourceType, name: &str) {

@@ -1,11 +1,11 @@
-//! What is known of one stream.
+//! What is known of one stream, as a copy to read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use crate::xds::{NodeInfo, Outcome, ResourceType, Response, Version};
+use crate::xds::{NodeInfo, ResourceType, Version};
 
 /// Who is at the other end of a stream.
 #[derive(Clone, Debug)]
@@ -34,8 +34,8 @@ pub struct StreamRecord {
 pub struct TypeRecord {
     /// Whether the client asked for this type.
     pub subscribed: bool,
-    /// Whether a response waits for its answer.
-    pub in_flight: bool,
+    /// Since when a response waits for its answer.
+    pub in_flight: Option<OffsetDateTime>,
     /// By name.
     pub resources: BTreeMap<Arc<str>, ResourceRecord>,
     /// Names it asked for and may not have.
@@ -45,12 +45,38 @@ pub struct TypeRecord {
 /// One resource on one stream.
 #[derive(Clone, Debug, Default)]
 pub struct ResourceRecord {
-    /// The version last sent.
-    pub sent: Option<Version>,
-    /// The version last acknowledged: what the client runs.
-    pub acknowledged: Option<Version>,
-    /// The version last refused, and the client's words.
-    pub rejected: Option<(Version, String)>,
+    /// What was last sent.
+    pub sent: Option<Event>,
+    /// What was last acknowledged: what the client runs.
+    pub acknowledged: Option<Event>,
+    /// What was last refused, while nothing else has been acknowledged.
+    pub rejected: Option<Refusal>,
+}
+
+/// A version of a resource, and when something happened to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The version.
+    pub version: Version,
+    /// The serial number of the certificate in it, where there is one.
+    pub serial: Option<Arc<str>>,
+    /// When. The newest changes keep their own times; of those before them it is known that it was not later than this.
+    pub at: OffsetDateTime,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The refused version.
+    pub version: Version,
+    /// The client's own words.
+    pub error: Arc<str>,
+    /// When.
+    pub at: OffsetDateTime,
+    /// How many others were in the refused response. If any, this one is only under suspicion: what is good among them is
+    /// found out by sending them in smaller responses. Lists of clusters and listeners in the state-of-the-world variant cannot be
+    /// divided; there the suspicion stays until the next list.
+    pub others: usize,
 }
 
 /// How far a client is with what it was sent.
@@ -69,9 +95,10 @@ pub enum State {
 impl ResourceRecord {
     /// How far the client is with this resource.
     pub fn state(&self) -> State {
+        let version = |event: &Option<Event>| event.as_ref().map(|event| event.version);
         match &self.rejected {
-            Some((version, _)) if Some(*version) == self.sent => State::Rejected,
-            _ if self.sent == self.acknowledged => State::Synced,
+            Some(refusal) if Some(refusal.version) == version(&self.sent) => State::Rejected,
+            _ if version(&self.sent) == version(&self.acknowledged) => State::Synced,
             _ => State::Stale,
         }
     }
@@ -83,94 +110,29 @@ impl TypeRecord {
         if !self.subscribed {
             return State::NotSent;
         }
-        let initial = if self.in_flight { State::Stale } else { State::Synced };
+        let initial = if self.in_flight.is_some() { State::Stale } else { State::Synced };
         self.resources.values().map(ResourceRecord::state).fold(initial, State::max)
     }
 
     /// The refusals that still stand, in the client's words.
     pub fn errors(&self) -> impl Iterator<Item = (&str, &str)> {
         self.resources.iter().filter_map(|(name, held)| match (&held.rejected, held.state()) {
-            (Some((_, error)), State::Rejected) => Some((&**name, error.as_str())),
+            (Some(refusal), State::Rejected) => Some((&**name, &*refusal.error)),
             _ => None,
         })
     }
 
     /// One version for everything acknowledged, the same for clients that hold the same.
     pub fn version(&self) -> Option<Version> {
-        let held = self.resources.iter().filter_map(|(name, held)| Some((&**name, held.acknowledged?)));
+        let held =
+            self.resources.iter().filter_map(|(name, held)| Some((&**name, held.acknowledged.as_ref()?.version)));
         (!self.resources.is_empty()).then(|| Version::of_set(held))
     }
 }
 
 impl StreamRecord {
-    pub(super) fn new(description: Description) -> Self {
-        Self { description, types: std::array::from_fn(|_| TypeRecord::default()) }
-    }
-
     /// What is known of one type.
     pub fn of(&self, ty: ResourceType) -> &TypeRecord {
         &self.types[ty as usize]
     }
-
-    pub(super) fn sent(&mut self, response: &Response) {
-        let record = &mut self.types[response.ty as usize];
-        record.in_flight = true;
-        for (name, version) in &response.contents {
-            match version {
-                Some(version) => record.resources.entry(Arc::clone(name)).or_default().sent = Some(*version),
-                None => drop(record.resources.remove(name)),
-            }
-        }
-    }
-
-    pub(super) fn answered(&mut self, ty: ResourceType, outcome: &Outcome) {
-        let record = &mut self.types[ty as usize];
-        record.subscribed = true;
-        match outcome {
-            Outcome::Request | Outcome::Stale => {}
-            Outcome::Resumed(has) => {
-                let resumed = has.iter().map(|(name, version)| {
-                    let (sent, acknowledged) = (Some(*version), Some(*version));
-                    (Arc::clone(name), ResourceRecord { sent, acknowledged, rejected: None })
-                });
-                record.resources.extend(resumed);
-            }
-            Outcome::Acknowledged(contents) => {
-                record.in_flight = false;
-                for (name, version) in contents {
-                    if let Some(held) = record.resources.get_mut(name) {
-                        held.acknowledged = *version;
-                    }
-                }
-            }
-            Outcome::Rejected { resources, error } => {
-                record.in_flight = false;
-                for (name, version) in resources {
-                    if let (Some(held), Some(version)) = (record.resources.get_mut(name), version) {
-                        held.rejected = Some((*version, error.clone()));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// A record that its stream writes and the fleet reads.
-pub(super) type Shared = Arc<Mutex<StreamRecord>>;
-
-pub(super) fn shared(record: StreamRecord) -> Shared {
-    Arc::new(Mutex::new(record))
-}
-
-// A record is plain data: after a panic elsewhere it is as good as before.
-pub(super) fn read<T>(record: &Shared, with: impl FnOnce(&StreamRecord) -> T) -> T {
-    with(&record.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-pub(super) fn write<T>(record: &Shared, with: impl FnOnce(&mut StreamRecord) -> T) -> T {
-    with(&mut record.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-pub(super) fn copy(record: &Shared) -> StreamRecord {
-    read(record, StreamRecord::clone)
 }

@@ -1,4 +1,4 @@
-//! The peer of a connection, from what TLS has verified.
+//! The peer of a connection, from what it has proven.
 
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
@@ -10,12 +10,12 @@ use super::{SpiffeId, SpiffeIdError};
 /// Who is at the other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// Somebody whose certificate TLS has verified against the trust bundle.
+    /// Somebody who has proven who it is.
     Authenticated {
-        /// The identity in that certificate.
+        /// Its identity.
         id: SpiffeId,
-        /// What else the certificate says.
-        certificate: PeerCertificate,
+        /// What else the certificate says that TLS has verified; `None` for whoever has proven itself in another way.
+        certificate: Option<PeerCertificate>,
     },
     /// Anybody: the connection has no TLS.
     Unauthenticated,
@@ -53,6 +53,19 @@ pub enum PeerError {
 }
 
 impl Peer {
+    /// Somebody who has proven this identity without a certificate.
+    pub fn without_certificate(id: SpiffeId) -> Self {
+        Self::Authenticated { id, certificate: None }
+    }
+
+    /// Its identity, if it has proven one.
+    pub fn id(&self) -> Option<&SpiffeId> {
+        match self {
+            Self::Authenticated { id, .. } => Some(id),
+            Self::Unauthenticated => None,
+        }
+    }
+
     /// The peer of a TLS connection. `chain` is what the TLS library has verified, leaf first.
     pub fn from_chain(chain: Option<&[CertificateDer<'_>]>) -> Result<Self, PeerError> {
         let leaf = chain.and_then(<[_]>::first).ok_or(PeerError::NoCertificate)?;
@@ -64,7 +77,7 @@ impl Peer {
         });
         let (serial, not_after) = (certificate.raw_serial().to_vec(), certificate.validity().not_after.to_datetime());
         let id = spiffe_id_of(&certificate)?;
-        Ok(Self::Authenticated { id, certificate: PeerCertificate { serial, not_after, authority_key } })
+        Ok(Self::Authenticated { id, certificate: Some(PeerCertificate { serial, not_after, authority_key }) })
     }
 }
 

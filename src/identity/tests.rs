@@ -79,7 +79,7 @@ fn a_peer_is_the_one_spiffe_id_of_its_leaf() {
     let peer = Peer::from_chain(Some(&[leaf])).unwrap();
     let Peer::Authenticated { id: found, certificate } = peer else { panic!("{peer:?}") };
     assert_eq!(found, id("spiffe://cluster.local/ns/a/sa/b").unwrap());
-    assert!(!certificate.serial.is_empty());
+    assert!(!certificate.unwrap().serial.is_empty());
 }
 
 #[test]
@@ -93,4 +93,41 @@ fn threat_02_a_certificate_that_is_not_a_workloads_names_nobody() {
     assert_eq!(of(&[uri], IsCa::Ca(BasicConstraints::Unconstrained)), Err(PeerError::Authority));
     assert_eq!(of(&["https://cluster.local/a"], IsCa::NoCa), Err(PeerError::SpiffeId(SpiffeIdError::Scheme)));
     assert!(matches!(Peer::from_chain(Some(&[vec![0x30, 0x82].into()])), Err(PeerError::Unreadable(_))));
+}
+
+#[test]
+fn a_token_is_known_by_its_hash_alone() {
+    let (token, other) = (generate_token().unwrap(), generate_token().unwrap());
+    assert!(token.len() == 68 && token.starts_with("cst_") && *token != *other);
+    let hash = TokenHash::of(&token);
+    assert_eq!(hash.to_string().parse(), Ok(hash));
+    assert_eq!(hash.to_string().to_uppercase().parse(), Ok(hash));
+    for bad in ["", "00", &hash.to_string()[1..], &format!("{hash}0"), &"g".repeat(64), &"\u{e9}".repeat(32)] {
+        assert_eq!(bad.parse::<TokenHash>(), Err(TokenHashError), "{bad}");
+    }
+    assert_eq!(format!("{hash:?}"), "TokenHash(..)");
+
+    let owner = id("spiffe://cluster.local/ns/a/sa/b").unwrap();
+    let tokens = BearerTokens::new([(hash, owner.clone()), (TokenHash::of("x"), id("spiffe://a/b").unwrap())]);
+    assert_eq!(tokens.authenticate(Proof::Bearer(&token)), Ok(Some(Peer::without_certificate(owner))));
+    for wrong in ["", &*other, &token[1..], &token.to_uppercase(), &format!("{} ", *token), &hash.to_string()] {
+        assert_eq!(tokens.authenticate(Proof::Bearer(wrong)), Err(AuthenticationError::UnknownToken), "{wrong}");
+    }
+    let process = ProcessCredentials { uid: 0, gid: 0, pid: None };
+    assert_eq!(tokens.authenticate(Proof::Process(process)), Ok(None));
+}
+
+#[test]
+fn threat_03_a_process_is_who_its_user_stands_for() {
+    let (one, two) = (id("spiffe://a/one").unwrap(), id("spiffe://a/two").unwrap());
+    let users = UnixUsers::new([
+        UnixUser { uid: 1000, gid: Some(50), identity: one.clone() },
+        UnixUser { uid: 1001, gid: None, identity: two.clone() },
+    ]);
+    let of = |uid, gid| users.authenticate(Proof::Process(ProcessCredentials { uid, gid, pid: Some(1) }));
+    assert_eq!(of(1000, 50), Ok(Some(Peer::without_certificate(one))));
+    assert_eq!(of(1000, 51), Ok(None), "another group of the same user");
+    assert_eq!(of(1001, 0), Ok(Some(Peer::without_certificate(two))));
+    assert_eq!(of(0, 0), Ok(None), "root is nobody in particular");
+    assert_eq!(users.authenticate(Proof::Bearer("1001")), Ok(None));
 }

@@ -113,18 +113,19 @@ impl Builder<'_> {
                         );
                         self.warnings.push(Warning::new(&policy.at, message));
                     }
+                    let mut winners: Vec<Arc<Object<PeerAuthentication>>> = Vec::new();
                     for position in selected {
-                        workloads[position].authentication.workload.get_or_insert_with(|| policy.clone());
+                        let slot = &mut workloads[position].authentication.workload;
+                        match slot {
+                            None => *slot = Some(policy.clone()),
+                            Some(winner) if winners.iter().any(|known| Arc::ptr_eq(known, winner)) => {}
+                            Some(winner) => winners.push(winner.clone()),
+                        }
                     }
+                    self.warnings.extend(winners.iter().map(|winner| loses(&policy, winner, "the same workloads")));
                 }
                 None => match of_namespace.get(&namespace) {
-                    Some(older) => self.warnings.push(Warning::new(
-                        &policy.at,
-                        format!(
-                            "namespace {namespace} has two PeerAuthentications without a selector: {} ({}) is older and counts, {} does not",
-                            older.meta.name, older.at, policy.meta.name
-                        ),
-                    )),
+                    Some(winner) => self.warnings.push(loses(&policy, winner, "the whole namespace")),
                     None => drop(of_namespace.insert(namespace, policy)),
                 },
             }
@@ -345,6 +346,24 @@ impl Builder<'_> {
             }
         });
     }
+}
+
+/// Of two PeerAuthentications in one scope Istio takes the older, and says so nowhere. Files carry no creation time; then only the names
+/// decide, which their author may not know.
+fn loses(policy: &Object<PeerAuthentication>, winner: &Object<PeerAuthentication>, scope: &str) -> Warning {
+    let why = match (policy.meta.creation_timestamp, winner.meta.creation_timestamp) {
+        (Some(younger), Some(older)) if older < younger => "it is older",
+        (Some(_), Some(_)) => "it is as old, and its name comes first",
+        (None, Some(_)) => "it has a creationTimestamp and this one has none",
+        (None, _) => "neither has a creationTimestamp, and its name comes first",
+        (Some(_), None) => "its name comes first",
+    };
+    let Object { meta, at, .. } = policy;
+    let message = format!(
+        "PeerAuthentication {}/{} has no effect on what {} ({}) selects too ({scope}): that one counts, since {why}",
+        meta.namespace, meta.name, winner.meta.name, winner.at
+    );
+    Warning::new(at, message)
 }
 
 impl Endpoint {

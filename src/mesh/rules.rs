@@ -62,18 +62,36 @@ impl RuleIndex {
     /// namespace, and stops at the first with any match: a wildcard there hides an exact host further out.
     pub(super) fn find(&self, client: &Workload, service: &Service) -> Option<MatchedRule<'_>> {
         let client_namespace = client.key.namespace.as_str();
-        [client_namespace, service.namespace.as_str(), self.root_namespace.as_str()]
+        // The root namespace's exported rules are everybody's last resort, its own workloads' too: these ask their private ones first.
+        let own = if client_namespace == self.root_namespace { Seen::Private } else { Seen::Visible };
+        [(client_namespace, own), (&service.namespace, Seen::Visible), (&self.root_namespace, Seen::Visible)]
             .into_iter()
-            .find_map(|namespace| self.namespaces.get(namespace)?.find(namespace, client, &service.host))
+            .find_map(|(namespace, seen)| self.namespaces.get(namespace)?.find(namespace, client, &service.host, seen))
     }
 }
 
+/// Which rules of a namespace count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// Those exported to the client.
+    Visible,
+    /// Those exported to their own namespace alone.
+    Private,
+}
+
 impl NamespaceRules {
-    fn find(&self, namespace: &str, client: &Workload, host: &str) -> Option<MatchedRule<'_>> {
+    /// The most exact host with any rule for the client wins, and takes nothing from the wider ones. Where it sets no TLS and a wider
+    /// one does, that one is remembered for a warning.
+    fn find(&self, namespace: &str, client: &Workload, host: &str, seen: Seen) -> Option<MatchedRule<'_>> {
         let exact = self.exact.get(host).into_iter();
         let wildcard =
             self.wildcards.iter().filter(|(suffix, _)| host.ends_with(suffix.as_str())).map(|(_, rules)| rules);
-        exact.chain(wildcard).find_map(|rules| MatchedRule::among(rules, namespace, client))
+        let mut matched = exact.chain(wildcard).filter_map(|rules| MatchedRule::among(rules, namespace, client, seen));
+        let mut found = matched.next()?;
+        if found.policy().is_none_or(|policy| policy.tls.is_none()) {
+            found.hidden_tls = matched.find_map(|wider| wider.policy()?.tls.as_ref());
+        }
+        Some(found)
     }
 }
 
@@ -81,11 +99,17 @@ impl NamespaceRules {
 #[derive(Debug)]
 pub(super) struct MatchedRule<'a> {
     rules: Vec<&'a Rule>,
+    /// TLS settings of a wider host, which these rules hide without having any.
+    pub(super) hidden_tls: Option<&'a Located<ClientTls>>,
 }
 
 impl<'a> MatchedRule<'a> {
-    fn among(rules: &'a [Rule], namespace: &str, client: &Workload) -> Option<Self> {
-        let visible = || rules.iter().filter(|rule| exports(&rule.spec.export_to, namespace, &client.key.namespace));
+    fn among(rules: &'a [Rule], namespace: &str, client: &Workload, seen: Seen) -> Option<Self> {
+        let counts = |rule: &&Rule| match seen {
+            Seen::Visible => exports(&rule.spec.export_to, namespace, &client.key.namespace),
+            Seen::Private => rule.spec.export_to == ["."],
+        };
+        let visible = || rules.iter().filter(counts);
         // A rule for certain workloads holds in its own namespace only, and there before the rules for all.
         let selecting: Vec<&Rule> =
             visible().filter(|rule| namespace == client.key.namespace && selects(rule, client)).collect();
@@ -94,12 +118,17 @@ impl<'a> MatchedRule<'a> {
         } else {
             selecting
         };
-        (!rules.is_empty()).then_some(Self { rules })
+        (!rules.is_empty()).then_some(Self { rules, hidden_tls: None })
     }
 
     /// The rule whose traffic policy counts, for messages.
     pub(super) fn governing(&self) -> &'a Rule {
         self.rules.iter().find(|rule| rule.spec.traffic_policy.is_some()).unwrap_or(&self.rules[0])
+    }
+
+    /// The traffic policy that counts.
+    fn policy(&self) -> Option<&'a TrafficPolicy> {
+        self.rules.iter().find_map(|rule| rule.spec.traffic_policy.as_ref())
     }
 
     /// Each subset once, ordered by name; the oldest rule's of a name wins.
@@ -114,8 +143,7 @@ impl<'a> MatchedRule<'a> {
     /// The TLS settings for a port of a subset (or of the whole service). Port settings replace the policy wholesale, a
     /// subset's policy overrides it field by field, and the subset's own port settings are wholesale again.
     pub(super) fn client_tls(&self, port: u16, subset: Option<&str>) -> Option<&'a Located<ClientTls>> {
-        let policy = self.rules.iter().find_map(|rule| rule.spec.traffic_policy.as_ref());
-        let base = policy.and_then(|policy| at_port(policy, port));
+        let base = self.policy().and_then(|policy| at_port(policy, port));
         let of_subset = subset.and_then(|name| {
             self.rules.iter().flat_map(|rule| &rule.spec.subsets).find(|s| s.name == name)?.traffic_policy.as_ref()
         });

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::Serialize;
 
 use super::listener_name;
-use crate::mesh::decide::{InboundMode, inbound};
+use crate::mesh::decide::{InboundMode, inbound, ports_named};
 use crate::mesh::{ApplicationEndpoint, Mesh, Protocol, Workload};
 
 /// What is one proxy's own.
@@ -45,8 +45,8 @@ pub enum InboundTarget {
     Unix(String),
 }
 
-/// Plans the listeners of a workload: its Sidecar's `ingress`, or else one for each port that a service sends to it. A workload
-/// without a proxy, or whose address is a name, has none.
+/// Plans the listeners of a workload: its Sidecar's `ingress`, or else one for each port that a service sends to it or that its
+/// PeerAuthentication names. A workload without a proxy, or whose address is a name, has none.
 pub fn proxy_plan(mesh: &Mesh, workload: &Workload) -> ProxyPlan {
     let trust_domains = mesh.settings().trust_domains().map(str::to_owned).collect();
     let mut plan = ProxyPlan { inbound: Vec::new(), trust_domains };
@@ -80,7 +80,7 @@ pub fn proxy_plan(mesh: &Mesh, workload: &Workload) -> ProxyPlan {
     plan
 }
 
-/// The workload's ports that services send to. Of two services with one port, the first by host says what is spoken.
+/// The workload's ports that services send to, or that its PeerAuthentication names. Of two services with one port, the first by host says what is spoken.
 fn served_ports(mesh: &Mesh, workload: &Workload) -> BTreeMap<u16, Protocol> {
     let mut ports = BTreeMap::new();
     for service in mesh.services_of(&workload.key) {
@@ -94,6 +94,10 @@ fn served_ports(mesh: &Mesh, workload: &Workload) -> BTreeMap<u16, Protocol> {
                 }
             }
         }
+    }
+    // A mode that an operator has written for a port is kept even where no service leads to it.
+    for port in ports_named(workload) {
+        ports.entry(port).or_default();
     }
     ports
 }

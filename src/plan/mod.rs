@@ -12,9 +12,11 @@ mod secret_name;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+pub use crate::mesh::decide::InboundMode;
+pub use crate::mesh::{Discovery, EndpointAddress, PeerNames, Protocol, San};
 pub use class::{ClassKey, ClassPlan, class_of, class_plan};
 pub use inbound::{InboundListener, InboundTarget, ProxyPlan, proxy_plan};
-pub use outbound::{Cluster, ClusterEndpoint, ClusterTls, RootSource, UpstreamTls, Validation};
+pub use outbound::{Cluster, ClusterEndpoint, ClusterTls, UpstreamTls, Validation};
 pub use routes::{OutboundListener, OutboundTarget, RouteTable, VirtualHost};
 pub use secret_name::SecretName;
 

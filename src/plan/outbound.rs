@@ -74,7 +74,7 @@ pub enum Validation {
     /// By its chain and its name.
     Verified {
         /// Against these roots.
-        roots: RootSource,
+        roots: SecretName,
         /// It must carry one of these names.
         sans: PeerNames,
         /// A CRL file on the proxy's machine.
@@ -85,16 +85,6 @@ pub enum Validation {
     InsecureSkipVerify,
 }
 
-/// Where roots come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RootSource {
-    /// A secret.
-    Secret(SecretName),
-    /// The trust store of the proxy's machine.
-    System,
-}
-
 impl Cluster {
     /// The secrets it refers to.
     pub(super) fn secrets(&self) -> impl Iterator<Item = SecretName> + use<> {
@@ -103,7 +93,7 @@ impl Cluster {
             ClusterTls::Always(tls) | ClusterTls::PerEndpoint(tls) => Some(tls),
         };
         let roots = tls.and_then(|tls| match &tls.validation {
-            Validation::Verified { roots: RootSource::Secret(name), .. } => Some(name.clone()),
+            Validation::Verified { roots, .. } => Some(roots.clone()),
             _ => None,
         });
         tls.and_then(|tls| tls.certificate.clone()).into_iter().chain(roots)
@@ -166,9 +156,9 @@ fn tls(mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
         ServerTrust::InsecureSkipVerify => Validation::InsecureSkipVerify,
         ServerTrust::Verified { roots, sans, crl } => {
             let roots = match roots {
-                Roots::System => RootSource::System,
-                Roots::File(path) => RootSource::Secret(SecretName::FileRoot(path)),
-                Roots::Credential(name) => RootSource::Secret(credential(name, true)),
+                Roots::System => SecretName::SystemRoots,
+                Roots::File(path) => SecretName::FileRoot(path),
+                Roots::Credential(name) => credential(name, true),
             };
             Validation::Verified { roots, sans, crl }
         }
@@ -179,7 +169,7 @@ fn tls(mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
         if protocol.is_http2() {
             alpn.push("h2");
         }
-        let validation = Validation::Verified { roots: RootSource::Secret(SecretName::Root), sans, crl: None };
+        let validation = Validation::Verified { roots: SecretName::Root, sans, crl: None };
         UpstreamTls { certificate: Some(SecretName::Workload), validation, sni: Some(sni), alpn, mesh: true }
     };
     match mode {

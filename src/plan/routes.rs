@@ -66,12 +66,12 @@ impl<'a> Outbound<'a> {
         Self { namespace, listeners: Vec::new(), routes: Vec::new() }
     }
 
-    /// A forward proxy for every HTTP port of these services.
+    /// A forward proxy for every port of these services that may speak HTTP.
     pub(super) fn http_proxy<'s>(&mut self, bind: SocketAddr, services: impl Iterator<Item = &'s Arc<Service>>) {
         let mut table = Table::new(self.namespace);
         for service in services {
             // `http://host/` is port 80 where there is one. Where there is one HTTP port only, nothing else can be meant.
-            let http = || service.ports.iter().filter(|port| port.protocol.is_http());
+            let http = || service.ports.iter().filter(|port| port.protocol.may_be_http());
             let bare = http()
                 .find(|port| port.port.value == HTTP_PORT)
                 .or_else(|| http().next().filter(|_| http().count() == 1));
@@ -98,7 +98,7 @@ impl<'a> Outbound<'a> {
             protocol if protocol.is_http() => {
                 let mut table = Table::new(self.namespace);
                 for service in services {
-                    if let Some(port) = at_port(&service).filter(|port| port.protocol.is_http()) {
+                    if let Some(port) = at_port(&service).filter(|port| port.protocol.may_be_http()) {
                         table.add(service, &port, true);
                     }
                 }

@@ -13,6 +13,9 @@ pub enum SecretName {
     Root,
     /// Roots in a file on the proxy's machine: `file-root:PATH`.
     FileRoot(String),
+    /// The trust store of the proxy's machine: `file-root:system`. It is a secret since Envoy has no other way to it: a context with
+    /// `system_root_certs` and names to verify is refused for want of a trusted CA.
+    SystemRoots,
     /// A certificate and key in files on the proxy's machine: `file-cert:CERTIFICATE~KEY`.
     FileCert {
         /// The chain, leaf first.
@@ -37,6 +40,7 @@ impl fmt::Display for SecretName {
             Self::Workload => f.write_str("default"),
             Self::Root => f.write_str("ROOTCA"),
             Self::FileRoot(path) => write!(f, "file-root:{path}"),
+            Self::SystemRoots => f.write_str("file-root:system"),
             Self::FileCert { certificate, key } => write!(f, "file-cert:{certificate}~{key}"),
             Self::Credential { name, ca: false, .. } => write!(f, "kubernetes://{name}"),
             Self::Credential { name, ca: true, .. } => write!(f, "kubernetes://{name}-cacert"),

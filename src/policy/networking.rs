@@ -21,15 +21,22 @@ pub enum Protocol {
     Tls,
     /// A Sidecar egress listener that serves every visible host and port as a forward proxy (`http_proxy`).
     HttpProxy,
-    /// Bytes (`tcp` and everything else that is not HTTP, databases included). Also the default when nothing says.
-    #[default]
+    /// Bytes (`tcp` and everything else that is not HTTP, databases included).
     Tcp,
+    /// Nothing says: HTTP where a connection turns out to be it, and bytes otherwise.
+    #[default]
+    Undeclared,
 }
 
 impl Protocol {
-    /// Whether an HTTP connection manager may read it.
+    /// Whether every connection is HTTP.
     pub fn is_http(self) -> bool {
         matches!(self, Self::Http | Self::Http2 | Self::Grpc | Self::HttpProxy)
+    }
+
+    /// Whether some connections may be HTTP.
+    pub fn may_be_http(self) -> bool {
+        self.is_http() || self == Self::Undeclared
     }
 
     /// Whether its upstream connections speak HTTP/2.

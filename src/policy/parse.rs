@@ -47,7 +47,6 @@ where
         return Err(errors);
     }
     sort(&mut set);
-    warnings.extend(shadowed(&set));
     warnings.sort();
     warnings.dedup();
     Ok((set, warnings))
@@ -196,32 +195,4 @@ fn sort(set: &mut PolicySet) {
     by_name(&mut set.services);
     by_name(&mut set.secrets);
     by_name(&mut set.namespaces);
-}
-
-/// Of two namespace-wide `PeerAuthentication`s Istio takes the older, and says so nowhere. Policies without a timestamp
-/// count as the newest; the name breaks ties.
-fn shadowed(set: &PolicySet) -> Vec<Warning> {
-    let mut winners: HashMap<&str, &Object<peer_authentication::PeerAuthentication>> = HashMap::new();
-    let wide = || set.peer_authentications.iter().filter(|policy| policy.spec.selector.is_none());
-    let age = |policy: &Object<peer_authentication::PeerAuthentication>| {
-        (policy.meta.creation_timestamp.is_none(), policy.meta.creation_timestamp, policy.meta.name.clone())
-    };
-    for policy in wide() {
-        let winner = winners.entry(&policy.meta.namespace).or_insert(policy);
-        if age(policy) < age(winner) {
-            *winner = policy;
-        }
-    }
-    wide()
-        .filter_map(|policy| {
-            let winner = winners.get(policy.meta.namespace.as_str())?;
-            (winner.meta.name != policy.meta.name).then(|| Warning {
-                at: policy.at.clone(),
-                message: format!(
-                    "PeerAuthentication {}/{} has no effect: {} at {} is for the whole namespace too, and the oldest wins",
-                    policy.meta.namespace, policy.meta.name, winner.meta.name, winner.at
-                ),
-            })
-        })
-        .collect()
 }

@@ -33,16 +33,21 @@ pub(super) fn by_name(name: &str) -> Option<Protocol> {
     by_word(name.split('-').next().unwrap_or_default())
 }
 
-/// The protocol of a `v1` Service's port. `appProtocol` decides before the name; one that is not known is bytes,
-/// since Kubernetes allows any word there.
-pub(super) fn of_service_port(name: &str, app_protocol: Option<&str>) -> Protocol {
-    match app_protocol {
-        Some("kubernetes.io/h2c") => Protocol::Http2,
-        Some("kubernetes.io/ws") => Protocol::Http,
-        Some("kubernetes.io/wss") => Protocol::Tls,
-        Some(word) => by_word(word).unwrap_or_default(),
-        None => by_name(name).unwrap_or_default(),
-    }
+/// Ports whose protocols let the server speak first or cannot be told by looking: SMTP, DNS, MySQL, MongoDB. Undeclared, they are bytes
+/// (istio.io, "Protocol Selection").
+const NEVER_DETECTED: [u16; 4] = [25, 53, 3306, 27017];
+
+/// The protocol of a `v1` Service's port. `appProtocol` decides before the name. A word that is not known says nothing, since Kubernetes
+/// allows any there.
+pub(super) fn of_service_port(number: u16, name: &str, app_protocol: Option<&str>) -> Protocol {
+    let declared = match app_protocol {
+        Some("kubernetes.io/h2c") => Some(Protocol::Http2),
+        Some("kubernetes.io/ws") => Some(Protocol::Http),
+        Some("kubernetes.io/wss") => Some(Protocol::Tls),
+        Some(word) => by_name(word),
+        None => by_name(name),
+    };
+    declared.unwrap_or(if NEVER_DETECTED.contains(&number) { Protocol::Tcp } else { Protocol::Undeclared })
 }
 
 /// The protocol of a port of Istio's own kinds; `None` for UDP, which is not served (with a warning).

@@ -112,7 +112,7 @@ pub(super) fn check(raw: Raw, report: &Report) -> Service {
             report.error(&at, &field, format!("port {number} is listed twice"));
         }
         let target_port = port.target_port.map(|target| target_port(target, &field, report));
-        let protocol = protocol::of_service_port(&port.name, port.app_protocol.as_deref());
+        let protocol = protocol::of_service_port(number, &port.name, port.app_protocol.as_deref());
         ports.push(ServicePort { port: Located::new(number, at), name: port.name, protocol, target_port });
     }
     let mut cluster_ips: Vec<IpAddr> = Vec::new();

@@ -8,7 +8,7 @@ mod credential;
 mod sds;
 
 pub use credential::{Credential, CredentialError, credential};
-pub use sds::{file_certificate, file_root, tls_certificate, validation_context};
+pub use sds::{file_certificate, file_root, restate, system_roots, tls_certificate, validation_context};
 
 /// The SDS name of a workload's own certificate, as Istio has it.
 pub const WORKLOAD: &str = "default";

@@ -21,9 +21,30 @@ pub fn validation_context(name: &str, bundle: &TrustBundle) -> Bytes {
     inline_roots(name, bundle.pem().as_bytes())
 }
 
+/// The same secret in other bytes: an empty line more in its PEM. Envoy takes a secret that it has refused without effect when the same
+/// bytes come again, so a second trial needs others. `None` where there is no inline PEM.
+pub fn restate(value: &[u8]) -> Option<Vec<u8>> {
+    let mut secret = Secret::decode(value).ok()?;
+    let pem = match secret.r#type.as_mut()? {
+        Type::TlsCertificate(certificate) => certificate.certificate_chain.as_mut()?,
+        Type::ValidationContext(context) => context.trusted_ca.as_mut()?,
+        _ => return None,
+    };
+    match pem.specifier.as_mut()? {
+        Specifier::InlineBytes(bytes) => bytes.push(b'\n'),
+        _ => return None,
+    }
+    Some(secret.encode_to_vec())
+}
+
 /// `file-root:PATH`: roots in a PEM file on the proxy's own machine, which Envoy reads, and watches for a replacement.
 pub fn file_root(path: &str) -> Bytes {
     roots(&format!("file-root:{path}"), file(path))
+}
+
+/// `file-root:system`: the trust store of the proxy's own machine, which is a PEM file at `path`.
+pub fn system_roots(path: &str) -> Bytes {
+    roots("file-root:system", file(path))
 }
 
 /// `file-cert:CERTIFICATE~KEY`: a certificate and key in PEM files on the proxy's own machine, which Envoy reads, and watches for a

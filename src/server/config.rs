@@ -9,12 +9,17 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::identity::TrustDomain;
+use crate::identity::{SpiffeId, TrustDomain};
 use crate::policy::PolicyError;
 
+mod access;
+mod limits;
 mod value;
 #[cfg(test)]
 mod tests;
+
+pub use access::{Token, Unix, UnixIdentity};
+pub use limits::Limits;
 
 /// Where the configuration is looked for when no `--config` says otherwise.
 pub const DEFAULT_FILE: &str = "config/countersign.yaml";
@@ -104,6 +109,15 @@ pub struct Xds {
     pub drain: Duration,
     /// Serve without TLS; loopback only.
     pub insecure_plaintext: bool,
+    /// Bearer tokens.
+    pub tokens: Vec<Token>,
+    /// The identities that may see the state of every client (`ClientStatusDiscoveryService`).
+    #[serde(deserialize_with = "access::spiffe_ids")]
+    pub operators: Vec<SpiffeId>,
+    /// The Unix socket for Envoys on this machine.
+    pub unix: Unix,
+    /// What clients may take.
+    pub limits: Limits,
 }
 
 /// The operator's port.
@@ -242,6 +256,9 @@ impl Config {
                 format!("allowed on a loopback address only, and xds.address is {}", self.xds.address),
             );
         }
+        if let Some((key, message)) = self.xds.limits.mistake() {
+            return invalid(key, message.to_owned());
+        }
         for name in &self.xds.dns_names {
             if name.parse::<IpAddr>().is_err() && value::check_name(name).is_err() {
                 return invalid("xds.dnsNames", format!("`{name}` is neither a DNS name nor an IP address"));
@@ -282,6 +299,10 @@ impl Default for Xds {
             dns_names: vec!["localhost".into(), "127.0.0.1".into()],
             drain: Duration::from_secs(5),
             insecure_plaintext: false,
+            tokens: Vec::new(),
+            operators: Vec::new(),
+            unix: Unix::default(),
+            limits: Limits::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::LockError;
+use super::{LockError, UnixSocketError};
 use crate::admin::{AdminError, DataDirError};
 use crate::trust::TrustError;
 
@@ -38,6 +38,9 @@ pub enum ServerError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The Unix socket for xDS.
+    #[error(transparent)]
+    UnixSocket(#[from] UnixSocketError),
     /// Signals cannot be caught.
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),

@@ -1,138 +1,179 @@
-//! The xDS port: accepts connections, finishes TLS, and hands each to HTTP/2 with its authenticated peer.
+//! The xDS listeners: accept connections, find out who is there, and hand each to HTTP/2.
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tracing::{debug, warn};
+use tracing::debug;
 
+use super::authentication::{Authenticators, Standing};
+use super::config::Limits;
+use super::handshakes::{Ended, Handshakes, Place};
+use super::peers::Peers;
 use super::proxies::Proxies;
-use crate::identity::Peer;
+use super::refusals::{Refusal, Refusals};
+use super::services::Services;
+use super::small_frames::SmallFrames;
+use super::{Clock, connection};
+use crate::identity::{ProcessCredentials, Proof};
 use crate::trust::tls::ServerTls;
-use crate::xds::XdsService;
 
-/// TLS handshakes under way at once. A fleet that comes back queues here instead of exhausting memory.
-const HANDSHAKES: usize = 256;
-/// A peer that has not finished TLS by then is let go.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// How often an idle connection is asked whether its peer is still there, and how long the answer may take.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 /// After an error of `accept` (out of file descriptors, say) the loop waits this long; it never ends.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How connections are secured.
+/// How TCP connections are secured.
 #[derive(Clone)]
 pub(super) enum Security {
-    /// TLS with client certificates.
+    /// TLS; who shows no certificate is anonymous, if it lets such clients in at all.
     Tls(Arc<ServerTls>),
     /// Nothing: for looking at what would be served, on loopback. No such stream gets a secret.
     Plaintext,
 }
 
-/// Serves until the task is aborted. Connections that are open then go on until their streams end.
-pub(super) fn serve(
-    listener: TcpListener,
-    security: Security,
-    service: XdsService<Proxies>,
-    proxies: Proxies,
-) -> JoinHandle<()> {
+/// What all listeners have in common: what is behind them, and who comes in.
+pub(super) struct Door {
+    pub(super) services: Services,
+    pub(super) authenticators: Authenticators,
+    pub(super) limits: Limits,
+    pub(super) refusals: Arc<Refusals>,
+    peers: Peers,
+    clock: Clock,
+    handshakes: Handshakes,
+    connections: Arc<Semaphore>,
+}
+
+impl Door {
+    pub(super) fn new(
+        proxies: &Proxies,
+        services: Services,
+        authenticators: Authenticators,
+        limits: Limits,
+        refusals: Arc<Refusals>,
+    ) -> Arc<Self> {
+        let handshakes = Handshakes::new(limits.handshakes, limits.handshake_grace);
+        let connections = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+        let (peers, clock) = (proxies.peers.clone(), Arc::clone(&proxies.clock));
+        Arc::new(Self { services, authenticators, limits, refusals, peers, clock, handshakes, connections })
+    }
+
+    /// Counts a connection in, until the answer is dropped.
+    fn count_in(&self, from: &str) -> Option<OwnedSemaphorePermit> {
+        let counted = Arc::clone(&self.connections).try_acquire_owned().ok();
+        if counted.is_none() {
+            self.refusals.note(Refusal::Connections, &from, &"xds.limits.connections is reached");
+        }
+        counted
+    }
+
+    async fn pause(&self, error: &io::Error) {
+        self.refusals.note(Refusal::Accept, &"the listener", error);
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Serves TCP until the task is aborted. Connections that are open then go on until their streams end.
+pub(super) fn serve_tcp(listener: TcpListener, security: Security, door: Arc<Door>) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
         loop {
-            match listener.accept().await {
-                Ok((stream, from)) => {
-                    // The permit is taken before the task is made: beyond the limit, connections wait in the kernel's queue.
-                    let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
-                    let (security, service, proxies) = (security.clone(), service.clone(), proxies.clone());
+            let (stream, from) = match listener.accept().await {
+                Ok((stream, from)) => (stream, from.to_string()),
+                Err(error) => {
+                    door.pause(&error).await;
+                    continue;
+                }
+            };
+            let Some(counted) = door.count_in(&from) else { continue };
+            // Small messages, each of which somebody waits for.
+            let _ = stream.set_nodelay(true);
+            match &security {
+                Security::Plaintext => {
+                    let door = Arc::clone(&door);
                     tokio::spawn(async move {
-                        let secured = secure(stream, from, &security).await;
-                        drop(permit);
-                        let Some((stream, peer)) = secured else { return };
-                        let guard = proxies.connections.enter(&peer, (proxies.clock)());
-                        let ended = async {
-                            match &guard {
-                                Some(guard) => guard.ended().await,
-                                None => std::future::pending().await,
-                            }
-                        };
-                        let served = async {
-                            match stream {
-                                Secured::Tls(stream) => connection(*stream, from, peer, service).await,
-                                Secured::Plain(stream) => connection(stream, from, peer, service).await,
-                            }
-                        };
-                        tokio::select! {
-                            () = served => {}
-                            () = ended => debug!(%from, "the connection is ended here"),
-                        }
+                        connection::serve(stream, from, Standing::Plaintext, door).await;
+                        drop(counted);
                     });
                 }
-                Err(error) => {
-                    warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                Security::Tls(tls) => {
+                    // The place is taken before the task is made: beyond the limit, connections wait in the kernel's queue.
+                    let place = door.handshakes.enter().await;
+                    let (door, tls) = (Arc::clone(&door), TlsAcceptor::from(tls.config()));
+                    tokio::spawn(async move {
+                        secured(stream, from, tls, place, door).await;
+                        drop(counted);
+                    });
                 }
             }
         }
     })
 }
 
-enum Secured {
-    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
-    Plain(TcpStream),
-}
-
-async fn secure(stream: TcpStream, from: SocketAddr, security: &Security) -> Option<(Secured, Peer)> {
-    // Small messages, each of which somebody waits for.
-    let _ = stream.set_nodelay(true);
-    let tls = match security {
-        Security::Plaintext => return Some((Secured::Plain(stream), Peer::Unauthenticated)),
-        Security::Tls(tls) => TlsAcceptor::from(tls.config()),
+async fn secured(stream: TcpStream, from: String, tls: TlsAcceptor, mut place: Place, door: Arc<Door>) {
+    let refuse = |refusal, error: &dyn std::fmt::Display| door.refusals.note(refusal, &from, error);
+    // In a box: the state of a handshake is large, and not for the connection's whole life.
+    let handshake = Box::pin(tls.accept(stream));
+    let stream = match place.run(door.limits.handshake_timeout, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return refuse(Refusal::Tls, &error),
+        Err(Ended::Late) => return refuse(Refusal::HandshakeTimeout, &"TLS was not finished in time"),
+        Err(Ended::Displaced) => return refuse(Refusal::Displaced, &"TLS was not finished when others waited"),
     };
-    match timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
-        Ok(Ok(stream)) => match Peer::from_chain(stream.get_ref().1.peer_certificates()) {
-            Ok(peer) => Some((Secured::Tls(Box::new(stream)), peer)),
-            Err(error) => {
-                warn!(%from, %error, "the client's certificate names no workload");
-                None
-            }
-        },
-        Ok(Err(error)) => {
-            debug!(%from, %error, "no TLS connection came about");
-            None
+    drop(place);
+    let chain = stream.get_ref().1.peer_certificates();
+    let shown = chain.map_or(Ok(None), |chain| door.authenticators.authenticate(Proof::Certificate(chain)));
+    let standing = match shown {
+        Ok(Some(peer)) => Standing::Known(peer),
+        Ok(None) => Standing::Anonymous,
+        Err(error) => return refuse(Refusal::Certificate, &error),
+    };
+    let guard = match &standing {
+        Standing::Known(peer) => door.peers.enter(peer, (door.clock)()),
+        Standing::Anonymous | Standing::Plaintext => None,
+    };
+    let ended = async {
+        match &guard {
+            Some(guard) => guard.ended().await,
+            None => std::future::pending().await,
         }
-        Err(_) => {
-            debug!(%from, "the TLS handshake took too long");
-            None
-        }
+    };
+    tokio::select! {
+        () = connection::serve(SmallFrames::new(stream), from.clone(), standing, Arc::clone(&door)) => {}
+        () = ended => debug!(%from, "the connection is ended here"),
     }
 }
 
-async fn connection<S>(stream: S, from: SocketAddr, peer: Peer, service: XdsService<Proxies>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let answer = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(peer.clone());
-        let service = service.clone();
-        async move { Ok::<_, Infallible>(service.handle(request).await.unwrap_or_else(|never| match never {})) }
-    });
-    let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .keep_alive_interval(KEEP_ALIVE.0)
-        .keep_alive_timeout(KEEP_ALIVE.1)
-        .max_concurrent_streams(64)
-        .serve_connection(TokioIo::new(stream), answer)
-        .await;
-    if let Err(error) = served {
-        debug!(%from, %error, "the connection ended");
-    }
+/// Serves a Unix socket until the task is aborted. `_place` is the socket's file, gone with the task.
+pub(super) fn serve_unix<P: Send + 'static>(listener: UnixListener, place: P, door: Arc<Door>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let _place = place;
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let door = Arc::clone(&door);
+                    tokio::spawn(local(stream, door));
+                }
+                Err(error) => door.pause(&error).await,
+            }
+        }
+    })
+}
+
+async fn local(stream: UnixStream, door: Arc<Door>) {
+    let process = match stream.peer_cred() {
+        Ok(peer) => ProcessCredentials { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() },
+        Err(error) => return door.refusals.note(Refusal::Process, &"the Unix socket", &error),
+    };
+    let pid = process.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+    let from = format!("process {pid} of user {} and group {}", process.uid, process.gid);
+    let Some(_counted) = door.count_in(&from) else { return };
+    let standing = match door.authenticators.authenticate(Proof::Process(process)) {
+        Ok(Some(peer)) => Standing::Known(peer),
+        // It may still show a token.
+        Ok(None) => Standing::Anonymous,
+        Err(error) => return door.refusals.note(Refusal::Process, &from, &error),
+    };
+    connection::serve(stream, from, standing, door).await;
 }

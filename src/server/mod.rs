@@ -6,19 +6,28 @@
 
 pub mod config;
 
+mod admission;
+mod authentication;
 mod backend;
-mod connections;
+mod client_status;
+mod connection;
 mod error;
+mod handshakes;
 mod lab;
 mod listener;
 mod lock;
 mod model;
 mod observer;
+mod peers;
 mod policy_loop;
 mod proxies;
+mod refusals;
 mod renewal;
 mod rotation;
 mod run;
+mod services;
+mod small_frames;
+mod unix_socket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,19 +43,24 @@ use crate::admin;
 use crate::fleet::Fleet;
 use crate::source::{self, Directory};
 use crate::telemetry::Metrics;
-use crate::trust::tls::ServerTls;
+use crate::trust::tls::{ClientCertificates, ServerTls};
 use crate::trust::{self, SqliteStore, Trust};
 use crate::xds::{Drain, XdsService};
 
+use admission::Admission;
+use authentication::Authenticators;
 use backend::ServerBackend;
 use config::Config;
 pub use error::ServerError;
 pub use lab::lab;
-use listener::Security;
+use listener::{Door, Security};
 use lock::DataDirLock;
 pub use lock::LockError;
 use proxies::Proxies;
+use refusals::Refusals;
 pub use run::run;
+use services::{Health, Services};
+pub use unix_socket::UnixSocketError;
 
 /// Where the time comes from: the system's clock in a server, anything in a test.
 pub type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
@@ -64,6 +78,7 @@ pub struct Server {
     admin_stop: watch::Sender<bool>,
     drain: Drain,
     drain_time: Duration,
+    health: Health,
     tasks: Tasks,
     _lock: DataDirLock,
 }
@@ -84,7 +99,9 @@ impl Server {
         let lock = DataDirLock::take(&config.data_dir)?;
         let metrics = Arc::new(Metrics::new());
         let trust = open_trust(&config, &clock).await?;
-        let proxies = Proxies::new(trust, Arc::new(Fleet::default()), Arc::clone(&metrics), Arc::clone(&clock));
+        let admission = Admission::new(config.xds.limits.first_pushes, config.xds.limits.first_push_time);
+        let fleet = Arc::new(Fleet::new(Arc::clone(&clock)));
+        let proxies = Proxies::new(trust, fleet, Arc::clone(&metrics), Arc::clone(&clock), admission);
 
         let directory = config.policy.directory.clone();
         let (policy, source) = blocking(move || Directory::start(directory, source::Options::default()))
@@ -109,9 +126,19 @@ impl Server {
             }
             false => Security::Tls(Arc::clone(&own.tls)),
         };
-        let drain = Drain::over(config.xds.drain);
-        let service = XdsService::new(Arc::new(proxies.clone()), drain.signal());
-        tasks.0.push(listener::serve(listener, security, service, proxies.clone()));
+        let drain = Drain::new(config.xds.drain, "the server is shutting down");
+        let service = XdsService::new(Arc::new(proxies.clone()), drain.signal(), config.xds.limits.stream());
+        let refusals = Arc::new(Refusals::new(metrics));
+        let (services, health) = Services::new(service, &proxies, &config.xds.operators, Arc::clone(&refusals));
+        health.set(false).await;
+        tasks.0.push(health.follow(proxies.is_serving.subscribe()));
+        let door = Door::new(&proxies, services, Authenticators::of(&config), config.xds.limits.clone(), refusals);
+        if let Some(path) = &config.xds.unix.path {
+            let (listener, place) = unix_socket::bind(path, config.xds.unix.mode)?;
+            info!(socket = %path.display(), "xDS on a Unix socket");
+            tasks.0.push(listener::serve_unix(listener, place, Arc::clone(&door)));
+        }
+        tasks.0.push(listener::serve_tcp(listener, security, door));
         let rotation = rotation::Rotation::new(proxies.clone(), config.rotation.clone());
         tasks.0.push(renewal::run(proxies.clone(), own, rotation.clone(), config.rotation.spread));
 
@@ -120,7 +147,8 @@ impl Server {
         let options = admin::Options { data_dir: config.data_dir.clone(), address: config.admin.address };
         let admin = admin::serve(Arc::new(backend), &options, stopped).await?;
         info!(xds = %xds_address, admin = %admin.address, socket = %admin.socket.display(), "listening");
-        Ok(Self { proxies, xds_address, admin, admin_stop, drain, drain_time: config.xds.drain, tasks, _lock: lock })
+        let drain_time = config.xds.drain;
+        Ok(Self { proxies, xds_address, admin, admin_stop, drain, drain_time, health, tasks, _lock: lock })
     }
 
     /// Where xDS listens.
@@ -137,6 +165,7 @@ impl Server {
     /// the admin API.
     pub async fn stop(self) {
         info!(streams = self.proxies.fleet.len(), "stopping");
+        self.health.set(false).await;
         self.drain.begin();
         let all_gone = async {
             while !self.proxies.fleet.is_empty() {
@@ -181,7 +210,11 @@ async fn listener_certificate(proxies: &Proxies, config: &Config) -> Result<rene
         move || trust.server_certificate(&names, now)
     })
     .await?;
-    let tls = Arc::new(ServerTls::new(&certificate, &proxies.trust.bundle())?);
+    let clients = match config.xds.tokens.is_empty() {
+        true => ClientCertificates::Required,
+        false => ClientCertificates::Optional,
+    };
+    let tls = Arc::new(ServerTls::new(&certificate, &proxies.trust.bundle())?.with_clients(clients)?);
     Ok(renewal::Own { tls, names, certificate })
 }
 

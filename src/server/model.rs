@@ -13,6 +13,17 @@ use crate::policy::PolicySet;
 use crate::secrets;
 use crate::xds::{Layer, Resource, ResourceType};
 
+/// Where Debian, Ubuntu, Alpine and the images of Envoy have the trust store. A proxy whose machine has it elsewhere needs
+/// `caCertificates` with the path.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// What is one proxy's own, and the plan that it was made from.
+#[derive(Clone)]
+pub(super) struct Own {
+    plan: Arc<plan::ProxyPlan>,
+    pub(super) layer: Arc<Layer>,
+}
+
 /// One policy set, indexed, with one encoding for each class of proxies that is connected. Replaced by the next, never edited.
 pub(super) struct Model {
     pub(super) mesh: Mesh,
@@ -55,14 +66,15 @@ impl Model {
     }
 
     /// What is one proxy's own: its inbound listeners, which bind its address, and the clusters behind them.
-    pub(super) fn proxy_layer(&self, workload: &Workload, before: Option<&Arc<Layer>>) -> Arc<Layer> {
+    pub(super) fn own(&self, workload: &Workload, before: Option<Own>) -> Own {
         let plan = plan::proxy_plan(&self.mesh, workload);
-        let encoded = envoy::proxy_resources(&plan).into_iter().filter_map(resource);
-        let layer = Layer::new(encoded, before.map(Arc::as_ref));
-        match before {
-            Some(before) if before.version() == layer.version() => Arc::clone(before),
-            _ => Arc::new(layer),
+        if let Some(before) = before.as_ref().filter(|before| *before.plan == plan) {
+            // Most policy changes are about other things, and to plan is a fraction of what it takes to encode.
+            return before.clone();
         }
+        let encoded = envoy::proxy_resources(&plan).into_iter().filter_map(resource);
+        let layer = Arc::new(Layer::new(encoded, before.as_ref().map(|before| &*before.layer)));
+        Own { plan: Arc::new(plan), layer }
     }
 
     /// The secrets that policy names, as far as they can be served: the class's namespace is part of the name, so no class
@@ -71,6 +83,7 @@ impl Model {
         let value = match name {
             SecretName::Workload | SecretName::Root => return None,
             SecretName::FileRoot(path) => secrets::file_root(path),
+            SecretName::SystemRoots => secrets::system_roots(SYSTEM_ROOTS),
             SecretName::FileCert { certificate, key } => secrets::file_certificate(certificate, key),
             SecretName::Credential { namespace, name, ca } => self.credential(namespace, name, *ca, now)?,
         };

@@ -4,22 +4,30 @@ use std::sync::Arc;
 
 use tracing::warn;
 
+use super::admission::Admitted;
 use super::proxies::Membership;
 use crate::fleet;
 use crate::telemetry::Metrics;
-use crate::xds::{Outcome, ResourceType, Response, StreamObserver};
+use crate::xds::{Holdings, Outcome, ResourceType, Response, StreamObserver};
 
 /// One stream's observer. Dropping it takes the stream out of everything.
 pub(super) struct Observer {
     fleet: fleet::Observer,
     metrics: Arc<Metrics>,
     membership: Membership,
+    /// The stream's place among the first pushes, until it has acknowledged something.
+    admitted: Option<Admitted>,
 }
 
 impl Observer {
-    pub(super) fn new(fleet: fleet::Observer, metrics: Arc<Metrics>, membership: Membership) -> Self {
+    pub(super) fn new(
+        fleet: fleet::Observer,
+        metrics: Arc<Metrics>,
+        membership: Membership,
+        admitted: Admitted,
+    ) -> Self {
         metrics.open_streams.inc();
-        Self { fleet, metrics, membership }
+        Self { fleet, metrics, membership, admitted: Some(admitted) }
     }
 }
 
@@ -30,6 +38,9 @@ impl StreamObserver for Observer {
     }
 
     fn answered(&mut self, ty: ResourceType, outcome: &Outcome) {
+        if !matches!(outcome, Outcome::Request) {
+            self.admitted = None;
+        }
         match outcome {
             Outcome::Rejected { .. } => self.metrics.rejects.inc(ty.url()),
             Outcome::Request | Outcome::Resumed(_) => self.metrics.subscriptions.inc(ty.url()),
@@ -38,11 +49,19 @@ impl StreamObserver for Observer {
         self.fleet.answered(ty, outcome);
     }
 
+    fn settled(&mut self, ty: ResourceType, holdings: &Holdings) {
+        self.fleet.settled(ty, holdings);
+    }
+
     fn unavailable(&mut self, ty: ResourceType, name: &str) {
         if ty == ResourceType::Secret && self.fleet.denied(ty, name) {
             self.metrics.denied_secrets.inc();
             warn!(workload = %self.membership.workload(), name, "a secret was asked for that this identity may not have");
         }
+    }
+
+    fn throttled(&mut self) {
+        self.metrics.throttled.inc();
     }
 }
 

@@ -12,9 +12,10 @@ use tokio::sync::{Notify, watch};
 use tonic::Status;
 use tracing::{info, warn};
 
-use super::connections::Connections;
-use super::model::Model;
+use super::admission::Admission;
+use super::model::{Model, Own};
 use super::observer::Observer;
+use super::peers::Peers;
 use super::{Clock, blocking};
 use crate::fleet::{Description, Fleet};
 use crate::identity::{Peer, SpiffeId};
@@ -34,9 +35,12 @@ pub(super) struct Inner {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) model: ArcSwapOption<Model>,
-    pub(super) connections: Connections,
+    admission: Admission,
+    pub(super) peers: Peers,
     roots: ArcSwap<Roots>,
     connected: DashMap<WorkloadKey, Arc<Proxy>>,
+    /// Whether there is a policy to serve.
+    pub(super) is_serving: watch::Sender<bool>,
     /// A proxy came or went, or a certificate changed: whoever plans renewals looks again.
     pub(super) changed: Notify,
 }
@@ -51,8 +55,11 @@ struct Roots {
 impl Roots {
     fn new(bundle: Arc<TrustBundle>) -> Self {
         let value = secrets::validation_context(secrets::ROOT, &bundle);
-        let resource = Arc::new(Resource::new(ResourceType::Secret, secrets::ROOT, &value));
-        let version = resource.version();
+        let serials: Vec<_> = bundle.roots().iter().map(|root| root.serial.to_string()).collect();
+        let resource = Resource::new(ResourceType::Secret, secrets::ROOT, &value)
+            .with_serial(serials.join(","))
+            .restated_by(secrets::restate);
+        let (version, resource) = (resource.version(), Arc::new(resource));
         Self { bundle, layer: Arc::new(Layer::new([(ResourceType::Secret, resource)], None)), version }
     }
 }
@@ -69,7 +76,9 @@ pub(super) struct Proxy {
 struct ProxyState {
     certificate: Option<Arc<WorkloadCertificate>>,
     secrets: Arc<Layer>,
-    own: Option<Arc<Layer>>,
+    own: Option<Own>,
+    /// The layers of the view that was shown last.
+    shown: Vec<Arc<Layer>>,
     /// `None` ends the streams: the workload is no longer served under this identity.
     views: Option<watch::Sender<Arc<View>>>,
 }
@@ -108,7 +117,13 @@ impl std::ops::Deref for Proxies {
 }
 
 impl Proxies {
-    pub(super) fn new(trust: Arc<Trust>, fleet: Arc<Fleet>, metrics: Arc<Metrics>, clock: Clock) -> Self {
+    pub(super) fn new(
+        trust: Arc<Trust>,
+        fleet: Arc<Fleet>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        admission: Admission,
+    ) -> Self {
         let roots = ArcSwap::from_pointee(Roots::new(trust.bundle()));
         Self(Arc::new(Inner {
             trust,
@@ -116,9 +131,11 @@ impl Proxies {
             metrics,
             clock,
             model: ArcSwapOption::empty(),
-            connections: Connections::default(),
+            admission,
+            peers: Peers::default(),
             roots,
             connected: DashMap::new(),
+            is_serving: watch::Sender::new(false),
             changed: Notify::new(),
         }))
     }
@@ -140,6 +157,7 @@ impl Proxies {
                 }
             }
         }
+        self.is_serving.send_replace(true);
         self.changed.notify_one();
     }
 
@@ -214,12 +232,18 @@ impl Proxies {
     fn publish(&self, proxy: &Proxy, model: &Model, workload: &Workload) {
         let class = model.class_layer(workload, (self.clock)());
         let mut state = proxy.state();
-        let own = model.proxy_layer(workload, state.own.as_ref());
-        state.own = Some(Arc::clone(&own));
-        let mut layers = vec![own, class];
+        let own = model.own(workload, state.own.take());
+        let mut layers = vec![Arc::clone(&own.layer), class];
+        state.own = Some(own);
         if proxy.identity.is_some() {
             layers.splice(0..0, [Arc::clone(&state.secrets), Arc::clone(&self.roots.load().layer)]);
         }
+        let same = |(left, right): (&Arc<Layer>, &Arc<Layer>)| Arc::ptr_eq(left, right);
+        if layers.len() == state.shown.len() && layers.iter().zip(&state.shown).all(same) {
+            // Another stream of the workload, or a policy change about others: none of its streams need wake up.
+            return;
+        }
+        state.shown.clone_from(&layers);
         // Within the lock, so that of two publishers the one who saw the newer state is the last to speak.
         if let Some(views) = &state.views {
             views.send_replace(Arc::new(View::new(layers)));
@@ -272,6 +296,7 @@ impl Proxies {
                     certificate: certificate.clone(),
                     secrets,
                     own: None,
+                    shown: Vec::new(),
                     views: Some(watch::Sender::new(Arc::default())),
                 }),
             })
@@ -308,6 +333,7 @@ impl ControlPlane for Proxies {
             Some(Peer::Unauthenticated) | None => None,
         };
         let workload = Arc::clone(self.resolve(&model, identity.as_ref(), &node)?);
+        let admitted = self.admission.enter().await;
         let certificate = match &identity {
             Some(id) => {
                 let (trust, id, name, now) =
@@ -335,7 +361,7 @@ impl ControlPlane for Proxies {
         }
         let views = membership.proxy.state().views.as_ref().map(watch::Sender::subscribe);
         let views = views.ok_or_else(|| Status::unavailable("the workload's identity has just changed"))?;
-        let observer = Observer::new(self.fleet.join(description), Arc::clone(&self.metrics), membership);
+        let observer = Observer::new(self.fleet.join(description), Arc::clone(&self.metrics), membership, admitted);
         Ok(Attachment { views, observer })
     }
 }
@@ -365,7 +391,10 @@ fn node_workload(node: &NodeInfo) -> Option<WorkloadKey> {
 
 fn certificate_layer(certificate: &WorkloadCertificate) -> (Arc<Layer>, Version) {
     let value = secrets::tls_certificate(secrets::WORKLOAD, certificate);
-    let resource = Arc::new(Resource::new(ResourceType::Secret, secrets::WORKLOAD, &value));
+    let resource = Resource::new(ResourceType::Secret, secrets::WORKLOAD, &value)
+        .with_serial(certificate.serial.to_string())
+        .restated_by(secrets::restate);
+    let resource = Arc::new(resource);
     let version = resource.version();
     (Arc::new(Layer::new([(ResourceType::Secret, resource)], None)), version)
 }

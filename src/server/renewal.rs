@@ -26,6 +26,9 @@ const GATHER: Duration = Duration::from_millis(50);
 /// good for half their life still.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// After a proxy came or went the loop rests this long: each look goes through all of them, and a whole fleet may be coming.
+const REST: Duration = Duration::from_millis(100);
+
 /// Our own listener: its TLS, the names in its certificate, and the certificate it has.
 pub(super) struct Own {
     pub(super) tls: Arc<ServerTls>,
@@ -54,7 +57,7 @@ pub(super) fn run(proxies: Proxies, own: Own, rotation: Rotation, spread: Durati
             let under_way = work.rotation.is_under_way().await;
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = work.proxies.changed.notified() => {}
+                () = work.proxies.changed.notified() => tokio::time::sleep(REST).await,
                 // In a large fleet many answer at once: they are looked at together.
                 _ = answers.changed(), if under_way => tokio::time::sleep(GATHER).await,
             }

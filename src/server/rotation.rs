@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::blocking;
 use super::config;
-use super::connections::Entry;
+use super::peers::Entry;
 use super::proxies::Proxies;
 use crate::fleet::{State, StreamRecord};
 use crate::rollout::{Held, Pair, Progress, ProxyView, Refused, RootRotation, Situation, Stuck};
@@ -187,7 +187,7 @@ impl Rotation {
         let (bundle, bundle_version) = self.proxies.bundle();
         let trusted: Vec<Serial> = bundle.roots().iter().map(|root| root.serial.clone()).collect();
         let served = self.proxies.served();
-        let connections = self.proxies.connections.all();
+        let connections = self.proxies.peers.all();
         let mut views: HashMap<String, ProxyView> = HashMap::new();
         for stream in self.proxies.fleet.streams().iter().filter(|stream| stream.description.identity.is_some()) {
             let name = &stream.description.workload;
@@ -251,7 +251,7 @@ impl Rotation {
             let pause = INSTALLED.max((entry.opened_at - at) / 2);
             shown.is_some_and(|root| root != signing) && renewed && entry.opened_at.max(at) + pause <= now
         };
-        let ended = self.proxies.connections.end(outdated);
+        let ended = self.proxies.peers.end(outdated);
         if ended > 0 {
             info!(connections = ended, "ended, to be opened again with the new credentials");
         }
@@ -274,8 +274,10 @@ fn held<T>(
         return if settled { Held::Unused } else { Held::Pending };
     };
     match record.state() {
-        State::Synced if record.acknowledged == version && version.is_some() => Held::Acknowledged(value()),
-        State::Rejected => Held::Rejected(record.rejected.as_ref().map(|(_, error)| error.clone()).unwrap_or_default()),
+        State::Synced if version.is_some() && record.acknowledged.as_ref().map(|it| it.version) == version => {
+            Held::Acknowledged(value())
+        }
+        State::Rejected => Held::Rejected(record.rejected.as_ref().map(|it| it.error.to_string()).unwrap_or_default()),
         _ => Held::Pending,
     }
 }

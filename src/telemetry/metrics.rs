@@ -47,6 +47,28 @@ impl ByType {
     }
 }
 
+/// A counter for each reason for which a connection or a request is refused. The reasons are the program's own words.
+#[derive(Clone, Debug, Default)]
+pub struct ByReason(Family<ReasonLabel, Counter>);
+
+/// The label of a [`ByReason`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    reason: &'static str,
+}
+
+impl ByReason {
+    /// One more for this reason.
+    pub fn inc(&self, reason: &'static str) {
+        self.0.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// How many so far.
+    pub fn get(&self, reason: &'static str) -> u64 {
+        self.0.get_or_create(&ReasonLabel { reason }).get()
+    }
+}
+
 /// Everything that is counted. Timestamps are Unix seconds, 0 while there is nothing to say.
 #[derive(Debug)]
 pub struct Metrics {
@@ -58,6 +80,10 @@ pub struct Metrics {
     pub rejects: ByType,
     /// Streams open now.
     pub open_streams: Gauge,
+    /// Connections and requests that were refused or cut off, by reason.
+    pub refused: ByReason,
+    /// Times that a stream was made to wait because its requests came faster than its limit.
+    pub throttled: Counter,
     /// Secrets asked for by an identity that may not have them.
     pub denied_secrets: Counter,
     /// The number of the policy set that is served.
@@ -93,6 +119,8 @@ impl Metrics {
             pushes: by_type(&mut registry, "xds_pushes", "Responses sent, by resource type"),
             rejects: by_type(&mut registry, "xds_rejects", "Responses refused by a proxy, by resource type"),
             open_streams: register(&mut registry, "xds_open_streams", "xDS streams open now"),
+            refused: ByReason(register(&mut registry, "xds_refused", "Connections and requests refused, by reason")),
+            throttled: register(&mut registry, "xds_throttled", "Times a stream had to wait for its request rate"),
             denied_secrets: register(&mut registry, "secrets_denied", "Secrets asked for without the right to them"),
             policy_generation: register(&mut registry, "policy_generation", "Number of the policy set that is served"),
             policy_rejected: register(&mut registry, "policy_rejected", "1 while the newest policy is refused"),

@@ -2,8 +2,10 @@
 
 mod logging;
 mod metrics;
+mod throttle;
 #[cfg(test)]
 mod tests;
 
 pub use logging::{LoggingError, init};
-pub use metrics::{ByType, Metrics, TypeLabel};
+pub use metrics::{ByReason, ByType, Metrics, ReasonLabel, TypeLabel};
+pub use throttle::Throttle;

@@ -4,9 +4,12 @@ use std::marker::PhantomData;
 
 use prost::Message;
 use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use super::wire::Response;
+
+/// What a stream keeps for its requests, in bytes. Most are acknowledgements.
+const REQUEST_BUFFER: usize = 256;
 
 /// The codec of a stream whose requests are `R`.
 pub(super) struct PreEncoded<R>(PhantomData<fn() -> R>);
@@ -53,5 +56,9 @@ impl<R: Message + Default> Decoder for RequestDecoder<R> {
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<R>, Status> {
         let request = R::decode(buffer).map_err(|error| Status::invalid_argument(format!("not a request: {error}")))?;
         Ok(Some(request))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(REQUEST_BUFFER, REQUEST_BUFFER)
     }
 }

@@ -9,7 +9,7 @@ use envoy_types::pb::google::protobuf::value::Kind;
 use tokio::sync::watch;
 use tonic::Status;
 
-use super::{Outcome, ResourceType, Response, View};
+use super::{Holdings, Outcome, ResourceType, Response, View};
 
 /// What is kept of a client's `Node`, of which a real one is some 60 KB.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,8 +57,16 @@ pub trait StreamObserver: Send + 'static {
     /// A request came in: a subscription, an acknowledgement or a refusal.
     fn answered(&mut self, ty: ResourceType, outcome: &Outcome);
 
+    /// The client is in step with the newest view, and this is what it has.
+    fn settled(&mut self, ty: ResourceType, holdings: &Holdings) {
+        let _ = (ty, holdings);
+    }
+
     /// The client asked by name for something it may not have, or that does not exist.
     fn unavailable(&mut self, ty: ResourceType, name: &str);
+
+    /// The client sends requests faster than they are read; it is made to wait.
+    fn throttled(&mut self) {}
 }
 
 /// What a stream is given when it is let in.

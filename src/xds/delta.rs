@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::interest::{Interest, WILDCARD};
-use super::view::Lookup;
-use super::wire::Response;
+use super::holdings::{Entry, Holdings};
+use super::interest::WILDCARD;
+use super::refusals::{Parcel, Refusals};
+use super::subscription::Settled;
+use super::view::{Lookup, TypeView};
+use super::wire::{Content, Form, Response};
 use super::{Outcome, Removals, Resource, ResourceType, Subscription, Version, View};
 
 /// A `DeltaDiscoveryRequest`, reduced to what concerns its type.
@@ -23,190 +27,136 @@ pub struct DeltaRequest {
     pub initial_versions: HashMap<String, String>,
 }
 
-/// What the client has under a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Held {
-    /// This version, or one that is none of ours (from another server).
-    Version(Option<Version>),
-    /// It has been told that there is none.
-    Absent,
-}
-
 struct InFlight {
     nonce: u64,
-    contents: Vec<(Arc<str>, Option<Version>)>,
-    before: Vec<Option<Held>>,
+    contents: Arc<[Content]>,
 }
 
 /// One type's delta subscription on one stream.
 pub struct DeltaSubscription {
     ty: ResourceType,
-    interest: Interest,
     started: bool,
     /// A wildcard client waits for its first answer even when there is nothing to tell.
     greet: bool,
-    held: HashMap<Arc<str>, Held>,
+    holdings: Holdings,
+    /// Names that are answered in any case.
     resend: BTreeSet<Arc<str>>,
-    rejected: HashMap<Arc<str>, Version>,
-    alone: BTreeSet<Arc<str>>,
+    refusals: Refusals,
+    /// Something that is due was refused.
+    standing: bool,
     in_flight: Option<InFlight>,
     last_nonce: u64,
-    /// The view for which, and the removals with which, there was nothing to send.
-    settled: Option<(Option<Version>, Removals)>,
+    settled: Settled,
 }
 
 impl DeltaSubscription {
-    fn start(&mut self, request: &DeltaRequest) {
+    fn start(&mut self, request: &DeltaRequest, view: &TypeView) {
         self.started = true;
+        let wildcard = request.subscribe.is_empty() && self.ty.is_full_state();
+        self.holdings.set_wildcard(wildcard || request.subscribe.iter().any(|name| name == WILDCARD));
+        // A name that comes with a version is no new wish: silence is the answer if it is still that version.
+        for name in request.subscribe.iter().filter(|name| *name != WILDCARD) {
+            self.holdings.subscribe(view.intern(name));
+        }
         for (name, version) in &request.initial_versions {
-            self.held.insert(name.as_str().into(), Held::Version(Version::parse(version)));
-        }
-        if request.subscribe.is_empty() && self.ty.is_full_state() {
-            self.interest.wildcard = true;
-        }
-        for name in &request.subscribe {
-            if name == WILDCARD {
-                self.interest.wildcard = true;
-            } else {
-                // A name that comes with a version is no new wish: silence is the answer if it is still that version.
-                self.interest.names.insert(name.as_str().into());
+            if self.holdings.covers(name) {
+                self.holdings.set(view.intern(name), Entry::Brought(Version::parse(version)));
             }
         }
-        self.greet = self.interest.wildcard && request.initial_versions.is_empty();
+        self.greet = self.holdings.interest.wildcard && request.initial_versions.is_empty();
     }
 
     /// What the client has brought along and is still what it should have.
-    fn resumed(&self, view: &View) -> Outcome {
-        let current = self.held.iter().filter_map(|(name, held)| {
-            let resource = view.get(self.ty, name)?;
-            let same = *held == Held::Version(Some(resource.version())) && self.interest.covers(name);
-            same.then(|| (Arc::clone(resource.name()), resource.version()))
+    fn resumed(&self, request: &DeltaRequest, view: &TypeView) -> Outcome {
+        let current = request.initial_versions.iter().filter_map(|(name, version)| {
+            let resource = view.get(name).filter(|_| self.holdings.covers(name))?;
+            (Version::parse(version) == Some(resource.version())).then(|| Arc::clone(resource))
         });
         let current: Vec<_> = current.collect();
         if current.is_empty() { Outcome::Request } else { Outcome::Resumed(current) }
     }
 
-    fn subscribe(&mut self, name: &str) {
+    fn subscribe(&mut self, name: &str, view: &TypeView) {
         if name == WILDCARD {
-            self.interest.wildcard = true;
+            self.holdings.set_wildcard(true);
             self.greet = true;
             return;
         }
-        let name: Arc<str> = name.into();
-        self.rejected.remove(&name);
+        let name = view.intern(name);
+        // A client that asks anew has dropped what it had, and with it what it knew of a refusal.
+        self.refusals.forget(&name);
         self.resend.insert(Arc::clone(&name));
-        self.interest.names.insert(name);
+        self.holdings.subscribe(name);
     }
 
-    fn unsubscribe(&mut self, name: &str) {
+    fn unsubscribe(&mut self, name: &str, view: &TypeView) {
         if name == WILDCARD {
-            self.interest.wildcard = false;
-            let names = &self.interest.names;
-            self.held.retain(|name, _| names.contains(name));
-            self.rejected.retain(|name, _| names.contains(name));
-        } else if self.interest.names.remove(name) {
-            if self.interest.wildcard {
-                // The wildcard may still cover it; the client is told what it has now.
-                self.resend.insert(name.into());
-            } else {
-                self.forget(name);
-            }
+            self.holdings.set_wildcard(false);
+            let interest = &self.holdings.interest;
+            self.refusals.retain(|name| interest.covers(name));
+            self.resend.retain(|name| interest.covers(name));
+            return;
         }
-    }
-
-    fn forget(&mut self, name: &str) {
-        self.held.remove(name);
-        self.rejected.remove(name);
-        self.resend.remove(name);
-        self.alone.remove(name);
+        self.holdings.unsubscribe(name);
+        self.refusals.forget(name);
+        if self.holdings.interest.wildcard {
+            // The wildcard may still cover it; the client is told what it has now.
+            self.resend.insert(view.intern(name));
+        } else {
+            self.resend.remove(name);
+        }
     }
 
     fn answer(&mut self, nonce: &str, error: Option<String>) -> Outcome {
         let answered = self.in_flight.take_if(|flight| nonce.parse() == Ok(flight.nonce));
         let Some(flight) = answered else { return Outcome::Stale };
         let Some(error) = error else {
-            for (name, _) in &flight.contents {
-                self.alone.remove(name);
-            }
+            self.holdings.apply(&flight.contents);
+            self.refusals.clear(&flight.contents);
             return Outcome::Acknowledged(flight.contents);
         };
-        let single = flight.contents.len() == 1;
-        for ((name, version), before) in flight.contents.iter().zip(flight.before) {
-            if !self.interest.covers(name) {
-                continue;
-            }
-            match before {
-                Some(held) => self.held.insert(Arc::clone(name), held),
-                None => self.held.remove(name),
-            };
-            if single {
-                self.alone.remove(name);
-                match version {
-                    Some(version) => self.rejected.insert(Arc::clone(name), *version),
-                    // A removal cannot be offered any better the next time.
-                    None => {
-                        self.held.insert(Arc::clone(name), Held::Absent);
-                        None
-                    }
-                };
-            } else {
-                self.alone.insert(Arc::clone(name));
-            }
+        if let [(_, None)] = *flight.contents {
+            // A removal cannot be offered any better the next time.
+            self.holdings.apply(&flight.contents);
         }
+        let interest = &self.holdings.interest;
+        self.refusals.refuse(self.ty, &flight.contents, |name| interest.covers(name));
         Outcome::Rejected { resources: flight.contents, error }
     }
 
-    fn wants(&self, resource: &Resource) -> bool {
-        let held = self.held.get(resource.name());
-        let current = held == Some(&Held::Version(Some(resource.version())));
-        let refused = self.rejected.get(resource.name()) == Some(&resource.version());
-        (!current || self.resend.contains(resource.name())) && !refused
+    /// What the client should be sent, and what it should be told the end of.
+    fn due(&mut self, view: &TypeView, removals: Removals) -> (Vec<Arc<Resource>>, Vec<Arc<str>>) {
+        let (mut due, mut gone) = (Vec::new(), Vec::new());
+        self.standing = false;
+        for name in self.holdings.candidates(view, &self.resend) {
+            let (asked, entry) = (self.resend.contains(&name), self.holdings.entry(&name));
+            match view.lookup(&name) {
+                Lookup::Present(resource) => {
+                    let wanted = asked || entry.version() != Some(resource.version());
+                    if wanted && self.refusals.is_refused(resource) {
+                        self.standing = true;
+                    } else if wanted {
+                        due.push(Arc::clone(resource));
+                    }
+                }
+                Lookup::Pending => {}
+                Lookup::Absent => {
+                    // What was asked for by name and cannot exist is answered at once: the client stops waiting.
+                    let unknown = matches!(entry, Entry::Nothing) && self.holdings.interest.names.contains(&name);
+                    if asked || unknown || (entry.is_something() && removals == Removals::Send) {
+                        gone.push(name);
+                    }
+                }
+            }
+        }
+        (due, gone)
     }
 
-    fn due<'a>(&self, view: &'a View) -> Vec<&'a Arc<Resource>> {
-        let mut due: Vec<_> = Vec::new();
-        if self.interest.wildcard {
-            due.extend(view.resources(self.ty).filter(|resource| self.wants(resource)));
-        } else {
-            let named = self.interest.names.iter().filter_map(|name| view.get(self.ty, name));
-            due.extend(named.filter(|resource| self.wants(resource)));
-        }
-        due
-    }
-
-    fn gone(&self, view: &View, removals: Removals) -> Vec<Arc<str>> {
-        let is_gone = |name: &str| matches!(view.lookup(self.ty, name), Lookup::Absent);
-        // What was asked for by name and cannot exist is answered at once: the client stops waiting.
-        let unknown = self.interest.names.iter().chain(&self.resend).filter(|name| {
-            let answered = self.held.contains_key(*name) && !self.resend.contains(*name);
-            !answered && is_gone(name)
-        });
-        let mut gone: Vec<_> = unknown.cloned().collect();
-        if removals == Removals::Send {
-            let held = self.held.iter().filter(|(name, held)| **held != Held::Absent && is_gone(name));
-            gone.extend(held.map(|(name, _)| Arc::clone(name)));
-        }
-        gone.sort_unstable();
-        gone.dedup();
-        gone
-    }
-
-    /// What travels next: everything that is due, or one of those that were part of a refused response.
-    fn isolate<'a>(&self, due: Vec<&'a Arc<Resource>>, gone: Vec<Arc<str>>) -> (Vec<&'a Arc<Resource>>, Vec<Arc<str>>) {
-        if self.alone.is_empty() {
-            return (due, gone);
-        }
-        let (alone_due, together_due): (Vec<_>, Vec<_>) =
-            due.into_iter().partition(|resource| self.alone.contains(resource.name()));
-        let (alone_gone, together_gone): (Vec<_>, Vec<_>) =
-            gone.into_iter().partition(|name| self.alone.contains(name));
-        if !together_due.is_empty() || !together_gone.is_empty() {
-            (together_due, together_gone)
-        } else if let Some(first) = alone_due.into_iter().next() {
-            (vec![first], Vec::new())
-        } else {
-            (Vec::new(), alone_gone.into_iter().take(1).collect())
-        }
+    fn send(&mut self, stamp: Option<Version>, parcel: Parcel) -> Response {
+        self.last_nonce += 1;
+        let response = Response::delta(self.ty, stamp, parcel, self.last_nonce);
+        self.in_flight = Some(InFlight { nonce: self.last_nonce, contents: Arc::clone(&response.contents) });
+        response
     }
 }
 
@@ -216,78 +166,102 @@ impl Subscription for DeltaSubscription {
     fn new(ty: ResourceType) -> Self {
         Self {
             ty,
-            interest: Interest::default(),
             started: false,
             greet: false,
-            held: HashMap::new(),
+            holdings: Holdings::default(),
             resend: BTreeSet::new(),
-            rejected: HashMap::new(),
-            alone: BTreeSet::new(),
+            refusals: Refusals::default(),
+            standing: false,
             in_flight: None,
             last_nonce: 0,
-            settled: None,
+            settled: Settled::default(),
         }
     }
 
     fn on_request(&mut self, request: DeltaRequest, view: &View) -> Outcome {
-        self.settled = None;
-        if !self.started {
-            self.start(&request);
-            return self.resumed(view);
+        let view = view.of(self.ty);
+        self.settled.unset();
+        let first = !std::mem::replace(&mut self.started, true);
+        if first {
+            self.start(&request, view);
+        } else {
+            request.subscribe.iter().for_each(|name| self.subscribe(name, view));
         }
-        for name in &request.subscribe {
-            self.subscribe(name);
+        request.unsubscribe.iter().for_each(|name| self.unsubscribe(name, view));
+        if first {
+            self.resumed(&request, view)
+        } else if request.nonce.is_empty() {
+            Outcome::Request
+        } else {
+            self.answer(&request.nonce, request.error)
         }
-        for name in &request.unsubscribe {
-            self.unsubscribe(name);
-        }
-        if request.nonce.is_empty() { Outcome::Request } else { self.answer(&request.nonce, request.error) }
     }
 
     fn respond(&mut self, view: &View, removals: Removals) -> Option<Response> {
-        let stamp = view.stamp(self.ty);
-        if !self.started || self.in_flight.is_some() || self.settled == Some((stamp, removals)) {
+        let view = view.of(self.ty);
+        if !self.started || self.in_flight.is_some() || self.settled.is_for(view.stamp(), removals) {
             return None;
         }
-        let (due, gone) = self.isolate(self.due(view), self.gone(view, removals));
-        if due.is_empty() && gone.is_empty() && !self.greet {
-            self.settled = Some((stamp, removals));
+        let (due, gone) = self.due(view, removals);
+        let parcel = self.refusals.select(due, gone);
+        if parcel.is_empty() && !self.greet {
+            self.holdings.settle(view);
+            self.settled.set(view.stamp(), removals);
             return None;
         }
         self.greet = false;
-        self.last_nonce += 1;
-        let due: Vec<_> = due.into_iter().cloned().collect();
-        let response = Response::delta(self.ty, stamp, &due, &gone, self.last_nonce);
-        let mut before = Vec::with_capacity(response.contents.len());
-        for (name, version) in &response.contents {
+        let names = parcel.resources.iter().map(|resource| resource.name()).chain(&parcel.removed);
+        for name in names {
             self.resend.remove(name);
-            // An absence is remembered for names the client asked for; under a wildcard it is simply gone.
-            let now = match version {
-                Some(version) => Some(Held::Version(Some(*version))),
-                None if self.interest.names.contains(name) => Some(Held::Absent),
-                None => None,
-            };
-            before.push(match now {
-                Some(held) => self.held.insert(Arc::clone(name), held),
-                None => self.held.remove(name),
-            });
         }
-        self.in_flight = Some(InFlight { nonce: self.last_nonce, contents: response.contents.clone(), before });
-        Some(response)
+        Some(self.send(view.stamp(), parcel))
+    }
+
+    fn heartbeat(&mut self) -> Option<Response> {
+        let resources = if self.is_idle() { self.holdings.with_ttl() } else { Vec::new() };
+        let parcel = Parcel { resources, removed: Vec::new(), form: Form::Heartbeat };
+        (!parcel.is_empty()).then(|| self.send(self.holdings.stamp(), parcel))
+    }
+
+    fn shortest_ttl(&self) -> Option<Duration> {
+        self.holdings.with_ttl().iter().filter_map(|resource| resource.ttl()).min()
     }
 
     fn is_idle(&self) -> bool {
         self.in_flight.is_none()
     }
 
+    fn names(&self) -> usize {
+        self.holdings.interest.names.len()
+    }
+
+    fn is_refused(&self) -> bool {
+        self.standing
+    }
+
+    fn is_replacing(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|flight| {
+            flight.contents.iter().any(|(name, resource)| {
+                let had = self.holdings.entry(name).version();
+                let replaces = |new: &Arc<Resource>| had.is_some() && had != Some(new.version());
+                resource.as_ref().is_some_and(|new| replaces(new) || self.refusals.knows(name))
+            })
+        })
+    }
+
+    fn take_settled(&mut self) -> Option<&Holdings> {
+        self.settled.take_untold().then_some(&self.holdings)
+    }
+
     fn refresh(&mut self, names: &[Arc<str>]) {
-        self.settled = None;
-        let known = names.iter().filter(|name| self.held.contains_key(*name) && self.interest.covers(name));
+        let known = names.iter().filter(|name| self.holdings.entry(name).is_something());
         self.resend.extend(known.cloned());
+        self.settled.unset();
     }
 
     fn retry_rejected(&mut self) {
-        self.settled = None;
-        self.rejected.clear();
+        if self.refusals.retry() {
+            self.settled.unset();
+        }
     }
 }

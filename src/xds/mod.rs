@@ -1,4 +1,4 @@
-//! The transport: subscriptions, state-of-the-world and delta, over the aggregated stream.
+//! The transport: subscriptions, state-of-the-world and delta, over the aggregated stream and over those of one type.
 //!
 //! It knows resources as (type, name, version, bytes) and nothing of policy. A [`View`] is what one client may see: a few
 //! shared [`Layer`]s of encoded resources. A [`Session`] is the pure protocol state of one stream: requests and views go in,
@@ -9,8 +9,19 @@ mod codec;
 mod control;
 mod delta;
 mod drain;
+mod fetch;
+mod framing;
+mod holdings;
 mod interest;
+mod lean;
+mod limits;
+mod method;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod model;
+mod refusals;
 mod resource;
+mod scope;
 mod service;
 mod session;
 mod sotw;
@@ -19,15 +30,18 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 mod view;
+mod walk;
 mod wire;
 
 pub use control::{Attachment, ControlPlane, NodeInfo, StreamObserver};
 pub use delta::{DeltaRequest, DeltaSubscription};
 pub use drain::{Drain, DrainSignal};
-pub use resource::{Resource, ResourceType, Version};
-pub use service::XdsService;
+pub use holdings::Holdings;
+pub use limits::Limits;
+pub use resource::{Resource, ResourceType, Restate, Version};
+pub use service::{XdsService, services};
 pub use session::Session;
 pub use sotw::{SotwRequest, SotwSubscription};
 pub use subscription::{Outcome, Removals, Subscription};
-pub use view::{Layer, View};
-pub use wire::Response;
+pub use view::{Layer, TypeView, View};
+pub use wire::{Content, Response};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint};
@@ -117,26 +118,53 @@ impl fmt::Debug for Version {
     }
 }
 
+/// Writes a message in other bytes that mean the same. `None` where it cannot.
+pub type Restate = fn(&[u8]) -> Option<Vec<u8>>;
+
 /// A resource: its name, its version, and the bytes of the `google.protobuf.Any` that carries it. Shared by every stream that
 /// sends it; never decoded or encoded again.
 pub struct Resource {
+    ty: ResourceType,
     name: Arc<str>,
     version: Version,
     any: Bytes,
+    value: usize,
+    ttl: Option<Duration>,
+    serial: Option<Arc<str>>,
+    restate: Option<Restate>,
 }
 
 impl Resource {
     /// Wraps `value`, the encoded message of type `ty`, into its `Any` and derives the version from its content.
     pub fn new(ty: ResourceType, name: impl Into<Arc<str>>, value: &[u8]) -> Self {
-        let url = ty.url();
-        let mut any = BytesMut::with_capacity(value.len() + url.len() + 12);
-        encode_key(1, WireType::LengthDelimited, &mut any);
-        encode_varint(url.len() as u64, &mut any);
-        any.put_slice(url.as_bytes());
-        encode_key(2, WireType::LengthDelimited, &mut any);
-        encode_varint(value.len() as u64, &mut any);
-        any.put_slice(value);
-        Self { name: name.into(), version: Version::of(value), any: any.freeze() }
+        let any = any(ty.url(), value);
+        let start = any.len() - value.len();
+        let (name, version) = (name.into(), Version::of(value));
+        Self { ty, name, version, any, value: start, ttl: None, serial: None, restate: None }
+    }
+
+    /// The client drops the resource this long after it last heard of it; heartbeats keep it alive.
+    pub fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// The serial number of the certificate in it, for the fleet's books.
+    pub fn with_serial(mut self, serial: impl Into<Arc<str>>) -> Self {
+        self.serial = Some(serial.into());
+        self
+    }
+
+    /// How to say the same in other bytes. A secret that can be restated may share a response with others: when the response
+    /// is refused, each is tried once more, alone and in other bytes, and the bad one is found. One that cannot travels alone.
+    pub fn restated_by(mut self, restate: Restate) -> Self {
+        self.restate = Some(restate);
+        self
+    }
+
+    /// The resource's type.
+    pub fn ty(&self) -> ResourceType {
+        self.ty
     }
 
     /// The resource's name, unique within its type.
@@ -153,6 +181,39 @@ impl Resource {
     pub fn any(&self) -> &Bytes {
         &self.any
     }
+
+    /// How long a client keeps it without hearing of it; `None` for ever.
+    pub fn ttl(&self) -> Option<Duration> {
+        self.ttl
+    }
+
+    /// The serial number of the certificate in it, where there is one.
+    pub fn serial(&self) -> Option<&Arc<str>> {
+        self.serial.as_ref()
+    }
+
+    /// Whether it never shares a response. Envoy stops at the first bad secret of a response without saying which, and takes
+    /// the same bytes without effect when they come again, so a secret that cannot be said otherwise must come alone.
+    pub(super) fn travels_alone(&self) -> bool {
+        self.ty == ResourceType::Secret && self.restate.is_none()
+    }
+
+    /// The same in other bytes, as an `Any`; the same bytes where there are no others.
+    pub(super) fn restated(&self) -> Bytes {
+        let other = self.restate.and_then(|restate| restate(&self.any[self.value..]));
+        other.map_or_else(|| self.any.clone(), |value| any(self.ty.url(), &value))
+    }
+}
+
+fn any(url: &str, value: &[u8]) -> Bytes {
+    let mut any = BytesMut::with_capacity(value.len() + url.len() + 12);
+    encode_key(1, WireType::LengthDelimited, &mut any);
+    encode_varint(url.len() as u64, &mut any);
+    any.put_slice(url.as_bytes());
+    encode_key(2, WireType::LengthDelimited, &mut any);
+    encode_varint(value.len() as u64, &mut any);
+    any.put_slice(value);
+    any.freeze()
 }
 
 impl fmt::Debug for Resource {

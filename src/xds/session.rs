@@ -1,18 +1,24 @@
 //! One stream: its types, and the order in which a change crosses them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::holdings::Holdings;
 use super::wire::Response;
 use super::{Outcome, Removals, ResourceType, Subscription, View};
+
+/// Heartbeats in the time a resource lives, so that one that is late does no harm.
+const BEATS: u32 = 3;
 
 /// The protocol state of one stream. Pure: requests and views go in, responses come out.
 pub struct Session<S> {
     subscriptions: [Option<S>; ResourceType::ALL.len()],
+    beats: [Option<Instant>; ResourceType::ALL.len()],
 }
 
 impl<S: Subscription> Default for Session<S> {
     fn default() -> Self {
-        Self { subscriptions: std::array::from_fn(|_| None) }
+        Self { subscriptions: std::array::from_fn(|_| None), beats: [None; ResourceType::ALL.len()] }
     }
 }
 
@@ -20,8 +26,10 @@ impl<S: Subscription> Session<S> {
     /// Takes a request of one type into account.
     pub fn on_request(&mut self, ty: ResourceType, request: S::Request, view: &View) -> Outcome {
         let subscription = self.subscriptions[ty.index()].get_or_insert_with(|| S::new(ty));
+        let replacing = subscription.is_replacing();
         let outcome = subscription.on_request(request, view);
         if ty == ResourceType::Secret
+            && replacing
             && let Outcome::Acknowledged(_) = outcome
         {
             // Envoy refuses a cluster or listener that refers to a secret it holds as bad, and does not come back to it when
@@ -45,7 +53,7 @@ impl<S: Subscription> Session<S> {
             }
         }
         // Make before break: listeners and routes follow when the clusters they may name are there, and what they no longer
-        // name goes when they have been acknowledged.
+        // name goes when they have been acknowledged. A client that refused one still runs the old, with all that it names.
         if !(self.is_idle(Cluster) && self.is_idle(Endpoint)) {
             return None;
         }
@@ -54,10 +62,44 @@ impl<S: Subscription> Session<S> {
                 return Some(response);
             }
         }
-        if !(self.is_idle(Listener) && self.is_idle(Route)) {
+        if [Listener, Route].into_iter().any(|ty| !self.is_idle(ty) || self.is_refused(ty)) {
             return None;
         }
         [Cluster, Endpoint, Secret].into_iter().find_map(|ty| self.respond(ty, view, Removals::Send))
+    }
+
+    /// How many names of a type the client is subscribed to.
+    pub fn names(&self, ty: ResourceType) -> usize {
+        self.subscriptions[ty.index()].as_ref().map_or(0, Subscription::names)
+    }
+
+    /// The next heartbeat that is due at `now`, if any. Call it until it has none, when [`next_response`](Self::next_response)
+    /// has none.
+    pub fn heartbeat(&mut self, now: Instant) -> Option<Response> {
+        ResourceType::ALL.into_iter().find_map(|ty| {
+            let subscription = self.subscriptions[ty.index()].as_mut()?;
+            let beat = &mut self.beats[ty.index()];
+            let Some(ttl) = subscription.shortest_ttl() else {
+                *beat = None;
+                return None;
+            };
+            if *beat.get_or_insert(now + ttl / BEATS) > now {
+                return None;
+            }
+            *beat = Some(now + ttl / BEATS);
+            subscription.heartbeat()
+        })
+    }
+
+    /// When [`heartbeat`](Self::heartbeat) is to be called next; `None` while nothing that the client has needs one.
+    pub fn next_heartbeat(&self) -> Option<Instant> {
+        self.beats.iter().flatten().min().copied()
+    }
+
+    /// What the client has of each type with which it has come into step since this was last asked.
+    pub fn settled(&mut self) -> impl Iterator<Item = (ResourceType, &Holdings)> {
+        let all = ResourceType::ALL.into_iter().zip(&mut self.subscriptions);
+        all.filter_map(|(ty, subscription)| Some((ty, subscription.as_mut()?.take_settled()?)))
     }
 
     fn at(&mut self, ty: ResourceType) -> Option<&mut S> {
@@ -66,6 +108,10 @@ impl<S: Subscription> Session<S> {
 
     fn is_idle(&self, ty: ResourceType) -> bool {
         self.subscriptions[ty.index()].as_ref().is_none_or(Subscription::is_idle)
+    }
+
+    fn is_refused(&self, ty: ResourceType) -> bool {
+        self.subscriptions[ty.index()].as_ref().is_some_and(Subscription::is_refused)
     }
 
     fn respond(&mut self, ty: ResourceType, view: &View, removals: Removals) -> Option<Response> {

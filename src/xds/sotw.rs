@@ -1,10 +1,15 @@
 //! The state-of-the-world variant (`DiscoveryRequest`): one type's subscription.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::interest::{Interest, WILDCARD};
-use super::wire::Response;
+use super::holdings::Holdings;
+use super::interest::WILDCARD;
+use super::refusals::{Parcel, Refusals};
+use super::subscription::Settled;
+use super::view::{Lookup, TypeView};
+use super::wire::{Content, Form, Response};
 use super::{Outcome, Removals, Resource, ResourceType, Subscription, Version, View};
 
 /// A `DiscoveryRequest`, reduced to what concerns its type.
@@ -22,8 +27,8 @@ pub struct SotwRequest {
 
 struct InFlight {
     version: Version,
-    contents: Vec<(Arc<str>, Option<Version>)>,
-    before: BTreeMap<Arc<str>, Arc<Resource>>,
+    contents: Arc<[Content]>,
+    form: Form,
 }
 
 /// One type's state-of-the-world subscription on one stream.
@@ -32,123 +37,168 @@ struct InFlight {
 /// that comes back with it is known to have it all.
 pub struct SotwSubscription {
     ty: ResourceType,
-    interest: Interest,
     started: bool,
+    /// A name was given, if only `*`: an empty list means nothing from then on, no longer everything.
     named_before: bool,
+    /// A list is due even if nothing changed.
     greet: bool,
-    held: BTreeMap<Arc<str>, Arc<Resource>>,
+    holdings: Holdings,
     resend: BTreeSet<Arc<str>>,
-    rejected: HashMap<Arc<str>, Version>,
-    rejected_set: Option<Version>,
-    alone: BTreeSet<Arc<str>>,
+    refusals: Refusals,
+    /// The list that was refused as a whole.
+    refused_list: Option<Version>,
+    /// Something that is due was refused.
+    standing: bool,
     in_flight: Option<InFlight>,
     last_nonce: u64,
-    settled: Option<(Option<Version>, Removals)>,
+    /// The version of the last response: a heartbeat repeats it.
+    last_version: Option<Version>,
+    settled: Settled,
 }
 
 impl SotwSubscription {
-    fn set_names(&mut self, names: &[String]) {
-        let wildcard = names.iter().any(|name| name == WILDCARD)
-            || (names.is_empty() && self.ty.is_full_state() && !self.named_before);
-        let names: BTreeSet<Arc<str>> =
-            names.iter().filter(|name| *name != WILDCARD).map(|name| name.as_str().into()).collect();
-        self.named_before |= !names.is_empty();
-        if wildcard && !self.interest.wildcard {
-            self.greet = true;
+    fn set_names(&mut self, list: &[String], view: &TypeView) {
+        let wildcard = list.iter().any(|name| name == WILDCARD)
+            || (list.is_empty() && self.ty.is_full_state() && !self.named_before);
+        self.named_before |= !list.is_empty();
+        self.greet |= wildcard && !self.holdings.interest.wildcard;
+        self.holdings.set_wildcard(wildcard);
+        let names = &self.holdings.interest.names;
+        let known = |name: &String| names.contains(name.as_str());
+        // Each acknowledgement repeats the list.
+        if list.len() == names.len() && list.iter().all(known) && list.windows(2).all(|pair| pair[0] < pair[1]) {
+            return;
         }
-        // A state-of-the-world client that asks for a name anew has nothing under it, whatever it had before.
-        self.resend.extend(names.difference(&self.interest.names).cloned());
-        self.interest = Interest { wildcard, names };
-        let interest = &self.interest;
-        self.held.retain(|name, _| interest.covers(name));
-        self.resend.retain(|name| interest.covers(name));
-        self.rejected.retain(|name, _| interest.covers(name));
-        self.alone.retain(|name| interest.covers(name));
+        let list: BTreeSet<&str> = list.iter().map(String::as_str).filter(|name| *name != WILDCARD).collect();
+        let removed: Vec<_> = names.iter().filter(|name| !list.contains(&***name)).cloned().collect();
+        let added: Vec<_> = list.into_iter().filter(|name| !names.contains(*name)).map(|it| view.intern(it)).collect();
+        for name in removed {
+            self.holdings.unsubscribe(&name);
+            self.refusals.forget(&name);
+            self.resend.remove(&name);
+        }
+        for name in added {
+            // A state-of-the-world client that asks for a name anew has nothing under it, whatever it had before. Where a list
+            // is the whole state, it is told so even if there is no such resource: absence is deletion.
+            self.greet |= self.ty.is_full_state();
+            // Who asks anew has dropped what it had, and what it knew of a refusal.
+            self.refused_list = None;
+            self.refusals.forget(&name);
+            self.resend.insert(Arc::clone(&name));
+            self.holdings.subscribe(name);
+        }
     }
 
-    /// Everything of the view that the client asked for.
-    fn wanted(&self, view: &View) -> BTreeMap<Arc<str>, Arc<Resource>> {
-        let entry = |resource: &Arc<Resource>| (Arc::clone(resource.name()), Arc::clone(resource));
-        if self.interest.wildcard {
-            view.resources(self.ty).map(entry).collect()
+    /// Everything of the view that the client asked for, by name.
+    fn wanted(&self, view: &TypeView) -> Vec<Arc<Resource>> {
+        let interest = &self.holdings.interest;
+        let mut wanted: Vec<_> = if interest.wildcard {
+            view.resources().cloned().collect()
         } else {
-            self.interest.names.iter().filter_map(|name| view.get(self.ty, name)).map(entry).collect()
-        }
+            interest.names.iter().filter_map(|name| view.get(name)).cloned().collect()
+        };
+        wanted.sort_unstable_by(|left, right| left.name().cmp(right.name()));
+        wanted
     }
 
-    fn version_of(resources: &BTreeMap<Arc<str>, Arc<Resource>>) -> Version {
-        Version::of_set(resources.iter().map(|(name, resource)| (&**name, resource.version())))
+    fn version_of(resources: &[Arc<Resource>]) -> Version {
+        Version::of_set(resources.iter().map(|resource| (&**resource.name(), resource.version())))
     }
 
     fn answer(&mut self, error: Option<String>) -> Outcome {
-        let Some(flight) = self.in_flight.take() else {
+        let Some(InFlight { version, contents, form }) = self.in_flight.take() else {
             // The newest nonce again, after its acknowledgement: a change of the names.
             return Outcome::Request;
         };
         let Some(error) = error else {
-            for (name, _) in &flight.contents {
-                self.alone.remove(name);
+            if self.ty.is_full_state() {
+                self.holdings.replace(&contents);
+                self.refused_list = None;
+            } else {
+                self.holdings.apply(&contents);
+                self.refusals.clear(&contents);
             }
-            return Outcome::Acknowledged(flight.contents);
+            return Outcome::Acknowledged(contents);
         };
-        self.held = flight.before;
-        let interest = &self.interest;
-        self.held.retain(|name, _| interest.covers(name));
         if self.ty.is_full_state() {
             // Half a list would delete the other half, so the list as a whole waits for its next version.
-            self.rejected_set = Some(flight.version);
-        } else if let [(name, Some(version))] = flight.contents.as_slice() {
-            self.alone.remove(name);
-            self.rejected.insert(Arc::clone(name), *version);
-        } else {
-            let names = flight.contents.iter().map(|(name, _)| name).filter(|name| interest.covers(name));
-            self.alone.extend(names.cloned());
+            self.refused_list = Some(version);
+        } else if form != Form::Heartbeat {
+            let interest = &self.holdings.interest;
+            self.refusals.refuse(self.ty, &contents, |name| interest.covers(name));
         }
-        Outcome::Rejected { resources: flight.contents, error }
-    }
-
-    fn changed(&self, resource: &Resource) -> bool {
-        let current = self.held.get(resource.name()).is_some_and(|held| held.version() == resource.version());
-        let refused = self.rejected.get(resource.name()) == Some(&resource.version());
-        (!current || self.resend.contains(resource.name())) && !refused
+        Outcome::Rejected { resources: contents, error }
     }
 
     /// The whole list, if it is another than the client has.
-    fn whole(
-        &mut self,
-        mut wanted: BTreeMap<Arc<str>, Arc<Resource>>,
-        removals: Removals,
-    ) -> Option<(Version, Vec<Arc<Resource>>)> {
-        if removals == Removals::Hold {
-            for (name, resource) in &self.held {
-                wanted.entry(Arc::clone(name)).or_insert_with(|| Arc::clone(resource));
+    fn whole(&mut self, view: &TypeView, removals: Removals) -> Option<(Version, Vec<Arc<Resource>>)> {
+        let mut changed = self.greet;
+        let mut kept = Vec::new();
+        self.standing = false;
+        for name in self.holdings.candidates(view, &self.resend) {
+            let held = self.holdings.get(&name);
+            match (view.lookup(&name), held) {
+                (Lookup::Present(resource), held) => {
+                    let asked = self.resend.contains(&name);
+                    changed |= asked || held.is_none_or(|held| held.version() != resource.version());
+                }
+                (Lookup::Absent, Some(_)) if removals == Removals::Send => changed = true,
+                (Lookup::Absent | Lookup::Pending, Some(held)) => kept.push(held),
+                (Lookup::Absent | Lookup::Pending, None) => {}
             }
         }
-        let version = Self::version_of(&wanted);
-        let asked = self.greet || wanted.keys().any(|name| self.resend.contains(name));
-        if (version == Self::version_of(&self.held) && !asked) || self.rejected_set == Some(version) {
+        if !changed {
             return None;
         }
-        let list = wanted.values().cloned().collect();
-        self.held = wanted;
-        Some((version, list))
+        let mut list = self.wanted(view);
+        list.extend(kept);
+        list.sort_unstable_by(|left, right| left.name().cmp(right.name()));
+        let version = Self::version_of(&list);
+        self.standing = self.refused_list == Some(version);
+        (!self.standing).then_some((version, list))
     }
 
-    /// What changed, together or, after a refusal, one at a time.
-    fn partial(&mut self, wanted: &BTreeMap<Arc<str>, Arc<Resource>>) -> Option<(Version, Vec<Arc<Resource>>)> {
-        self.held.retain(|name, _| wanted.contains_key(name));
-        let changed = wanted.values().filter(|resource| self.changed(resource)).cloned();
-        let (alone, mut list): (Vec<_>, Vec<_>) = changed.partition(|resource| self.alone.contains(resource.name()));
-        if list.is_empty() {
-            list.extend(alone.into_iter().take(1));
+    /// What changed, together, or what is under suspicion, in parts; and the version it makes.
+    fn partial(&mut self, view: &TypeView) -> Option<(Version, Vec<Arc<Resource>>, Form)> {
+        self.holdings.forget_absent(view);
+        self.standing = false;
+        let (mut due, mut in_step) = (Vec::new(), true);
+        for name in self.holdings.candidates(view, &self.resend) {
+            let Lookup::Present(resource) = view.lookup(&name) else {
+                in_step &= !self.holdings.entry(&name).is_something();
+                continue;
+            };
+            let current = self.holdings.entry(&name).version() == Some(resource.version());
+            if current && !self.resend.contains(&name) {
+                continue;
+            }
+            if self.refusals.is_refused(resource) {
+                (self.standing, in_step) = (true, false);
+            } else {
+                due.push(Arc::clone(resource));
+            }
         }
-        if list.is_empty() {
-            return None;
-        }
-        for resource in &list {
-            self.held.insert(Arc::clone(resource.name()), Arc::clone(resource));
-        }
-        Some((Self::version_of(&self.held), list))
+        let all = due.len();
+        let Parcel { resources, form, .. } = self.refusals.select(due, Vec::new());
+        in_step &= resources.len() == all;
+        (!resources.is_empty()).then(|| (self.version_after(&resources, in_step, view), resources, form))
+    }
+
+    /// The version of what the client has once it has taken these. Where it is then in step with the view, that is known.
+    fn version_after(&self, taken: &[Arc<Resource>], in_step: bool, view: &TypeView) -> Version {
+        let known = in_step.then(|| view.version_of_names(&self.holdings.interest.names)).flatten();
+        known.unwrap_or_else(|| {
+            let held = self.holdings.resources_after(taken);
+            Version::of_set(held.iter().map(|(name, resource)| (&**name, resource.version())))
+        })
+    }
+
+    fn send(&mut self, version: Version, resources: Vec<Arc<Resource>>, form: Form) -> Response {
+        self.last_nonce += 1;
+        self.last_version = Some(version);
+        let response = Response::sotw(self.ty, version, resources, form, self.last_nonce);
+        self.in_flight = Some(InFlight { version, contents: Arc::clone(&response.contents), form });
+        response
     }
 }
 
@@ -158,32 +208,34 @@ impl Subscription for SotwSubscription {
     fn new(ty: ResourceType) -> Self {
         Self {
             ty,
-            interest: Interest::default(),
             started: false,
             named_before: false,
             greet: false,
-            held: BTreeMap::new(),
+            holdings: Holdings::default(),
             resend: BTreeSet::new(),
-            rejected: HashMap::new(),
-            rejected_set: None,
-            alone: BTreeSet::new(),
+            refusals: Refusals::default(),
+            refused_list: None,
+            standing: false,
             in_flight: None,
             last_nonce: 0,
-            settled: None,
+            last_version: None,
+            settled: Settled::default(),
         }
     }
 
     fn on_request(&mut self, request: SotwRequest, view: &View) -> Outcome {
+        let view = view.of(self.ty);
         if !self.started {
             self.started = true;
-            self.set_names(&request.names);
+            self.set_names(&request.names, view);
             let wanted = self.wanted(view);
-            if !request.version.is_empty() && Version::parse(&request.version) == Some(Self::version_of(&wanted)) {
-                let has = wanted.iter().map(|(name, resource)| (Arc::clone(name), resource.version())).collect();
-                self.held = wanted;
+            let version = Self::version_of(&wanted);
+            if !request.version.is_empty() && Version::parse(&request.version) == Some(version) {
+                self.holdings.settle_anew(view);
+                self.last_version = Some(version);
                 self.resend.clear();
                 self.greet = false;
-                return Outcome::Resumed(has);
+                return Outcome::Resumed(wanted);
             }
             return Outcome::Request;
         }
@@ -192,48 +244,86 @@ impl Subscription for SotwSubscription {
         if !request.nonce.is_empty() && request.nonce.parse() != Ok(self.last_nonce) {
             return Outcome::Stale;
         }
-        self.settled = None;
+        self.settled.unset();
         let outcome = if request.nonce.is_empty() { Outcome::Request } else { self.answer(request.error) };
-        self.set_names(&request.names);
+        self.set_names(&request.names, view);
         outcome
     }
 
     fn respond(&mut self, view: &View, removals: Removals) -> Option<Response> {
-        let stamp = view.stamp(self.ty);
-        if !self.started || self.in_flight.is_some() || self.settled == Some((stamp, removals)) {
+        let view = view.of(self.ty);
+        if !self.started || self.in_flight.is_some() || self.settled.is_for(view.stamp(), removals) {
             return None;
         }
-        let wanted = self.wanted(view);
-        let before = self.held.clone();
-        let due = if self.ty.is_full_state() { self.whole(wanted, removals) } else { self.partial(&wanted) };
-        let Some((version, resources)) = due else {
-            self.settled = Some((stamp, removals));
+        let due = if self.ty.is_full_state() {
+            self.whole(view, removals).map(|(version, list)| (version, list, Form::Plain))
+        } else {
+            self.partial(view)
+        };
+        let Some((version, resources, form)) = due else {
+            self.holdings.settle(view);
+            self.settled.set(view.stamp(), removals);
             return None;
         };
         self.greet = false;
-        self.last_nonce += 1;
         for resource in &resources {
             self.resend.remove(resource.name());
         }
-        let response = Response::sotw(self.ty, version, &resources, self.last_nonce);
-        let contents = response.contents.clone();
-        self.in_flight = Some(InFlight { version, contents, before });
-        Some(response)
+        Some(self.send(version, resources, form))
+    }
+
+    fn heartbeat(&mut self) -> Option<Response> {
+        if !self.is_idle() || self.holdings.with_ttl().is_empty() {
+            return None;
+        }
+        let version = self.last_version?;
+        if self.ty.is_full_state() {
+            // What a list leaves out is deleted, and a client may not count what is only said to live on. So it is repeated.
+            let list = self.holdings.resources().into_values().collect();
+            return Some(self.send(version, list, Form::Plain));
+        }
+        Some(self.send(version, self.holdings.with_ttl(), Form::Heartbeat))
+    }
+
+    fn shortest_ttl(&self) -> Option<Duration> {
+        self.holdings.with_ttl().iter().filter_map(|resource| resource.ttl()).min()
     }
 
     fn is_idle(&self) -> bool {
         self.in_flight.is_none()
     }
 
+    fn names(&self) -> usize {
+        self.holdings.interest.names.len()
+    }
+
+    fn is_refused(&self) -> bool {
+        self.standing
+    }
+
+    fn is_replacing(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|flight| {
+            flight.contents.iter().any(|(name, resource)| {
+                let had = self.holdings.entry(name).version();
+                let replaces = |new: &Arc<Resource>| had.is_some() && had != Some(new.version());
+                resource.as_ref().is_some_and(|new| replaces(new) || self.refusals.knows(name))
+            })
+        })
+    }
+
+    fn take_settled(&mut self) -> Option<&Holdings> {
+        self.settled.take_untold().then_some(&self.holdings)
+    }
+
     fn refresh(&mut self, names: &[Arc<str>]) {
-        self.settled = None;
-        let known = names.iter().filter(|name| self.held.contains_key(*name));
+        let known = names.iter().filter(|name| self.holdings.entry(name).is_something());
         self.resend.extend(known.cloned());
+        self.settled.unset();
     }
 
     fn retry_rejected(&mut self) {
-        self.settled = None;
-        self.rejected.clear();
-        self.rejected_set = None;
+        if self.refused_list.take().is_some() | self.refusals.retry() {
+            self.settled.unset();
+        }
     }
 }

@@ -8,27 +8,35 @@ use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 use tonic::{Status, Streaming};
 use tracing::{debug, info, warn};
 
+use super::limits::Pace;
+use super::scope::Scope;
 use super::wire::Response;
 use super::{
-    Attachment, ControlPlane, DeltaRequest, DeltaSubscription, DrainSignal, NodeInfo, Outcome, ResourceType, Session,
+    Attachment, ControlPlane, DeltaRequest, DeltaSubscription, DrainSignal, Limits, NodeInfo, Outcome, Session,
     SotwRequest, SotwSubscription, StreamObserver, Subscription, View,
 };
 
 /// A request message of either variant.
 pub(super) trait Request: prost::Message + Default + Send + 'static {
+    /// The number of the field `node`.
+    const NODE_FIELD: u32;
     /// The state machine that understands it.
     type Subscription: Subscription + 'static;
 
     fn take_node(&mut self) -> Option<Node>;
     fn type_url(&self) -> &str;
     fn asked(&self) -> &[String];
+    /// How many names it holds, wherever they stand.
+    fn names(&self) -> usize;
     fn reduce(self) -> <Self::Subscription as Subscription>::Request;
 }
 
 impl Request for DeltaDiscoveryRequest {
+    const NODE_FIELD: u32 = 1;
     type Subscription = DeltaSubscription;
 
     fn take_node(&mut self) -> Option<Node> {
@@ -43,6 +51,11 @@ impl Request for DeltaDiscoveryRequest {
         &self.resource_names_subscribe
     }
 
+    fn names(&self) -> usize {
+        let changed = self.resource_names_subscribe.len() + self.resource_names_unsubscribe.len();
+        changed.max(self.initial_resource_versions.len())
+    }
+
     fn reduce(self) -> DeltaRequest {
         DeltaRequest {
             nonce: self.response_nonce,
@@ -55,6 +68,7 @@ impl Request for DeltaDiscoveryRequest {
 }
 
 impl Request for DiscoveryRequest {
+    const NODE_FIELD: u32 = 2;
     type Subscription = SotwSubscription;
 
     fn take_node(&mut self) -> Option<Node> {
@@ -67,6 +81,10 @@ impl Request for DiscoveryRequest {
 
     fn asked(&self) -> &[String] {
         &self.resource_names
+    }
+
+    fn names(&self) -> usize {
+        self.resource_names.len()
     }
 
     fn reduce(self) -> SotwRequest {
@@ -88,27 +106,40 @@ struct Open<R: Request, O> {
     views: watch::Receiver<Arc<View>>,
     view: Arc<View>,
     observer: O,
-    drain: Pin<Box<dyn Future<Output = ()> + Send>>,
+    drain: Pin<Box<dyn Future<Output = &'static str> + Send>>,
     node: String,
+    scope: Scope,
+    limits: Limits,
+    pace: Pace,
 }
 
-/// Opens an aggregated stream: waits for the first request, has the client let in, and answers from then on.
+/// On what terms a stream is served.
+pub(super) struct Terms {
+    pub(super) scope: Scope,
+    pub(super) limits: Limits,
+    pub(super) drain: DrainSignal,
+}
+
+/// Opens a stream: waits for the first request, has the client let in, and answers from then on.
 pub(super) async fn open<C: ControlPlane, R: Request>(
     control: Arc<C>,
     peer: Option<C::Peer>,
     mut requests: Streaming<R>,
-    mut drain: DrainSignal,
+    Terms { scope, limits, mut drain }: Terms,
 ) -> Result<ResponseStream, Status> {
     let Some(mut first) = requests.message().await? else {
         return Ok(Box::pin(stream::empty()));
     };
+    // Before anything is prepared for a client that is at the wrong service.
+    scope.resolve(first.type_url())?;
     let node = first.take_node().map(NodeInfo::from).unwrap_or_default();
     let id = node.id.clone();
     let Attachment { mut views, observer } = control.attach(peer, node).await?;
     let view = Arc::clone(&views.borrow_and_update());
     let drain = Box::pin(async move { drain.turn().await });
+    let (session, pace) = (Session::default(), Pace::new(&limits, Instant::now()));
     let mut open =
-        Open::<R, C::Observer> { session: Session::default(), requests, views, view, observer, drain, node: id };
+        Open::<R, C::Observer> { session, requests, views, view, observer, drain, node: id, scope, limits, pace };
     open.take(first)?;
     Ok(Box::pin(stream::unfold(Some(open), |open| async move {
         let mut open = open?;
@@ -122,11 +153,10 @@ pub(super) async fn open<C: ControlPlane, R: Request>(
 
 impl<R: Request, O: StreamObserver> Open<R, O> {
     fn take(&mut self, request: R) -> Result<(), Status> {
-        if request.type_url().is_empty() {
-            return Err(Status::invalid_argument("type_url is empty, and an aggregated stream has no default"));
-        }
-        let Some(ty) = ResourceType::from_url(request.type_url()) else {
-            // New clients ask for new types. Such a subscription stays unanswered and does no harm.
+        let names = request.names();
+        self.pace.spend(names, Instant::now());
+        self.limits.check_names(names)?;
+        let Some(ty) = self.scope.resolve(request.type_url())? else {
             debug!(node = %self.node, type_url = request.type_url(), "a type that is not served");
             return Ok(());
         };
@@ -134,6 +164,7 @@ impl<R: Request, O: StreamObserver> Open<R, O> {
             self.observer.unavailable(ty, name);
         }
         let outcome = self.session.on_request(ty, request.reduce(), &self.view);
+        self.limits.check_names(self.session.names(ty))?;
         if let Outcome::Rejected { resources, error } = &outcome {
             let names: Vec<_> = resources.iter().map(|(name, _)| &**name).collect();
             warn!(node = %self.node, r#type = %ty, ?names, %error, "the client refused a response");
@@ -148,8 +179,19 @@ impl<R: Request, O: StreamObserver> Open<R, O> {
                 self.observer.sent(&response);
                 return Some(Ok(response));
             }
+            let turn = self.pace.next();
+            if turn > Instant::now() {
+                self.observer.throttled();
+            }
+            for (ty, holdings) in self.session.settled() {
+                self.observer.settled(ty, holdings);
+            }
+            if let Some(response) = self.session.heartbeat(Instant::now().into_std()) {
+                return Some(Ok(response));
+            }
+            let beat = self.session.next_heartbeat();
             tokio::select! {
-                request = self.requests.message() => match request {
+                request = read(&mut self.requests, turn) => match request {
                     Ok(Some(mut request)) => {
                         drop(request.take_node());
                         if let Err(status) = self.take(request) {
@@ -169,8 +211,17 @@ impl<R: Request, O: StreamObserver> Open<R, O> {
                     }
                     self.view = Arc::clone(&self.views.borrow_and_update());
                 }
-                () = &mut self.drain => return Some(Err(Status::unavailable("the server is shutting down"))),
+                reason = &mut self.drain => return Some(Err(Status::unavailable(reason))),
+                () = sleep_until(beat.map_or_else(Instant::now, Instant::from_std)), if beat.is_some() => {}
             }
         }
     }
+}
+
+/// The next request, when its turn has come. Cancelling it loses nothing.
+async fn read<R>(requests: &mut Streaming<R>, turn: Instant) -> Result<Option<R>, Status> {
+    if turn > Instant::now() {
+        sleep_until(turn).await;
+    }
+    requests.message().await
 }

@@ -3,53 +3,79 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::interest::WILDCARD;
 use super::{Resource, ResourceType, Version};
 
 /// An immutable set of resources that many views share: those of a class of proxies, those of one proxy, one secret.
 #[derive(Debug, Default)]
 pub struct Layer {
-    types: [TypeLayer; ResourceType::ALL.len()],
+    types: [Arc<Part>; ResourceType::ALL.len()],
 }
 
+/// One type's part of a layer. What a client holds points to it, so it lives on its own.
 #[derive(Debug)]
-struct TypeLayer {
+struct Part {
     resources: BTreeMap<Arc<str>, Arc<Resource>>,
+    names: Arc<BTreeSet<Arc<str>>>,
     pending: BTreeSet<Arc<str>>,
+    /// Of the resources.
     version: Version,
+    /// Of the resources and of what is pending.
+    stamp: Version,
+    has_ttl: bool,
 }
 
-impl Default for TypeLayer {
+impl Default for Part {
     fn default() -> Self {
-        Self { resources: BTreeMap::new(), pending: BTreeSet::new(), version: Version::of(&[]) }
+        Self::new(BTreeMap::new(), BTreeSet::new(), None)
+    }
+}
+
+impl Part {
+    fn new(
+        resources: BTreeMap<Arc<str>, Arc<Resource>>,
+        pending: BTreeSet<Arc<str>>,
+        previous: Option<&Arc<Part>>,
+    ) -> Self {
+        let members = || resources.values().map(|resource| (&**resource.name(), resource.version()));
+        let absent = Version::of(b"pending");
+        let (version, stamp) = (
+            Version::of_set(members()),
+            Version::of_set(members().chain(pending.iter().map(|name| (&**name, absent)))),
+        );
+        let same = previous.map(|part| &part.names).filter(|names| names.iter().eq(resources.keys()));
+        let names = same.cloned().unwrap_or_else(|| Arc::new(resources.keys().cloned().collect()));
+        let has_ttl = resources.values().any(|resource| resource.ttl().is_some());
+        Self { resources, names, pending, version, stamp, has_ttl }
     }
 }
 
 impl Layer {
-    /// A layer of these resources. Where `previous` has the same content under the same name, its allocation is kept, so
-    /// that a change costs memory for what changed only.
+    /// A layer of these resources. Where `previous` has the same content, its allocations are kept, so that a change costs
+    /// memory for what changed only.
     pub fn new(resources: impl IntoIterator<Item = (ResourceType, Arc<Resource>)>, previous: Option<&Layer>) -> Self {
-        let mut layer = Self::default();
+        let mut types: [BTreeMap<_, _>; ResourceType::ALL.len()] = std::array::from_fn(|_| BTreeMap::new());
         for (ty, resource) in resources {
             let kept = previous
                 .and_then(|layer| layer.types[ty.index()].resources.get(resource.name()))
                 .filter(|old| old.version() == resource.version());
             let resource = kept.cloned().unwrap_or(resource);
-            layer.types[ty.index()].resources.insert(Arc::clone(resource.name()), resource);
+            types[ty.index()].insert(Arc::clone(resource.name()), resource);
         }
-        for ty in &mut layer.types {
-            ty.seal();
-        }
-        layer
+        let mut index = 0;
+        let types = types.map(|resources| {
+            let before = previous.map(|layer| &layer.types[index]);
+            index += 1;
+            let part = Part::new(resources, BTreeSet::new(), before);
+            before.filter(|before| before.stamp == part.stamp).cloned().unwrap_or_else(|| Arc::new(part))
+        });
+        Self { types }
     }
 
     /// A layer that has nothing yet, but will have `names`: clients that ask for them wait instead of being told that they
     /// do not exist.
     pub fn pending(ty: ResourceType, names: impl IntoIterator<Item = Arc<str>>) -> Self {
         let mut layer = Self::default();
-        let part = &mut layer.types[ty.index()];
-        part.pending = names.into_iter().collect();
-        part.seal();
+        layer.types[ty.index()] = Arc::new(Part::new(BTreeMap::new(), names.into_iter().collect(), None));
         layer
     }
 
@@ -60,23 +86,53 @@ impl Layer {
 
     /// The version of everything the layer has: equal for equal content.
     pub fn version(&self) -> Version {
-        Version::of_set(ResourceType::ALL.iter().map(|ty| (ty.short(), self.types[ty.index()].version)))
-    }
-}
-
-impl TypeLayer {
-    fn seal(&mut self) {
-        let absent = Version::of(b"pending");
-        let members = self.resources.values().map(|resource| (&**resource.name(), resource.version()));
-        self.version = Version::of_set(members.chain(self.pending.iter().map(|name| (&**name, absent))));
+        Version::of_set(ResourceType::ALL.iter().map(|ty| (ty.short(), self.types[ty.index()].stamp)))
     }
 }
 
 /// What one client may see: layers laid over each other. Where two have a resource of one name, the earlier layer's counts.
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    layers: Vec<Arc<Layer>>,
-    versions: [Option<Version>; ResourceType::ALL.len()],
+    types: [TypeView; ResourceType::ALL.len()],
+}
+
+impl View {
+    /// The view through these layers.
+    pub fn new(layers: Vec<Arc<Layer>>) -> Self {
+        let types = std::array::from_fn(|index| {
+            let parts: Arc<[_]> = layers.iter().map(|layer| Arc::clone(&layer.types[index])).collect();
+            let stamp = Version::of_set(parts.iter().map(|part| ("", part.stamp)));
+            TypeView { parts, stamp: Some(stamp) }
+        });
+        Self { types }
+    }
+
+    /// What is seen of one type.
+    pub fn of(&self, ty: ResourceType) -> &TypeView {
+        &self.types[ty.index()]
+    }
+
+    /// The resource of this type and name, if the client may see it and it exists.
+    pub fn get(&self, ty: ResourceType, name: &str) -> Option<&Arc<Resource>> {
+        self.of(ty).get(name)
+    }
+
+    /// Whether the client can never have this name, as things stand.
+    pub(super) fn is_absent(&self, ty: ResourceType, name: &str) -> bool {
+        name != super::interest::WILDCARD && matches!(self.of(ty).lookup(name), Lookup::Absent)
+    }
+
+    /// Every resource of a type, in the order of layers, each layer's by name.
+    pub fn resources(&self, ty: ResourceType) -> impl Iterator<Item = &Arc<Resource>> {
+        self.of(ty).resources()
+    }
+}
+
+/// One type of a view. Cloning it copies a pointer, so that what clients hold in common is in memory once.
+#[derive(Clone, Debug, Default)]
+pub struct TypeView {
+    parts: Arc<[Arc<Part>]>,
+    stamp: Option<Version>,
 }
 
 /// What a view says of a name.
@@ -88,51 +144,91 @@ pub(super) enum Lookup<'a> {
     Absent,
 }
 
-impl View {
-    /// The view through these layers.
-    pub fn new(layers: Vec<Arc<Layer>>) -> Self {
-        let versions = std::array::from_fn(|index| {
-            Some(Version::of_set(layers.iter().map(|layer| ("", layer.types[index].version))))
-        });
-        Self { layers, versions }
-    }
-
+impl TypeView {
     /// Changes whenever anything of the type does.
-    pub(super) fn stamp(&self, ty: ResourceType) -> Option<Version> {
-        self.versions[ty.index()]
+    pub(super) fn stamp(&self) -> Option<Version> {
+        self.stamp
     }
 
-    pub(super) fn lookup(&self, ty: ResourceType, name: &str) -> Lookup<'_> {
-        let parts = || self.layers.iter().map(move |layer| &layer.types[ty.index()]);
-        if let Some(resource) = parts().find_map(|part| part.resources.get(name)) {
+    pub(super) fn lookup(&self, name: &str) -> Lookup<'_> {
+        if let Some(resource) = self.get(name) {
             Lookup::Present(resource)
-        } else if parts().any(|part| part.pending.contains(name)) {
+        } else if self.parts.iter().any(|part| part.pending.contains(name)) {
             Lookup::Pending
         } else {
             Lookup::Absent
         }
     }
 
-    /// The resource of this type and name, if the client may see it and it exists.
-    pub fn get(&self, ty: ResourceType, name: &str) -> Option<&Arc<Resource>> {
-        match self.lookup(ty, name) {
-            Lookup::Present(resource) => Some(resource),
-            Lookup::Pending | Lookup::Absent => None,
+    /// The resource of this name, if the client may see it and it exists.
+    pub fn get(&self, name: &str) -> Option<&Arc<Resource>> {
+        self.parts.iter().find_map(|part| part.resources.get(name))
+    }
+
+    /// Every resource, in the order of layers, each layer's by name.
+    pub fn resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.parts.iter().enumerate().flat_map(move |(depth, part)| {
+            let above = &self.parts[..depth];
+            let visible = move |name: &str| !above.iter().any(|part| part.resources.contains_key(name));
+            part.resources.values().filter(move |resource| visible(resource.name()))
+        })
+    }
+
+    /// The name as it stands in the view, so that a thousand clients that ask for it keep it once.
+    pub(super) fn intern(&self, name: &str) -> Arc<str> {
+        self.get(name).map_or_else(|| name.into(), |resource| Arc::clone(resource.name()))
+    }
+
+    pub(super) fn name_sets(&self) -> impl Iterator<Item = &Arc<BTreeSet<Arc<str>>>> {
+        self.parts.iter().map(|part| &part.names).filter(|names| !names.is_empty())
+    }
+
+    /// The version of all resources of these very names, known beforehand if they are all that one layer has, and the only
+    /// layer that has any.
+    pub(super) fn version_of_names(&self, names: &Arc<BTreeSet<Arc<str>>>) -> Option<Version> {
+        let mut parts = self.parts.iter().filter(|part| !part.resources.is_empty());
+        match (parts.next(), parts.next()) {
+            (Some(part), None) if Arc::ptr_eq(&part.names, names) => Some(part.version),
+            _ => None,
         }
     }
 
-    /// Whether the client can never have this name, as things stand.
-    pub(super) fn is_absent(&self, ty: ResourceType, name: &str) -> bool {
-        name != WILDCARD && matches!(self.lookup(ty, name), Lookup::Absent)
+    pub(super) fn has_ttl(&self) -> bool {
+        self.parts.iter().any(|part| part.has_ttl)
     }
 
-    /// Every resource of a type, in the order of layers, each layer's by name.
-    pub fn resources(&self, ty: ResourceType) -> impl Iterator<Item = &Arc<Resource>> {
-        self.layers.iter().enumerate().flat_map(move |(depth, layer)| {
-            let above = &self.layers[..depth];
-            layer.resources(ty).filter(move |resource| {
-                !above.iter().any(|layer| layer.types[ty.index()].resources.contains_key(resource.name()))
-            })
-        })
+    /// Every name of which the two may say different things. Costs nothing for the layers that they share.
+    pub fn differences(&self, other: &TypeView) -> Vec<Arc<str>> {
+        let empty = Arc::default();
+        let mut names = Vec::new();
+        for index in 0..self.parts.len().max(other.parts.len()) {
+            let (left, right) = (self.parts.get(index).unwrap_or(&empty), other.parts.get(index).unwrap_or(&empty));
+            if !Arc::ptr_eq(left, right) && left.stamp != right.stamp {
+                left.differences(right, &mut names);
+            }
+        }
+        names
+    }
+}
+
+impl Part {
+    fn differences(&self, other: &Part, names: &mut Vec<Arc<str>>) {
+        names.extend(self.pending.symmetric_difference(&other.pending).cloned());
+        let (mut left, mut right) = (self.resources.iter().peekable(), other.resources.iter().peekable());
+        loop {
+            let order = match (left.peek(), right.peek()) {
+                (Some((left, _)), Some((right, _))) => left.cmp(right),
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (None, None) => return,
+            };
+            let from_left = if order.is_le() { left.next() } else { None };
+            let from_right = if order.is_ge() { right.next() } else { None };
+            let same = matches!((from_left, from_right), (Some((_, left)), Some((_, right)))
+                if Arc::ptr_eq(left, right) || left.version() == right.version());
+            if let (false, Some((name, _))) = (same, from_left.or(from_right)) {
+                names.push(Arc::clone(name));
+            }
+        }
     }
 }

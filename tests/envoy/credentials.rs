@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use base64::Engine as _;
-use countersign::admin::api::TypeState;
+use countersign::admin::api::{SecretState, SecretStatus, TypeState};
 use countersign::lab::http;
 
 use crate::harness::{LIMIT, Mesh, Setting, eventually, finish, on_envoys};
@@ -122,16 +122,43 @@ async fn trap_2_one_bad_secret_holds_nothing_up(setting: Setting) {
         let proxy = proxies.into_iter().find(|proxy| proxy.name == client)?;
         proxy.types.into_iter().find(|it| it.type_name == "SDS")
     };
-    let rejected =
-        eventually("the refusal is reported", async || state().await.filter(|it| it.state == TypeState::Rejected))
-            .await;
+    // Exactly the files are refused, each by its own name; what the mesh itself needs is taken.
+    let secrets = async || {
+        let state = state().await?;
+        let rows: Vec<SecretStatus> = mesh.server().secrets().await;
+        let of_client: Vec<_> = rows.into_iter().filter(|row| row.node == client).collect();
+        let own = |row: &&SecretStatus| ["default", "ROOTCA"].contains(&row.name.as_str());
+        let taken = of_client.iter().filter(own).all(|row| row.status == SecretState::Active);
+        let both = of_client.iter().filter(own).count() >= 2;
+        (state.state == TypeState::Rejected && taken && both).then_some(state)
+    };
+    let rejected = eventually("the files are refused and the rest is taken", secrets).await;
     let error = rejected.error.unwrap_or_default();
     assert!(error.contains("file-root:") && error.contains("Invalid path"), "{error}");
+    // A refusal names one secret, so no other has come under suspicion.
+    let refusals = mesh
+        .server()
+        .log()
+        .lines()
+        .filter(|line| line.contains("the client refused"))
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    assert!(
+        !refusals.is_empty() && refusals.iter().all(|line| line.matches("file-root:").count() == 1),
+        "{refusals:#?}"
+    );
+    assert!(refusals.iter().all(|line| !line.contains("ROOTCA") && !line.contains("default")), "{refusals:#?}");
+    for n in 0..5 {
+        let path = format!("ca-{n}.pem");
+        assert!(refusals.iter().any(|line| line.contains(&path)), "{path}: {refusals:#?}");
+    }
     for _ in 0..3 {
         mesh.server().rotate().await;
     }
     // Trap 3: what was refused stays refused; nothing was sent again only to be "accepted" without effect.
-    assert_eq!(state().await.map(|it| it.state), Some(TypeState::Rejected));
+    assert!(secrets().await.is_some());
+    let again = mesh.server().log().lines().filter(|line| line.contains("the client refused")).count();
+    assert_eq!(again, refusals.len(), "a refused file came again");
     finish(traffic).await;
     mesh.stop().await;
 }

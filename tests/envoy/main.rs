@@ -12,5 +12,7 @@ mod outage;
 mod outside;
 mod policy;
 mod process;
+mod refusals;
 mod renewal;
+mod ways_in;
 mod root_rotation;

@@ -49,6 +49,11 @@ pub fn inbound(_mesh: &Mesh, workload: &Workload, port: u16) -> InboundDecision 
     InboundDecision { mode, reasons }
 }
 
+/// The workload's ports of which its PeerAuthentication speaks by number.
+pub fn ports_named(workload: &Workload) -> impl Iterator<Item = u16> + '_ {
+    workload.authentication.workload.iter().flat_map(|policy| policy.spec.port_modes.keys().copied())
+}
+
 /// The same without reasons, for the many endpoints of an outbound decision; and the place that decided.
 pub(super) fn mode_and_place(workload: &Workload, port: u16) -> (InboundMode, Option<Origin>) {
     let mut place = None;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::Origin;
 
 pub(super) use inbound::is_unspoken;
-pub use inbound::{InboundDecision, InboundMode, inbound};
+pub use inbound::{InboundDecision, InboundMode, inbound, ports_named};
 pub use outbound::{
     ClientCertificate, Destination, OutboundDecision, OutboundMode, Roots, ServerTrust, outbound, outbound_to,
     speaks_mtls, subsets,

@@ -140,6 +140,7 @@ pub fn outbound_to(
     match (rule, tls) {
         (Some(rule), Some(tls)) => Explicit { mesh, to, rule: rule.governing(), tls }.decide(reasons, &rule, endpoint),
         (rule, _) => {
+            let dropped = rule.as_ref().and_then(|rule| dropped_tls(rule, to));
             reasons.push(match rule.map(|rule| rule.governing()) {
                 Some(rule) => Reason::at(
                     &rule.at,
@@ -152,9 +153,24 @@ pub fn outbound_to(
                 ),
                 None => Reason::default(format!("no DestinationRule governs {}", to.service.host)),
             });
-            automatic(mesh, to, endpoint, reasons)
+            OutboundDecision { warnings: dropped.into_iter().collect(), ..automatic(mesh, to, endpoint, reasons) }
         }
     }
+}
+
+/// A rule for a host takes nothing from a rule for a wider one. Whoever wrote the wider one's TLS settings may think that they hold.
+fn dropped_tls(rule: &MatchedRule<'_>, to: Destination<'_>) -> Option<Warning> {
+    let wider = rule.hidden_tls?;
+    let governing = rule.governing();
+    let message = format!(
+        "{} has no tls for {} port {}, and rules are not inherited: {} at {} does not hold for it",
+        named(governing),
+        to.service.host,
+        to.port.port.value,
+        mode_name(wider.value.mode),
+        wider.at
+    );
+    Some(Warning::new(&governing.at, message))
 }
 
 /// The subsets that `client` knows of `service`, and what each selects.
@@ -306,10 +322,17 @@ impl Explicit<'_> {
                 continue;
             }
             let (mode, place) = mode_and_place(workload, number);
-            let fails = match asked {
-                ClientTlsMode::IstioMutual => mode == InboundMode::Disable,
-                ClientTlsMode::Disable | ClientTlsMode::Simple => mode == InboundMode::Strict,
-                ClientTlsMode::Mutual => false,
+            // On an HTTP port that takes both, TLS always means the mesh's; on others an application's own passes through.
+            let wants_mesh_tls =
+                mode == InboundMode::Strict || (mode == InboundMode::Permissive && self.to.port.protocol.is_http());
+            let (fails, consequence) = match asked {
+                ClientTlsMode::IstioMutual => (mode == InboundMode::Disable, "connections will fail"),
+                ClientTlsMode::Disable => (mode == InboundMode::Strict, "connections will fail"),
+                ClientTlsMode::Simple => (wants_mesh_tls, "connections will fail"),
+                ClientTlsMode::Mutual => (
+                    wants_mesh_tls,
+                    "connections will fail, unless both sides' certificates are of the mesh's authority",
+                ),
             };
             // One warning for each policy that disagrees, not one for each endpoint under it.
             if !fails || told.contains(&place) {
@@ -319,7 +342,7 @@ impl Explicit<'_> {
             warnings.push(Warning::new(
                 &self.tls.at,
                 format!(
-                    "{} ({}) asks for {} to {} port {}, but {} port {number} is {mode} ({server}): connections will fail",
+                    "{} ({}) asks for {} to {} port {}, but {} port {number} is {mode} ({server}): {consequence}",
                     named(self.rule),
                     self.tls.at,
                     mode_name(asked),

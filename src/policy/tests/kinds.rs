@@ -29,21 +29,6 @@ fn peer_authentication_selectors() {
 }
 
 #[test]
-fn two_policies_of_one_namespace() {
-    let policy = |name: &str, time: &str| {
-        format!(
-            "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: {name}, namespace: n{time}}}\n"
-        )
-    };
-    let (_, warnings) = good(&[policy("b", ""), policy("a", "")].concat());
-    assert_eq!(warnings.len(), 1);
-    assert!(warnings[0].contains("n/b has no effect: a at f.yaml:6"), "{warnings:?}");
-    let older = policy("b", ", creationTimestamp: 2024-01-01T00:00:00Z");
-    let (_, warnings) = good(&[older, policy("a", ", creationTimestamp: \"2024-01-02T00:00:00Z\"")].concat());
-    assert!(warnings[0].contains("n/a has no effect"), "{warnings:?}");
-}
-
-#[test]
 fn destination_rule_tls() {
     let tls = |tls: &str| object("DestinationRule", &format!("  host: a\n  trafficPolicy:\n    tls: {{{tls}}}"));
     let fault = |fields: &str| bad(&tls(fields));
@@ -122,7 +107,7 @@ fn service() {
     let service = &set.services[0].spec;
     assert_eq!(service.cluster_ips.len(), 2);
     let protocols: Vec<_> = service.ports.iter().map(|port| port.protocol).collect();
-    assert_eq!(protocols, [Protocol::Http, Protocol::Tcp, Protocol::Http2, Protocol::Grpc]);
+    assert_eq!(protocols, [Protocol::Http, Protocol::Undeclared, Protocol::Http2, Protocol::Grpc]);
     assert_eq!(service.ports[0].target_port, Some(TargetPort::Number(8080)));
     assert_eq!(service.ports[1].target_port, Some(TargetPort::Name("pg".to_owned())));
     assert!(warnings[0].contains("only TCP is served"));

@@ -59,6 +59,20 @@ fn a_bad_value_has_its_place() {
         ("xds:\n  address: localhost\n", "countersign.yaml:2: xds.address: `localhost` is not IP:PORT"),
         ("cluster: a/b\n", "countersign.yaml:1: cluster: `a/b` is not a name"),
         ("xds: [\n", "countersign.yaml:"),
+        (
+            "xds:\n  tokens:\n    - sha256: secret\n      identity: spiffe://a/b\n",
+            "countersign.yaml:3: xds.tokens[0].sha256: a token is configured as its SHA-256",
+        ),
+        (
+            "xds:\n  operators: [\"spiffe://A/b\"]\n",
+            "countersign.yaml:2: xds.operators: `spiffe://A/b` is not a workload's",
+        ),
+        (
+            "xds:\n  unix:\n    mode: \"0666\"\n",
+            "countersign.yaml:3: xds.unix.mode: `0666` is not a mode of this socket",
+        ),
+        ("xds:\n  limits:\n    handshakes: 0\n", "configuration: xds.limits.handshakes: 0 would let nobody in"),
+        ("xds:\n  limits:\n    requestBytes: 1\n", "configuration: xds.limits.requestBytes: below 131072"),
     ] {
         let message = refused(text);
         assert!(message.starts_with(expected), "{text:?}: {message}");

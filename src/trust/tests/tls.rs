@@ -65,7 +65,7 @@ fn a_workload_is_let_in_and_known_by_its_certificate() {
     let (_directory, trust) = live();
     let own = trust.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
     let (peer, _) = handshake(&server(&trust), &client(&trust.bundle(), Some(&own))).unwrap();
-    let Peer::Authenticated { id: found, certificate } = peer else { panic!("{peer:?}") };
+    let Peer::Authenticated { id: found, certificate: Some(certificate) } = peer else { panic!("{peer:?}") };
     assert_eq!(found, id("a", "b"));
     assert_eq!((Serial::from_der(&certificate.serial), certificate.not_after), (own.serial.clone(), own.not_after));
     let key = certificate.authority_key.expect("we write it");

@@ -1,0 +1,151 @@
+//! One connection's HTTP/2, from its preface to its end.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::sleep;
+use tonic::body::Body;
+
+use super::authentication::Standing;
+use super::listener::Door;
+use super::refusals::Refusal;
+use crate::xds::Drain;
+
+/// How often an idle connection is asked whether its peer is still there, and how long the answer may take.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// A connection that has come of age and whose streams do not end is cut off this much later.
+const CUT_OFF: Duration = Duration::from_secs(10);
+/// Streams that a peer may reset before we have looked at them (CVE-2023-44487). Real clients reset one now and then.
+const PENDING_RESETS: usize = 20;
+
+/// Serves a connection until it ends.
+pub(super) async fn serve<S>(stream: S, from: String, standing: Standing, door: Arc<Door>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = &door.limits;
+    let age = age(limits.max_connection_age, limits.max_connection_age_jitter);
+    let drain = age.map(|_| Drain::new(Duration::ZERO, "the connection has reached its maximum age"));
+    let signal = drain.as_ref().map(Drain::signal);
+    let is_used = Arc::new(AtomicBool::new(false));
+    let answer = hyper::service::service_fn({
+        let (door, from, is_used) = (Arc::clone(&door), from.clone(), Arc::clone(&is_used));
+        move |mut request: http::Request<Incoming>| {
+            let (door, from, is_used) = (Arc::clone(&door), from.clone(), Arc::clone(&is_used));
+            let standing = standing.clone();
+            let signal = signal.clone();
+            async move {
+                if let Some(signal) = signal {
+                    request.extensions_mut().insert(signal);
+                }
+                Ok::<_, Infallible>(answer(&door, &from, &standing, &is_used, request).await)
+            }
+        }
+    });
+    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE.0)
+        .keep_alive_timeout(KEEP_ALIVE.1)
+        .max_concurrent_streams(limits.streams_per_connection)
+        .max_header_list_size(limits.header_bytes)
+        .max_pending_accept_reset_streams(PENDING_RESETS);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), answer));
+    let mut first_request = pin!(sleep(limits.handshake_timeout));
+    let mut is_asked = false;
+    let mut old = pin!(async {
+        match age {
+            Some(age) => sleep(age).await,
+            None => std::future::pending().await,
+        }
+    });
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = &mut first_request, if !is_asked => {
+                is_asked = true;
+                if !is_used.load(Ordering::Relaxed) {
+                    door.refusals.note(Refusal::Idle, &from, &"no authenticated request came in time");
+                    return;
+                }
+            }
+            () = &mut old => {
+                // GOAWAY first, so that the client takes the end of its streams for what it is and opens a new connection.
+                connection.as_mut().graceful_shutdown();
+                if let Some(drain) = &drain {
+                    drain.begin();
+                }
+                match tokio::time::timeout(CUT_OFF, connection.as_mut()).await {
+                    Ok(ended) => break ended,
+                    Err(_) => return,
+                }
+            }
+        }
+    };
+    if let Err(error) = ended {
+        match broke_a_rule(&error) {
+            true => door.refusals.note(Refusal::Http2, &from, &error),
+            false => tracing::debug!(%from, %error, "the connection ended"),
+        }
+    }
+}
+
+async fn answer(
+    door: &Door,
+    from: &str,
+    standing: &Standing,
+    is_used: &AtomicBool,
+    mut request: http::Request<Incoming>,
+) -> http::Response<Body> {
+    if door.services.is_public(request.uri().path()) {
+        return door.services.public(request).await;
+    }
+    match door.authenticators.peer(standing, request.headers_mut()) {
+        Ok(peer) => {
+            is_used.store(true, Ordering::Relaxed);
+            door.services.answer(peer, from, request).await
+        }
+        Err(status) => {
+            door.refusals.note(Refusal::Unauthenticated, &from, &status.message());
+            status.into_http()
+        }
+    }
+}
+
+/// How old this connection may become.
+fn age(age: Duration, jitter: Duration) -> Option<Duration> {
+    (!age.is_zero()).then(|| (age + jitter.mul_f64(2.0 * rand::random::<f64>())).saturating_sub(jitter))
+}
+
+/// Whether the end is the peer's fault: a limit or a rule of HTTP/2, which our side has answered with GOAWAY.
+fn broke_a_rule(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.is_library() && !error.is_io();
+        }
+        source = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_varies_by_its_jitter_and_zero_is_none() {
+        let (minute, second) = (Duration::from_secs(60), Duration::from_secs(1));
+        assert_eq!(age(Duration::ZERO, Duration::ZERO), None);
+        assert_eq!(age(minute, Duration::ZERO), Some(minute));
+        let ages: Vec<_> = (0..1000).filter_map(|_| age(minute, 10 * second)).collect();
+        assert!(ages.iter().all(|age| (50 * second..=70 * second).contains(age)));
+        assert!(ages.iter().any(|age| *age < 55 * second) && ages.iter().any(|age| *age > 65 * second));
+    }
+}

@@ -1,0 +1,129 @@
+//! What a client refused, and what is under suspicion since.
+//!
+//! A client refuses a response as a whole. Of a response with several resources nobody knows which was the bad one, so it is
+//! divided until the bad one stands alone. Clusters, listeners, endpoints and routes are divided into halves: Envoy judges them
+//! anew each time. A secret it does not: it takes the bytes it has just refused without effect. So secrets come one by one, each in
+//! other bytes that mean the same.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::wire::{Content, Form};
+use super::{Resource, ResourceType, Version};
+
+/// What travels in one response.
+pub(super) struct Parcel {
+    pub(super) resources: Vec<Arc<Resource>>,
+    pub(super) removed: Vec<Arc<str>>,
+    pub(super) form: Form,
+}
+
+impl Parcel {
+    pub(super) fn is_empty(&self) -> bool {
+        self.resources.is_empty() && self.removed.is_empty()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    refused: HashMap<Arc<str>, Version>,
+    /// Suspect in this version, `None` for its removal.
+    suspects: HashMap<Arc<str>, Option<Version>>,
+    groups: VecDeque<Vec<Arc<str>>>,
+}
+
+impl Refusals {
+    pub(super) fn is_refused(&self, resource: &Resource) -> bool {
+        self.refused.get(resource.name()) == Some(&resource.version())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.refused.is_empty() && self.suspects.is_empty()
+    }
+
+    /// Whether something was refused under this name.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.refused.contains_key(name) || self.suspects.contains_key(name)
+    }
+
+    /// The client refused a response with these, of which it still wants those that are covered.
+    pub(super) fn refuse(&mut self, ty: ResourceType, contents: &[Content], covers: impl Fn(&str) -> bool) {
+        if let [(name, resource)] = contents {
+            self.suspects.remove(name);
+            if let Some(resource) = resource.as_ref().filter(|_| covers(name)) {
+                self.refused.insert(Arc::clone(name), resource.version());
+            }
+            return;
+        }
+        let covered: Vec<_> = contents.iter().filter(|(name, _)| covers(name)).collect();
+        let size = if ty == ResourceType::Secret { 1 } else { covered.len().div_ceil(2).max(1) };
+        for part in covered.chunks(size) {
+            self.groups.push_back(part.iter().map(|(name, _)| Arc::clone(name)).collect());
+        }
+        let version = |resource: &Option<Arc<Resource>>| resource.as_ref().map(|it| it.version());
+        self.suspects.extend(covered.iter().map(|(name, resource)| (Arc::clone(name), version(resource))));
+    }
+
+    /// The client took these.
+    pub(super) fn clear(&mut self, contents: &[Content]) {
+        for (name, _) in contents {
+            self.forget(name);
+        }
+    }
+
+    pub(super) fn forget(&mut self, name: &str) {
+        if !self.is_empty() {
+            self.refused.remove(name);
+            self.suspects.remove(name);
+        }
+    }
+
+    pub(super) fn retain(&mut self, covers: impl Fn(&str) -> bool) {
+        self.refused.retain(|name, _| covers(name));
+        self.suspects.retain(|name, _| covers(name));
+    }
+
+    /// What was refused may be offered again. `false` if nothing was.
+    pub(super) fn retry(&mut self) -> bool {
+        let any = !self.refused.is_empty();
+        self.refused.clear();
+        any
+    }
+
+    /// What of all that is due travels next: what is not under suspicion first, and of the suspects one group.
+    pub(super) fn select(&mut self, due: Vec<Arc<Resource>>, gone: Vec<Arc<str>>) -> Parcel {
+        let suspects = &self.suspects;
+        let (mut held_back, resources): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|it| suspects.get(it.name()) == Some(&Some(it.version())) || it.travels_alone());
+        let (gone_held_back, removed): (Vec<_>, Vec<_>) =
+            gone.into_iter().partition(|name| suspects.get(name) == Some(&None));
+        if !resources.is_empty() || !removed.is_empty() {
+            return Parcel { resources, removed, form: Form::Plain };
+        }
+        if let Some(index) = held_back.iter().position(|it| suspects.get(it.name()) != Some(&Some(it.version()))) {
+            return Parcel { resources: vec![held_back.swap_remove(index)], removed, form: Form::Plain };
+        }
+        let mut due: HashMap<Arc<str>, Option<Arc<Resource>>> =
+            held_back.into_iter().map(|resource| (Arc::clone(resource.name()), Some(resource))).collect();
+        due.extend(gone_held_back.into_iter().map(|name| (name, None)));
+        while let Some(group) = self.groups.pop_front() {
+            let mut parcel = Parcel { resources: Vec::new(), removed: Vec::new(), form: Form::Restated };
+            for name in group {
+                match due.remove(&name) {
+                    Some(Some(resource)) => parcel.resources.push(resource),
+                    Some(None) => parcel.removed.push(name),
+                    None => {}
+                }
+            }
+            if !parcel.is_empty() {
+                return parcel;
+            }
+        }
+        // A suspect that was not due when the turn of its group came.
+        match due.into_iter().next() {
+            Some((_, Some(resource))) => Parcel { resources: vec![resource], removed, form: Form::Restated },
+            Some((name, None)) => Parcel { resources: Vec::new(), removed: vec![name], form: Form::Restated },
+            None => Parcel { resources: Vec::new(), removed, form: Form::Plain },
+        }
+    }
+}
