@@ -30,6 +30,7 @@ impl From<&Config> for Settings {
                 trust_domain_aliases: Vec::new(),
                 root_namespace: config.root_namespace.clone(),
                 cluster_domain: config.cluster_domain.clone(),
+                istio_compatibility: config.istio_compatibility,
             },
             plan: plan::Settings { http_proxy },
         }
