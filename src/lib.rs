@@ -14,6 +14,7 @@ pub mod xds;
 pub mod identity;
 pub mod trust;
 pub mod secrets;
+pub mod analysis;
 pub mod fleet;
 pub mod rollout;
 pub mod telemetry;

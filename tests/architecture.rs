@@ -21,6 +21,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("identity", &[]),
     ("trust", &["identity"]),
     ("secrets", &["trust", "identity"]),
+    // What is wrong in a policy set: the model's own decisions, and whether a Secret could be served.
+    ("analysis", &["policy", "mesh", "secrets"]),
     // What came back from the proxies, and what waits for it.
     ("fleet", &["xds", "identity"]),
     ("rollout", &["fleet", "trust"]),
@@ -41,10 +43,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "fleet",
             "rollout",
             "telemetry",
+            "analysis",
         ],
     ),
-    // Commands speak the door's types; `serve` and `bootstrap` name trust domains and SPIFFE IDs.
-    ("cli", &["admin", "identity"]),
+    // Commands speak the door's types; `serve` and `bootstrap` name trust domains and SPIFFE IDs. Those about policy work on a
+    // directory too.
+    ("cli", &["admin", "identity", "analysis", "source", "mesh", "policy"]),
     ("lab", &["cli"]),
     // Puts all of it together.
     (
@@ -62,6 +66,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "fleet",
             "rollout",
             "telemetry",
+            "analysis",
             "admin",
             "cli",
             "lab",

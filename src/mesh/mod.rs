@@ -31,6 +31,7 @@ pub use sidecar::HostFilter;
 pub use warning::{Topic, Warning};
 pub use workload::{ParseWorkloadKeyError, Workload, WorkloadKey};
 
+use crate::policy::DestinationRule;
 use rules::RuleIndex;
 
 /// What the whole mesh shares.
@@ -155,6 +156,49 @@ impl Mesh {
             .filter(|(key, _)| read.is_some_and(|keys| keys.contains(*key)))
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect()
+    }
+
+    /// The workload's ports that services send to, and what is spoken there. Of two services with one port, the first by host says it.
+    pub fn sent_to(&self, workload: &Workload) -> BTreeMap<u16, Protocol> {
+        let mut ports = BTreeMap::new();
+        for service in self.services_of(&workload.key) {
+            let is_workload =
+                |it: &&Endpoint| it.workload.as_ref().is_some_and(|candidate| candidate.key == workload.key);
+            for endpoint in service.endpoints.iter().filter(is_workload) {
+                for port in &service.ports {
+                    if let Some(number) = endpoint.port(port) {
+                        ports.entry(number).or_insert(port.protocol);
+                    }
+                }
+            }
+        }
+        ports
+    }
+
+    /// The workload's ports that services send to, or that its PeerAuthentication names: a mode that an operator has written for a port
+    /// is kept even where no service leads to it.
+    pub fn served_ports(&self, workload: &Workload) -> BTreeMap<u16, Protocol> {
+        let mut ports = self.sent_to(workload);
+        for port in decide::ports_named(workload) {
+            ports.entry(port).or_default();
+        }
+        ports
+    }
+
+    /// The services whose host is the rule's, whoever sees them.
+    pub fn governed_by(&self, rule: &Object<DestinationRule>) -> &[Arc<Service>] {
+        let host = rules::qualified(&rule.spec.host.value, &rule.meta.namespace, &self.settings.cluster_domain);
+        let start = self.services.partition_point(|service| service.host < host);
+        let end = self.services.partition_point(|service| service.host <= host);
+        &self.services[start..end]
+    }
+
+    /// Whether any service has a host that the rule covers, exactly or by its wildcard.
+    pub fn covers_any(&self, rule: &Object<DestinationRule>) -> bool {
+        match rule.spec.host.value.strip_prefix('*') {
+            Some(suffix) => self.services.iter().any(|service| service.host.ends_with(&suffix.to_ascii_lowercase())),
+            None => !self.governed_by(rule).is_empty(),
+        }
     }
 }
 

@@ -234,12 +234,12 @@ impl Judged {
                 let error = listing::io_error(&name, "the file is empty and had content before");
                 errors.push(error.with_help("remove the file if its policies are no longer wanted"));
             } else {
-                notes.push(Warning { at: Origin::new(name, 1, 1), message: "the file is empty".to_owned() });
+                notes.push(Warning::new(Origin::new(name, 1, 1), "the file is empty"));
             }
         }
         if filled.is_empty() && good.is_some_and(|good| !good.filled.is_empty()) {
-            let message = "the last policy file was removed: the mesh falls back to its defaults".to_owned();
-            notes.push(Warning { at: Origin::new(".", 1, 1), message });
+            let message = "the last policy file was removed: the mesh falls back to its defaults";
+            notes.push(Warning::new(Origin::new(".", 1, 1), message));
         }
         let parsed = parse_set(content.files.iter().map(|(name, text)| (name, text.as_str())));
         let outcome = match parsed {

@@ -299,19 +299,13 @@ impl Explicit<'_> {
         let tls = &self.tls.value;
         let sni = tls.sni.clone().unwrap_or_else(|| istio_sni(self.to));
         let sans = written_names(tls).unwrap_or_else(|| mesh_names(self.mesh, self.to.service));
-        let follows = self.follows() && endpoints.any(|endpoint| !speaks_mtls(endpoint, self.to.port, true));
+        let refusing = endpoints.find(|endpoint| self.follows() && !speaks_mtls(endpoint, self.to.port, true));
+        let Some(refusing) = refusing else { return OutboundMode::IstioMutual { sni, sans } };
+        let what = "accepts only plaintext, which the client follows (istioCompatibility: adaptive)";
+        reasons.push(endpoint_reason(refusing, self.to.port, what));
         match one {
-            _ if !follows => OutboundMode::IstioMutual { sni, sans },
-            Some(endpoint) => {
-                reasons.push(endpoint_reason(endpoint, self.to.port, "accepts only plaintext, which the client follows"));
-                OutboundMode::Plaintext
-            }
-            None => {
-                reasons.push(Reason::default(
-                    "some endpoints accept only plaintext: mutual TLS to the others (istioCompatibility: adaptive)",
-                ));
-                OutboundMode::PerEndpoint { sni, sans, asked: true }
-            }
+            Some(_) => OutboundMode::Plaintext,
+            None => OutboundMode::PerEndpoint { sni, sans, asked: true },
         }
     }
 
