@@ -24,13 +24,14 @@ pub enum Severity {
     Note,
 }
 
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Severity {
+    /// `error`, `warning` or `note`.
+    pub fn label(self) -> &'static str {
+        match self {
             Self::Error => "error",
             Self::Warning => "warning",
             Self::Note => "note",
-        })
+        }
     }
 }
 
@@ -82,6 +83,17 @@ pub struct Report {
 }
 
 impl Report {
+    /// Both.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.findings.extend(other.findings);
+        self.findings.sort();
+        for (code, count) in other.left_out {
+            *self.left_out.entry(code).or_default() += count;
+        }
+        self
+    }
+
     /// How many findings of this severity are listed.
     pub fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|finding| finding.severity == severity).count()

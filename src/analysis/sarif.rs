@@ -2,28 +2,23 @@
 
 use serde_json::{Value, json};
 
-use super::{RULES, Report, Severity};
+use super::{RULES, Report};
 
 /// The report as one SARIF run.
 pub fn sarif(report: &Report) -> Value {
-    let level = |severity| match severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-        Severity::Note => "note",
-    };
     let rules = RULES.iter().map(|rule| {
         json!({
             "id": rule.code,
             "shortDescription": {"text": rule.title},
             "fullDescription": {"text": rule.explanation},
             "help": {"text": rule.fix},
-            "defaultConfiguration": {"level": level(rule.severity)},
+            "defaultConfiguration": {"level": rule.severity.label()},
         })
     });
     let results = report.findings.iter().map(|finding| {
         json!({
             "ruleId": finding.code,
-            "level": level(finding.severity),
+            "level": finding.severity.label(),
             "message": {"text": format!("{} {}", finding.message, finding.fix)},
             "locations": [{
                 "physicalLocation": {

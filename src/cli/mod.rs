@@ -8,19 +8,24 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod analyze;
 pub mod bootstrap;
 mod client;
 mod connection;
+pub mod describe;
+pub mod diff;
 mod error;
 pub mod lab;
 mod name;
 mod output;
+pub mod policy;
 mod proxy_status;
 mod rotate;
 mod secrets;
 pub mod serve;
 mod status;
 mod table;
+pub mod tls_check;
 mod token;
 #[cfg(test)]
 mod tests;
@@ -52,7 +57,7 @@ pub enum Command {
     Operator(Operator),
 }
 
-/// The subcommands of an operator. All but `token` talk to a running server.
+/// The subcommands of an operator. `token` and `explain` need no server, and those about policy work on a directory too.
 #[derive(Debug, Subcommand)]
 pub enum Operator {
     /// Write an Envoy's bootstrap configuration and the credentials of its xDS connection.
@@ -68,6 +73,17 @@ pub enum Operator {
     Status(status::Args),
     /// Make a bearer token for an xDS client.
     Token(token::Args),
+    /// Find what is wrong or surprising in a policy set: a directory's, or a running server's.
+    Analyze(analyze::Args),
+    /// Say what a code of `analyze` means, and what to do.
+    Explain(analyze::ExplainArgs),
+    /// Show for each pair whether client and server agree on TLS, and why.
+    TlsCheck(tls_check::Args),
+    /// Show what governs a workload or a service.
+    #[command(subcommand)]
+    Describe(describe::Describe),
+    /// Show which pairs a policy change would change, and which it would break.
+    Diff(diff::Args),
 }
 
 /// Runs a command, with its answer on standard output and what went wrong on standard error.
@@ -95,5 +111,10 @@ pub async fn execute(command: Operator, out: &mut dyn Write) -> Result<(), CliEr
         Operator::Rotate(command) => rotate::command(command, out).await,
         Operator::Status(args) => status::run(args, out).await,
         Operator::Token(args) => token::run(&args, out),
+        Operator::Analyze(args) => analyze::run(args, out).await,
+        Operator::Explain(args) => analyze::run_explain(&args, out),
+        Operator::TlsCheck(args) => tls_check::run(args, out).await,
+        Operator::Describe(what) => describe::run(what, out).await,
+        Operator::Diff(args) => diff::run(args, out).await,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -214,6 +214,14 @@ impl Directory {
         let current = self.state.borrow().current.clone();
         self.state.send_replace(Arc::new(State { current, rejected: Some(rejected) }));
     }
+}
+
+/// Reads and judges a directory once, without following it; the errors are those that would keep a set from being served.
+///
+/// # Errors
+/// `path` is no directory, or cannot be read.
+pub fn read(path: &Path) -> io::Result<Result<(PolicySet, Vec<Warning>), Vec<PolicyError>>> {
+    Ok(Judged::of(listing::list(path)?.read(), None).outcome)
 }
 
 /// A content and the verdict on it.

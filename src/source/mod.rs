@@ -26,7 +26,7 @@ use time::OffsetDateTime;
 
 use crate::policy::{PolicyError, PolicySet, Warning};
 
-pub use directory::{Directory, Options};
+pub use directory::{Directory, Options, read};
 
 /// A good policy set.
 #[derive(Debug)]
