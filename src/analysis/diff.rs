@@ -1,6 +1,6 @@
 //! What another policy set would change, for every client and everything that it reaches.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,26 +46,36 @@ impl Ends {
     }
 }
 
+/// Clients for which the same changes, and why it is now so for the first of them.
+#[derive(Default)]
+struct Alike {
+    clients: Vec<String>,
+    reasons: Vec<String>,
+}
+
 type Port<'w> = (&'w str, u16, &'w str);
 
 /// What is different in `after`: those that break first, then by host, port and subset. A way that is gone breaks too.
 pub fn diff(before: &[Way], after: &[Way]) -> Vec<Change> {
     let (old, new) = (by_port(before), by_port(after));
     let mut changes = Vec::new();
-    let ports: std::collections::BTreeSet<&Port<'_>> = old.keys().chain(new.keys()).collect();
+    let ports: BTreeSet<&Port<'_>> = old.keys().chain(new.keys()).collect();
     for port in ports {
         let none = HashMap::new();
         let (was, is) = (old.get(port).unwrap_or(&none), new.get(port).unwrap_or(&none));
-        let clients: std::collections::BTreeSet<&str> = was.keys().chain(is.keys()).copied().collect();
-        let mut alike: BTreeMap<(Option<Ends>, Option<Ends>), (Vec<String>, Vec<String>)> = BTreeMap::new();
+        let clients: BTreeSet<&str> = was.keys().chain(is.keys()).copied().collect();
+        let mut alike: BTreeMap<_, Alike> = BTreeMap::new();
         for client in clients {
-            let ends = (was.get(client).map(|way| Ends::of(way)), is.get(client).map(|way| Ends::of(way)));
+            let ends = (was.get(client).copied().map(Ends::of), is.get(client).copied().map(Ends::of));
             if ends.0 != ends.1 {
-                let reasons = is.get(client).map(|way| way.reasons.clone()).unwrap_or_default();
-                alike.entry(ends).or_insert_with(|| (Vec::new(), reasons)).0.push(client.to_owned());
+                let alike = alike.entry(ends).or_default();
+                if let (Some(way), true) = (is.get(client), alike.clients.is_empty()) {
+                    alike.reasons.clone_from(&way.reasons);
+                }
+                alike.clients.push(client.to_owned());
             }
         }
-        changes.extend(alike.into_iter().map(|((before, after), (clients, reasons))| {
+        changes.extend(alike.into_iter().map(|((before, after), Alike { clients, reasons })| {
             let worked = before.as_ref().is_some_and(|ends| ends.status != Status::Conflict);
             let works = after.as_ref().is_some_and(|ends| ends.status != Status::Conflict);
             let (host, port, subset) = *port;

@@ -24,7 +24,7 @@ use crate::policy::{self, PolicyError, PolicySet};
 
 pub use catalogue::{RULES, Rule, explain};
 pub use describe::{
-    PortDescription, ServiceDescription, WorkloadDescription, describe_service, describe_workload, EndpointDescription,
+    EndpointDescription, PortDescription, ServiceDescription, WorkloadDescription, describe_service, describe_workload,
 };
 pub use diff::{Change, Ends, diff};
 pub use finding::{Finding, Report, Severity};

@@ -19,7 +19,7 @@ pub fn sarif(report: &Report) -> Value {
         json!({
             "ruleId": finding.code,
             "level": finding.severity.label(),
-            "message": {"text": format!("{} {}", finding.message, finding.fix)},
+            "message": {"text": format!("{}. {}", finding.message, finding.fix)},
             "locations": [{
                 "physicalLocation": {
                     "artifactLocation": {"uri": finding.file},

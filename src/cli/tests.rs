@@ -32,7 +32,12 @@ impl Backend for Fake {
     }
     async fn ways(&self, filter: Filter) -> Result<Vec<Way>, Failure> {
         let clients = filter.workload.iter().map(ToString::to_string).collect();
-        Ok(vec![Way { clients, host: filter.host.unwrap_or_default(), port: filter.port.unwrap_or(80), ..Way::default() }])
+        Ok(vec![Way {
+            clients,
+            host: filter.host.unwrap_or_default(),
+            port: filter.port.unwrap_or(80),
+            ..Way::default()
+        }])
     }
     async fn describe_workload(&self, name: String) -> Result<WorkloadDescription, Failure> {
         Ok(WorkloadDescription { name, ..WorkloadDescription::default() })

@@ -21,6 +21,8 @@ const MAX_LOGGED: usize = 50;
 /// How many lines `countersign status` shows.
 const MAX_SHOWN: usize = 200;
 
+const SEVERITIES: [Severity; 3] = [Severity::Error, Severity::Warning, Severity::Note];
+
 /// What was found in one policy set.
 pub(super) struct Analysed {
     generation: u64,
@@ -43,6 +45,9 @@ impl Analysed {
 
 /// Follows the sets that are served. One that comes while another is looked at replaces whatever waits.
 pub(super) fn start(proxies: Proxies, mut served: watch::Receiver<Option<Arc<Model>>>) -> JoinHandle<()> {
+    for severity in SEVERITIES {
+        proxies.metrics.policy_findings.set(severity.label(), 0);
+    }
     tokio::spawn(async move {
         let mut told = HashSet::new();
         loop {
@@ -65,7 +70,7 @@ async fn look(proxies: &Proxies, model: Arc<Model>, told: &mut HashSet<Finding>)
         (analysis::analyze(model.subject(), &Limits::default(), now), parsed)
     })
     .await;
-    for severity in [Severity::Error, Severity::Warning, Severity::Note] {
+    for severity in SEVERITIES {
         proxies.metrics.policy_findings.set(severity.label(), report.count(severity));
     }
     // The source has said what the parser warned of.

@@ -61,10 +61,7 @@ impl ServerBackend {
     }
 
     /// Asks the model that is served, off the async threads: an answer about all pairs takes a while.
-    async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Model) -> T + Send + 'static,
-    ) -> Result<T, Failure> {
+    async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&Model) -> T + Send + 'static) -> Result<T, Failure> {
         let model = self.proxies.model.load_full().ok_or_else(not_ready)?;
         Ok(blocking(move || question(&model)).await)
     }

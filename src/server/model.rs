@@ -10,8 +10,8 @@ use crate::envoy::{self, EncodedResource};
 use crate::mesh::{Mesh, Workload};
 use crate::plan::{self, ClassKey, SecretName};
 use crate::policy::PolicySet;
-use crate::{analysis, mesh, policy, secrets};
 use crate::xds::{Layer, Resource, ResourceType};
+use crate::{analysis, mesh, policy, secrets};
 
 /// Where Debian, Ubuntu, Alpine and the images of Envoy have the trust store. A proxy whose machine has it elsewhere needs
 /// `caCertificates` with the path.

@@ -13,8 +13,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::listing::{self, Content, Listing};
 use super::watcher::Watcher;
-use super::{Rejected, State, Update};
-use crate::policy::{Origin, PolicyError, PolicySet, Warning, parse_set};
+use super::{Rejected, State, Update, Verdict};
+use crate::policy::{Origin, PolicyError, Warning, parse_set};
 
 /// How many errors or warnings of one set are logged; all of them are in the state.
 const MAX_LOGGED: usize = 50;
@@ -220,7 +220,7 @@ impl Directory {
 ///
 /// # Errors
 /// `path` is no directory, or cannot be read.
-pub fn read(path: &Path) -> io::Result<Result<(PolicySet, Vec<Warning>), Vec<PolicyError>>> {
+pub fn read(path: &Path) -> io::Result<Verdict> {
     Ok(Judged::of(listing::list(path)?.read(), None).outcome)
 }
 
@@ -228,7 +228,7 @@ pub fn read(path: &Path) -> io::Result<Result<(PolicySet, Vec<Warning>), Vec<Pol
 struct Judged {
     hash: [u8; 32],
     filled: BTreeSet<String>,
-    outcome: Result<(PolicySet, Vec<Warning>), Vec<PolicyError>>,
+    outcome: Verdict,
 }
 
 impl Judged {

@@ -8,9 +8,7 @@ use x509_parser::oid_registry::{OID_PKCS1_MD5WITHRSAENC, OID_PKCS1_SHA1WITHRSA, 
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
-use super::super::catalogue::{
-    EXPIRES_SOON, INVALID_NOW, KEY_MISMATCH, SELF_SIGNED, UNUSABLE_SECRET, WEAK_KEY,
-};
+use super::super::catalogue::{EXPIRES_SOON, INVALID_NOW, KEY_MISMATCH, SELF_SIGNED, UNUSABLE_SECRET, WEAK_KEY};
 use super::super::finding::Collector;
 use super::super::{Limits, Subject};
 use crate::policy::{Object, Secret};

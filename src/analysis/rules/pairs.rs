@@ -50,9 +50,9 @@ fn no_credential(subject: Subject<'_>, client: &Workload, decision: &OutboundDec
 fn credential(mode: &OutboundMode) -> Option<&str> {
     match mode {
         OutboundMode::Mutual { certificate: ClientCertificate::Credential(name), .. }
-        | OutboundMode::Simple {
-            trust: ServerTrust::Verified { roots: Roots::Credential(name), .. }, ..
-        } => Some(name),
+        | OutboundMode::Simple { trust: ServerTrust::Verified { roots: Roots::Credential(name), .. }, .. } => {
+            Some(name)
+        }
         _ => None,
     }
 }

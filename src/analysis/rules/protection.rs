@@ -65,7 +65,12 @@ fn production(subject: Subject<'_>, namespace: &str) -> Option<String> {
 }
 
 /// CS0402.
-fn permissive_for_long(policy: &Object<PeerAuthentication>, limits: &Limits, now: OffsetDateTime, found: &mut Collector) {
+fn permissive_for_long(
+    policy: &Object<PeerAuthentication>,
+    limits: &Limits,
+    now: OffsetDateTime,
+    found: &mut Collector,
+) {
     let Some(created) = policy.meta.creation_timestamp else { return };
     let age = now - created;
     if age <= limits.permissive {

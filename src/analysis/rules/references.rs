@@ -110,7 +110,8 @@ fn named_target_ports(subject: Subject<'_>, found: &mut Collector) {
 /// CS0206.
 fn hosts(subject: Subject<'_>, rule: &Object<DestinationRule>, found: &mut Collector) {
     if !subject.mesh.covers_any(rule) {
-        let message = format!("{} is for {:?}, which no Service or ServiceEntry has", named(rule), rule.spec.host.value);
+        let message =
+            format!("{} is for {:?}, which no Service or ServiceEntry has", named(rule), rule.spec.host.value);
         found.add(&NO_SUCH_HOST, &rule.spec.host.at, message);
     }
 }

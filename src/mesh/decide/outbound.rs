@@ -8,8 +8,8 @@ use super::super::rules::MatchedRule;
 use super::super::{
     Endpoint, IstioCompatibility, Mesh, Object, PeerNames, San, Service, ServicePort, Topic, Warning, Workload,
 };
-use super::{Reason, conflict};
 use super::inbound::{InboundMode, mode_and_place};
+use super::{Reason, conflict};
 use crate::policy::{ClientTls, ClientTlsMode, DestinationRule, LabelSelector, Located};
 
 /// How a client's proxy speaks to a service port.

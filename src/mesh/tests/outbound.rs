@@ -59,7 +59,10 @@ fn a_rule_without_tls_is_named_where_nothing_else_speaks() {
 #[test]
 fn a_client_follows_a_plaintext_port_or_fails_as_istios_would() {
     let text = [
-        peer_authentication("back/web", "{selector: {matchLabels: {app: web}}, portLevelMtls: {9090: {mode: DISABLE}}}"),
+        peer_authentication(
+            "back/web",
+            "{selector: {matchLabels: {app: web}}, portLevelMtls: {9090: {mode: DISABLE}}}",
+        ),
         destination_rule("istio-system/all", "{host: \"*.local\", trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}"),
         client_and_server(),
     ]
