@@ -12,6 +12,9 @@ async fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => finish(serve(args).await),
         Command::Lab(args) => server::lab(args).await,
+        Command::Agent(args) => finish(agent(args).await),
+        Command::Backup(args) => finish(server::backup(&args.data_dir, &args.file).map_err(Into::into)),
+        Command::Restore(args) => finish(restore(&args)),
         Command::Operator(command) => cli::run(command).await,
     }
 }
@@ -28,6 +31,18 @@ async fn serve(args: cli::serve::ServeArgs) -> Result<(), Box<dyn std::error::Er
     };
     let config = Config::load(args.config.as_deref(), &overrides)?;
     Ok(server::run(config).await?)
+}
+
+async fn agent(args: cli::agent::Args) -> Result<(), Box<dyn std::error::Error>> {
+    telemetry::init()?;
+    Ok(cli::agent::run(args).await?)
+}
+
+fn restore(args: &cli::backup::RestoreArgs) -> Result<(), Box<dyn std::error::Error>> {
+    if let Some(aside) = server::restore(&args.file, &args.data_dir, args.force)? {
+        println!("the store that was there is now {}", aside.display());
+    }
+    Ok(())
 }
 
 fn finish(result: Result<(), Box<dyn std::error::Error>>) -> ExitCode {

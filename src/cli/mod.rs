@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod bootstrap;
+pub mod agent;
+pub mod backup;
 mod client;
 mod connection;
 mod error;
@@ -16,11 +18,13 @@ pub mod lab;
 mod name;
 mod output;
 mod proxy_status;
+pub mod renew;
 mod rotate;
 mod secrets;
 pub mod serve;
 mod status;
 mod table;
+mod token;
 #[cfg(test)]
 mod tests;
 
@@ -46,6 +50,12 @@ pub enum Command {
     Serve(serve::ServeArgs),
     /// Run a small mesh of real Envoys on this machine and show rotation under traffic.
     Lab(lab::LabArgs),
+    /// Keep a node's credentials fresh until stopped.
+    Agent(agent::Args),
+    /// Copy the store, while the server runs or not.
+    Backup(backup::BackupArgs),
+    /// Put a backup of the store in place, while no server runs.
+    Restore(backup::RestoreArgs),
     /// A command to a running server.
     #[command(flatten)]
     Operator(Operator),
@@ -65,6 +75,11 @@ pub enum Operator {
     Rotate(rotate::Rotate),
     /// Show the server: policy, authorities, proxies.
     Status(status::Args),
+    /// Replace a node's own credentials now.
+    Renew(renew::Args),
+    /// Let new nodes in.
+    #[command(subcommand)]
+    Token(token::Token),
 }
 
 /// Runs a command, with its answer on standard output and what went wrong on standard error.
@@ -91,5 +106,7 @@ pub async fn execute(command: Operator, out: &mut dyn Write) -> Result<(), CliEr
         Operator::Secrets(args) => secrets::run(args, out).await,
         Operator::Rotate(rotate::Rotate::Workload(args)) => rotate::run(args, out).await,
         Operator::Status(args) => status::run(args, out).await,
+        Operator::Renew(args) => renew::run(args, out).await,
+        Operator::Token(command) => token::run(command, out).await,
     }
 }

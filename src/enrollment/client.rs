@@ -113,6 +113,18 @@ impl Client {
         .await
     }
 
+    /// The roots that the server shows now, in PEM.
+    pub async fn roots(&self, credentials: &Credentials<'_>) -> Result<String, ClientError> {
+        let verifier = Verifier::new(certificates("roots", credentials.roots)?, credentials.server)?;
+        let config = builder(Arc::new(verifier))?.with_no_client_auth();
+        self.within(async {
+            let channel = self.connect(config).await?;
+            let answer = EnrollmentClient::new(channel).get_bundle(GetBundleRequest {}).await;
+            Ok(answer.map_err(|status| self.refused(status))?.into_inner().roots)
+        })
+        .await
+    }
+
     /// Spends a token. The roots are fetched first, from whoever answers, and count only as far as the token names them; the secret is
     /// sent to nobody but a server that they verify.
     pub async fn join(&self, token: &JoinToken, csr: String) -> Result<Joined, ClientError> {

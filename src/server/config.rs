@@ -78,6 +78,16 @@ pub struct Config {
     pub certificates: Certificates,
     /// What is the same in every proxy.
     pub proxy: Proxy,
+    /// How keys are kept.
+    pub store: Store,
+}
+
+/// How keys are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Store {
+    /// A file with the key that the keys in the store are encrypted with.
+    pub key_file: Option<PathBuf>,
 }
 
 /// Where policy comes from.
@@ -241,6 +251,7 @@ impl Default for Config {
             admin: Admin::default(),
             certificates: Certificates::default(),
             proxy: Proxy::default(),
+            store: Store::default(),
         }
     }
 }

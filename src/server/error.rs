@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::LockError;
 use crate::admin::{AdminError, DataDirError};
-use crate::trust::TrustError;
+use crate::trust::{SealError, TrustError};
 
 /// Why the server cannot start. Each says what to do where that is not plain.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,9 @@ pub enum ServerError {
     /// The certificate hierarchy.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// The key-encryption key.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The admin API.
     #[error(transparent)]
     Admin(#[from] AdminError),

@@ -13,11 +13,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tonic::Status;
 use tracing::{debug, warn};
 
 use super::proxies::Proxies;
-use crate::identity::Peer;
+use crate::identity::{Peer, PeerError};
 use crate::trust::tls::ServerTls;
+use crate::enrollment::Enrollment;
 use crate::xds::XdsService;
 
 /// TLS handshakes under way at once. A fleet that comes back queues here instead of exhausting memory.
@@ -39,7 +41,12 @@ pub(super) enum Security {
 }
 
 /// Serves until the task is aborted. Connections that are open then go on until their streams end.
-pub(super) fn serve(listener: TcpListener, security: Security, service: XdsService<Proxies>) -> JoinHandle<()> {
+pub(super) fn serve(
+    listener: TcpListener,
+    security: Security,
+    service: XdsService<Proxies>,
+    enrollment: Enrollment<Proxies>,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
         loop {
@@ -47,13 +54,17 @@ pub(super) fn serve(listener: TcpListener, security: Security, service: XdsServi
                 Ok((stream, from)) => {
                     // The permit is taken before the task is made: beyond the limit, connections wait in the kernel's queue.
                     let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
-                    let (security, service) = (security.clone(), service.clone());
+                    let (security, service, enrollment) = (security.clone(), service.clone(), enrollment.clone());
                     tokio::spawn(async move {
                         let secured = secure(stream, from, &security).await;
                         drop(permit);
                         match secured {
-                            Some((Secured::Tls(stream), peer)) => connection(*stream, from, peer, service).await,
-                            Some((Secured::Plain(stream), peer)) => connection(stream, from, peer, service).await,
+                            Some((Secured::Tls(stream), peer)) => {
+                                connection(*stream, from, peer, service, enrollment).await;
+                            }
+                            Some((Secured::Plain(stream), peer)) => {
+                                connection(stream, from, peer, service, enrollment).await;
+                            }
                             None => {}
                         }
                     });
@@ -72,16 +83,18 @@ enum Secured {
     Plain(TcpStream),
 }
 
-async fn secure(stream: TcpStream, from: SocketAddr, security: &Security) -> Option<(Secured, Peer)> {
+/// Who has shown no certificate has no peer: it may join, and nothing else.
+async fn secure(stream: TcpStream, from: SocketAddr, security: &Security) -> Option<(Secured, Option<Peer>)> {
     // Small messages, each of which somebody waits for.
     let _ = stream.set_nodelay(true);
     let tls = match security {
-        Security::Plaintext => return Some((Secured::Plain(stream), Peer::Unauthenticated)),
+        Security::Plaintext => return Some((Secured::Plain(stream), Some(Peer::Unauthenticated))),
         Security::Tls(tls) => TlsAcceptor::from(tls.config()),
     };
     match timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
         Ok(Ok(stream)) => match Peer::from_chain(stream.get_ref().1.peer_certificates()) {
-            Ok(peer) => Some((Secured::Tls(Box::new(stream)), peer)),
+            Ok(peer) => Some((Secured::Tls(Box::new(stream)), Some(peer))),
+            Err(PeerError::NoCertificate) => Some((Secured::Tls(Box::new(stream)), None)),
             Err(error) => {
                 warn!(%from, %error, "the client's certificate names no workload");
                 None
@@ -98,14 +111,31 @@ async fn secure(stream: TcpStream, from: SocketAddr, security: &Security) -> Opt
     }
 }
 
-async fn connection<S>(stream: S, from: SocketAddr, peer: Peer, service: XdsService<Proxies>)
-where
+async fn connection<S>(
+    stream: S,
+    from: SocketAddr,
+    peer: Option<Peer>,
+    service: XdsService<Proxies>,
+    enrollment: Enrollment<Proxies>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let answer = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(peer.clone());
-        let service = service.clone();
-        async move { Ok::<_, Infallible>(service.handle(request).await.unwrap_or_else(|never| match never {})) }
+        let (peer, service, enrollment) = (peer.clone(), service.clone(), enrollment.clone());
+        async move {
+            let known = peer.is_some();
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
+            let request = match enrollment.handle(request).await {
+                Ok(response) => return Ok::<_, Infallible>(response),
+                Err(request) => request,
+            };
+            match known {
+                true => service.handle(request).await,
+                false => Ok(Status::unauthenticated("this needs a client certificate").into_http()),
+            }
+        }
     });
     let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

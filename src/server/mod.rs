@@ -7,6 +7,8 @@
 pub mod config;
 
 mod backend;
+mod backup;
+mod enroller;
 mod error;
 mod lab;
 mod listener;
@@ -29,15 +31,17 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::admin;
+use crate::enrollment::Enrollment;
 use crate::fleet::Fleet;
 use crate::source::{self, Directory};
 use crate::telemetry::Metrics;
 use crate::trust::tls::ServerTls;
-use crate::trust::{self, SqliteStore, Trust};
+use crate::trust::{self, KEY_VARIABLE, KeyEncryptionKey, SqliteStore, Trust};
 use crate::xds::{Drain, XdsService};
 
 use backend::ServerBackend;
 use config::Config;
+pub use backup::{backup, restore};
 pub use error::ServerError;
 pub use lab::lab;
 use listener::Security;
@@ -51,6 +55,8 @@ pub type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
 
 /// The store, in the data directory.
 const STORE: &str = "trust.db";
+/// Workload certificates that live longer are worth a warning.
+const LONG_TTL: Duration = Duration::from_secs(24 * 3600);
 /// After the drain, streams that have not ended are cut off this much later.
 const CUT_OFF: Duration = Duration::from_millis(500);
 
@@ -109,7 +115,7 @@ impl Server {
         };
         let drain = Drain::over(config.xds.drain);
         let service = XdsService::new(Arc::new(proxies.clone()), drain.signal());
-        tasks.0.push(listener::serve(listener, security, service));
+        tasks.0.push(listener::serve(listener, security, service, Enrollment::new(Arc::new(proxies.clone()))));
         tasks.0.push(renewal::run(proxies.clone(), own));
 
         let backend = ServerBackend { proxies: proxies.clone(), policy, xds_address, clock };
@@ -160,7 +166,24 @@ async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, Server
         clock_skew: config.certificates.clock_skew,
     };
     let (path, now) = (config.data_dir.join(STORE), clock());
-    let opened = blocking(move || Trust::open(Box::new(SqliteStore::open(&path)?), settings, now)).await?;
+    let key = match &config.store.key_file {
+        Some(file) => Some(KeyEncryptionKey::read(file)?),
+        None => KeyEncryptionKey::from_environment()?,
+    };
+    match &key {
+        Some(_) => info!("keys at rest are encrypted (AES-256-GCM)"),
+        None => warn!(
+            "keys at rest are not encrypted: {} is protected by its mode 0600 alone; store.keyFile or {KEY_VARIABLE} changes that",
+            path.display()
+        ),
+    }
+    if config.certificates.workload_ttl > LONG_TTL {
+        warn!(
+            workload_ttl = %humantime::format_duration(config.certificates.workload_ttl),
+            "workload certificates live longer than a day: whoever takes a key has it for that long"
+        );
+    }
+    let opened = blocking(move || Trust::open(Box::new(SqliteStore::open_sealed(&path, key)?), settings, now)).await?;
     let (bundle, signer) = (opened.bundle(), opened.intermediate());
     for root in bundle.roots() {
         info!(trust_domain = %bundle.trust_domain(), serial = %root.serial, not_after = %root.not_after, "root");

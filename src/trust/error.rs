@@ -49,6 +49,9 @@ pub enum TrustError {
         /// Why.
         reason: String,
     },
+    /// The join token is unknown, used or expired. Which of these, nobody is told who has not made it.
+    #[error("the join token is not valid: it is unknown, was used before, or has expired; ask for a new one")]
+    JoinToken,
     /// A lifetime beyond what a certificate can say.
     #[error("the lifetime of {0} ends after the year 9999")]
     Lifetime(&'static str),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rcgen::SanType;
@@ -22,7 +23,7 @@ const FORGET: time::Duration = time::Duration::HOUR;
 #[derive(Debug)]
 pub struct Trust {
     settings: Settings,
-    store: Box<dyn Store>,
+    pub(super) store: Box<dyn Store>,
     signing: ArcSwap<Signing>,
     /// The newest certificate of each workload (`namespace/name`). It is in the store too.
     issued: RwLock<HashMap<String, Arc<WorkloadCertificate>>>,
@@ -154,10 +155,18 @@ impl Trust {
         self.order(workloads.to_vec(), false, now)
     }
 
-    /// A certificate for the key of a request, under this identity, whatever the request says. It is not kept: its key is not ours.
-    pub fn sign_csr(&self, csr_pem: &str, id: &SpiffeId, now: OffsetDateTime) -> Result<IssuedChain, TrustError> {
+    /// A certificate for the key of a request, under this identity, whatever the request says. It lives as long as any workload's, or
+    /// shorter if `lifetime` is. It is not kept: its key is not ours.
+    pub fn sign_csr(
+        &self,
+        csr_pem: &str,
+        id: &SpiffeId,
+        lifetime: Option<Duration>,
+        now: OffsetDateTime,
+    ) -> Result<IssuedChain, TrustError> {
         let key = csr::checked_key(csr_pem, id)?;
-        leaf::issue_for(&self.signing.load().intermediate, &self.settings, id, &key, now)
+        let lifetime = lifetime.map_or(self.settings.workload_ttl, |wish| wish.min(self.settings.workload_ttl));
+        leaf::issue_for(&self.signing.load().intermediate, &self.settings, id, &key, lifetime, now)
     }
 
     /// A certificate for our own listener, under [`server_identity`] and these DNS names and addresses. It is not kept: each start makes

@@ -1,5 +1,7 @@
 //! What a leaf says: one identity, both ends of TLS, and never a longer life than its signer's.
 
+use std::time::Duration;
+
 use rand::Rng;
 use rcgen::{
     Certificate, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, PublicKeyData,
@@ -26,7 +28,7 @@ pub(super) fn issue(
     now: OffsetDateTime,
 ) -> Result<WorkloadCertificate, TrustError> {
     let key = generate()?;
-    let (params, serial) = params(signer, settings, id, names, now)?;
+    let (params, serial) = params(signer, settings, id, names, settings.workload_ttl, now)?;
     let leaf = sign(signer, &params, &key)?;
     Ok(WorkloadCertificate {
         id: id.clone(),
@@ -47,9 +49,10 @@ pub(super) fn issue_for(
     settings: &Settings,
     id: &SpiffeId,
     key: &impl PublicKeyData,
+    lifetime: Duration,
     now: OffsetDateTime,
 ) -> Result<IssuedChain, TrustError> {
-    let (params, serial) = params(signer, settings, id, &[], now)?;
+    let (params, serial) = params(signer, settings, id, &[], lifetime, now)?;
     let leaf = sign(signer, &params, key)?;
     Ok(IssuedChain { chain_pem: chain_pem(&leaf, signer), serial, not_after: params.not_after })
 }
@@ -59,6 +62,7 @@ fn params(
     settings: &Settings,
     id: &SpiffeId,
     names: &[SanType],
+    lifetime: Duration,
     now: OffsetDateTime,
 ) -> Result<(CertificateParams, Serial), TrustError> {
     signer.can_sign(now)?;
@@ -78,7 +82,7 @@ fn params(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     params.not_before = before(now, settings.clock_skew).max(signer.info.not_before);
-    params.not_after = after(now, settings.workload_ttl, "a workload certificate")?.min(signer.info.not_after);
+    params.not_after = after(now, lifetime, "a workload certificate")?.min(signer.info.not_after);
     Ok((params, serial))
 }
 

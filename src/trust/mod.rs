@@ -15,6 +15,7 @@ mod issuance;
 mod leaf;
 mod serial;
 mod store;
+mod tokens;
 
 use std::time::Duration;
 
@@ -25,7 +26,10 @@ pub use csr::CsrError;
 pub use error::TrustError;
 pub use issuance::Trust;
 pub use serial::Serial;
-pub use store::{AuthorityKind, AuthorityRecord, Contents, SqliteStore, Store, StoreError, WorkloadRecord};
+pub use store::{
+    AuthorityKind, AuthorityRecord, Contents, JoinTokenRecord, KEY_VARIABLE, KeyEncryptionKey, SealError, SqliteStore, Store,
+    StoreError, WorkloadRecord, backup, restore,
+};
 
 use crate::identity::{SpiffeId, TrustDomain};
 

@@ -63,7 +63,9 @@ fn config(certificate: &WorkloadCertificate, bundle: &TrustBundle) -> Result<Ser
     for root in bundle.roots() {
         roots.add(root.der.clone()).map_err(|error| unusable(&error))?;
     }
+    // A new node has no certificate: it may spend a join token, and nothing else.
     let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .allow_unauthenticated()
         .build()
         .map_err(|error| unusable(&error))?;
     let key = provider.key_provider.load_private_key(certificate.private_key()?).map_err(|error| unusable(&error))?;
