@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::identity::TrustDomain;
 use crate::policy::PolicyError;
+use crate::trust::KeyAlgorithm;
 
 mod value;
 #[cfg(test)]
@@ -139,6 +140,12 @@ pub struct Certificates {
     /// How far `notBefore` is set back.
     #[serde(deserialize_with = "value::duration")]
     pub clock_skew: Duration,
+    /// The keys of new authorities.
+    #[serde(deserialize_with = "value::parsed")]
+    pub authority_key: KeyAlgorithm,
+    /// The keys of workload certificates.
+    #[serde(deserialize_with = "value::parsed")]
+    pub workload_key: KeyAlgorithm,
 }
 
 /// What is the same in every proxy.
@@ -287,6 +294,8 @@ impl Default for Certificates {
             intermediate_ttl: hours(720),
             root_ttl: hours(87600),
             clock_skew: Duration::from_secs(120),
+            authority_key: KeyAlgorithm::default(),
+            workload_key: KeyAlgorithm::default(),
         }
     }
 }

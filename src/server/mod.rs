@@ -163,6 +163,8 @@ async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, Server
         root_ttl: config.certificates.root_ttl,
         intermediate_ttl: config.certificates.intermediate_ttl,
         workload_ttl: config.certificates.workload_ttl,
+        authority_key: config.certificates.authority_key,
+        workload_key: config.certificates.workload_key,
         clock_skew: config.certificates.clock_skew,
     };
     let (path, now) = (config.data_dir.join(STORE), clock());

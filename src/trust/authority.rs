@@ -8,6 +8,7 @@ use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 
 use super::certificate::{pem_of, read};
+use super::template::Template;
 use super::{AuthorityKind, AuthorityRecord, Serial, Settings, TrustError};
 
 /// An authority, as far as anybody may know it.
@@ -29,12 +30,13 @@ pub(super) struct Authority {
     pub(super) der: CertificateDer<'static>,
     pub(super) pem: String,
     pub(super) issuer: Issuer<'static, KeyPair>,
+    pub(super) template: Template,
 }
 
 impl Authority {
     /// A new self-signed root.
     pub(super) fn new_root(settings: &Settings, now: OffsetDateTime) -> Result<AuthorityRecord, TrustError> {
-        let (key, serial) = (generate()?, Serial::random());
+        let (key, serial) = (settings.authority_key.generate()?, Serial::random());
         let mut params = params(settings, &serial, now, BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, format!("countersign root {}", serial.short()));
         params.not_after = after(now, settings.root_ttl, "the root")?;
@@ -50,7 +52,7 @@ impl Authority {
         now: OffsetDateTime,
     ) -> Result<AuthorityRecord, TrustError> {
         self.can_sign(now)?;
-        let (key, serial) = (generate()?, Serial::random());
+        let (key, serial) = (settings.authority_key.generate()?, Serial::random());
         let mut params = params(settings, &serial, now, BasicConstraints::Constrained(0));
         let name = format!("countersign {} {}", settings.cluster, serial.short());
         params.distinguished_name.push(DnType::CommonName, name);
@@ -68,18 +70,15 @@ impl Authority {
         let unusable = |reason: &dyn std::fmt::Display| {
             TrustError::material(format!("the stored authority {}", facts.subject), reason)
         };
-        let key = KeyPair::from_pkcs8_der_and_sign_algo(
-            &PrivatePkcs8KeyDer::from(record.key.as_slice()),
-            &rcgen::PKCS_ECDSA_P256_SHA256,
-        )
-        .map_err(|error| unusable(&error))?;
+        let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(record.key.as_slice())).map_err(|error| unusable(&error))?;
         if key.subject_public_key_info() != facts.public_key {
             return Err(unusable(&"its key is another certificate's"));
         }
+        let template = Template::new(&der, &key)?;
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|error| unusable(&error))?;
         let (serial, not_before, not_after) = (facts.serial, facts.not_before, facts.not_after);
         let info = AuthorityInfo { serial, not_before, not_after, subject: facts.subject };
-        Ok(Self { info, pem: pem_of(&der), der, issuer })
+        Ok(Self { info, pem: pem_of(&der), der, issuer, template })
     }
 
     /// Nothing may be signed with an authority that is over: no peer would accept it.
@@ -96,10 +95,6 @@ impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.info.fmt(f)
     }
-}
-
-pub(super) fn generate() -> Result<KeyPair, TrustError> {
-    KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(|error| TrustError::material("a new key", error))
 }
 
 /// `now + lifetime`, in whole seconds as a certificate has them.

@@ -12,9 +12,11 @@ mod certificate;
 mod csr;
 mod error;
 mod issuance;
+mod key;
 mod leaf;
 mod serial;
 mod store;
+mod template;
 mod tokens;
 
 use std::time::Duration;
@@ -25,6 +27,7 @@ pub use certificate::{IssuedChain, WorkloadCertificate};
 pub use csr::CsrError;
 pub use error::TrustError;
 pub use issuance::Trust;
+pub use key::KeyAlgorithm;
 pub use serial::Serial;
 pub use store::{
     AuthorityKind, AuthorityRecord, Contents, JoinTokenRecord, KEY_VARIABLE, KeyEncryptionKey, SealError, SqliteStore, Store,
@@ -46,6 +49,10 @@ pub struct Settings {
     pub intermediate_ttl: Duration,
     /// Lifetime of a workload certificate. It never outlives the intermediate.
     pub workload_ttl: Duration,
+    /// The keys of new authorities.
+    pub authority_key: KeyAlgorithm,
+    /// The keys of workload certificates.
+    pub workload_key: KeyAlgorithm,
     /// How far `notBefore` is set back, for peers whose clocks are behind.
     pub clock_skew: Duration,
 }

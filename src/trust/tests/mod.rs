@@ -9,10 +9,12 @@ use time::macros::datetime;
 
 use super::*;
 
+mod at_rest;
 mod issuance;
 mod requests;
 mod restart;
 mod tls;
+mod tokens;
 
 const NOW: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -24,6 +26,8 @@ fn settings() -> Settings {
         root_ttl: 3650 * DAY,
         intermediate_ttl: 30 * DAY,
         workload_ttl: DAY,
+        authority_key: KeyAlgorithm::P256,
+        workload_key: KeyAlgorithm::P256,
         clock_skew: Duration::from_secs(60),
     }
 }
