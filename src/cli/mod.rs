@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 pub mod bootstrap;
 pub mod agent;
 pub mod backup;
+pub mod ca;
 mod client;
 mod connection;
 mod error;
@@ -56,6 +57,9 @@ pub enum Command {
     Backup(backup::BackupArgs),
     /// Put a backup of the store in place, while no server runs.
     Restore(backup::RestoreArgs),
+    /// Bring authorities from elsewhere, while no server runs.
+    #[command(subcommand)]
+    Ca(ca::Ca),
     /// A command to a running server.
     #[command(flatten)]
     Operator(Operator),

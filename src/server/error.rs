@@ -41,6 +41,14 @@ pub enum ServerError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file that was named cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Signals cannot be caught.
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),

@@ -8,6 +8,7 @@ pub mod config;
 
 mod backend;
 mod backup;
+mod ca;
 mod enroller;
 mod error;
 mod lab;
@@ -36,12 +37,13 @@ use crate::fleet::Fleet;
 use crate::source::{self, Directory};
 use crate::telemetry::Metrics;
 use crate::trust::tls::ServerTls;
-use crate::trust::{self, KEY_VARIABLE, KeyEncryptionKey, SqliteStore, Trust};
+use crate::trust::{self, KEY_VARIABLE, KeyEncryptionKey, SealError, SqliteStore, Trust};
 use crate::xds::{Drain, XdsService};
 
 use backend::ServerBackend;
 use config::Config;
 pub use backup::{backup, restore};
+pub use ca::{AuthorityFiles, authority_request, import_authority};
 pub use error::ServerError;
 pub use lab::lab;
 use listener::Security;
@@ -156,8 +158,9 @@ impl Server {
     }
 }
 
-async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, ServerError> {
-    let settings = trust::Settings {
+/// What the configuration says of the hierarchy.
+fn trust_settings(config: &Config) -> trust::Settings {
+    trust::Settings {
         trust_domain: config.trust_domain.clone(),
         cluster: config.cluster.clone(),
         root_ttl: config.certificates.root_ttl,
@@ -166,12 +169,21 @@ async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, Server
         authority_key: config.certificates.authority_key,
         workload_key: config.certificates.workload_key,
         clock_skew: config.certificates.clock_skew,
-    };
+    }
+}
+
+/// The key that keys at rest are encrypted with: the file's, or else the environment's.
+fn key_encryption_key(config: &Config) -> Result<Option<KeyEncryptionKey>, SealError> {
+    match &config.store.key_file {
+        Some(file) => KeyEncryptionKey::read(file).map(Some),
+        None => KeyEncryptionKey::from_environment(),
+    }
+}
+
+async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, ServerError> {
+    let settings = trust_settings(config);
     let (path, now) = (config.data_dir.join(STORE), clock());
-    let key = match &config.store.key_file {
-        Some(file) => Some(KeyEncryptionKey::read(file)?),
-        None => KeyEncryptionKey::from_environment()?,
-    };
+    let key = key_encryption_key(config)?;
     match &key {
         Some(_) => info!("keys at rest are encrypted (AES-256-GCM)"),
         None => warn!(

@@ -32,7 +32,7 @@ pub(super) fn issue(
         id: id.clone(),
         chain_pem: chain_pem(&new.der, signer),
         key_pem: Zeroizing::new(key.serialize_pem()),
-        chain: vec![new.der, signer.der.clone()],
+        chain: [new.der, signer.der.clone()].into_iter().chain(signer.between.iter().cloned()).collect(),
         serial: new.serial,
         not_before: new.not_before,
         not_after: new.not_after,
@@ -81,7 +81,8 @@ fn sign(
     let not_before = before(now, settings.clock_skew).max(signer.info.not_before);
     let not_after = after(now, lifetime, "a workload certificate")?.min(signer.info.not_after);
     let leaf = Leaf { serial: &serial, not_before, not_after, public_key, names: &names };
-    let der = signer.template.sign(&leaf, signer.issuer.key())?;
+    let signs = signer.signs()?;
+    let der = signs.template.sign(&leaf, signs.issuer.key())?;
     Ok(Signed { der, serial, not_before, not_after })
 }
 

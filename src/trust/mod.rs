@@ -7,6 +7,7 @@
 pub mod tls;
 
 mod authority;
+mod brought;
 mod bundle;
 mod certificate;
 mod csr;
@@ -22,6 +23,7 @@ mod tokens;
 use std::time::Duration;
 
 pub use authority::AuthorityInfo;
+pub use brought::{Brought, import_authority, request_authority};
 pub use bundle::{Root, TrustBundle};
 pub use certificate::{IssuedChain, WorkloadCertificate};
 pub use csr::CsrError;

@@ -105,9 +105,9 @@ pub struct AuthorityRecord {
     pub kind: AuthorityKind,
     /// The cluster it was made for.
     pub cluster: String,
-    /// The certificate in DER.
+    /// The certificate in DER, and behind it those between it and its root, where there are any.
     pub certificate: Vec<u8>,
-    /// The key: PKCS #8 in DER.
+    /// The key: PKCS #8 in DER. Empty if it is kept elsewhere.
     pub key: Zeroizing<Vec<u8>>,
     /// When it was made.
     pub created_at: OffsetDateTime,

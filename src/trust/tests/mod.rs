@@ -10,6 +10,7 @@ use time::macros::datetime;
 use super::*;
 
 mod at_rest;
+mod brought;
 mod issuance;
 mod requests;
 mod restart;
