@@ -2,7 +2,7 @@
 
 mod backup;
 mod error;
-mod migrate;
+mod migration;
 mod seal;
 mod sqlite;
 mod tokens;

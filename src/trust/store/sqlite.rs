@@ -9,7 +9,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, param
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::migrate::{VERSION, migrate};
+use super::migration::{FIRST, VERSION, migrate};
 use super::seal::{KeyEncryptionKey, SealError, Sealer};
 use super::{AuthorityKind, AuthorityRecord, Contents, JoinTokenRecord, Store, StoreError, WorkloadRecord, tokens};
 use crate::identity::TrustDomain;
@@ -128,8 +128,12 @@ fn create(path: &Path) -> Result<(), StoreError> {
     OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new).map_err(failed)?;
     let made = Connection::open(&new).and_then(|mut connection| {
         connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-        migrate(&mut connection, 0)?;
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(FIRST)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", 1)?;
+        transaction.commit()?;
+        migrate(&mut connection, 1)?;
         connection.close().map_err(|(_, error)| error)
     });
     made.map_err(|error| explain("make", &new, error))?;
