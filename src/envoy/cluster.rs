@@ -19,8 +19,7 @@ use envoy_types::pb::google::protobuf::{Any, Struct};
 
 use super::message::{any, number, seconds, transport_socket};
 use super::{endpoint, sds, tls};
-use crate::mesh::{Discovery, Protocol};
-use crate::plan::{Cluster as Plan, ClusterTls, InboundListener};
+use crate::plan::{Cluster as Plan, ClusterTls, Discovery, InboundListener, Protocol};
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 /// Istio's default.

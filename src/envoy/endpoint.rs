@@ -10,8 +10,7 @@ use envoy_types::pb::google::protobuf::{Struct, Value};
 
 use super::EncodedResource;
 use super::message::{named_socket, number, resource, socket, unix};
-use crate::mesh::{Discovery, EndpointAddress};
-use crate::plan::{Cluster as Plan, ClusterEndpoint, InboundTarget};
+use crate::plan::{Cluster as Plan, ClusterEndpoint, Discovery, EndpointAddress, InboundTarget};
 
 /// Where Envoy looks for what `transport_socket_matches` compares.
 const SOCKET_MATCH: &str = "envoy.transport_socket_match";

@@ -11,8 +11,7 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_pro
 
 use super::message::{any, seconds, socket};
 use super::{http, tls};
-use crate::mesh::decide::InboundMode;
-use crate::plan::{InboundListener, OutboundListener, OutboundTarget};
+use crate::plan::{InboundListener, InboundMode, OutboundListener, OutboundTarget};
 
 /// How the mesh's own TLS is told from an application's, on a port that takes both (Istio's list).
 const MESH_ALPN: [&str; 5] = ["istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"];

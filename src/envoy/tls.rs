@@ -19,8 +19,7 @@ use envoy_types::pb::google::protobuf::BoolValue;
 
 use super::message::transport_socket;
 use super::sds;
-use crate::mesh::{PeerNames, San};
-use crate::plan::{RootSource, SecretName, UpstreamTls, Validation};
+use crate::plan::{PeerNames, RootSource, San, SecretName, UpstreamTls, Validation};
 
 const TLS_SOCKET: &str = "envoy.transport_sockets.tls";
 

@@ -171,4 +171,4 @@ impl Mesh {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

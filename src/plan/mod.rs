@@ -12,6 +12,8 @@ mod secret_name;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+pub use crate::mesh::decide::InboundMode;
+pub use crate::mesh::{Discovery, EndpointAddress, PeerNames, Protocol, San};
 pub use class::{ClassKey, ClassPlan, class_of, class_plan};
 pub use inbound::{InboundListener, InboundTarget, ProxyPlan, proxy_plan};
 pub use outbound::{Cluster, ClusterEndpoint, ClusterTls, RootSource, UpstreamTls, Validation};

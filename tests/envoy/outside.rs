@@ -75,7 +75,9 @@ impl Outside {
                     let text = format!("sni={} client={client}", tls.server_name().unwrap_or_default());
                     let answer = service_fn(move |_| {
                         let text = text.clone();
-                        async move { Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from(text)))) }
+                        // A connection that is kept shows the certificate it was opened with for as long as it lives.
+                        let response = http::Response::builder().header(http::header::CONNECTION, "close");
+                        async move { Ok::<_, Infallible>(response.body(Full::new(Bytes::from(text))).unwrap()) }
                     });
                     let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
                     let _ = builder.serve_connection(TokioIo::new(stream), answer).await;

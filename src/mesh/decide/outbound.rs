@@ -306,10 +306,17 @@ impl Explicit<'_> {
                 continue;
             }
             let (mode, place) = mode_and_place(workload, number);
-            let fails = match asked {
-                ClientTlsMode::IstioMutual => mode == InboundMode::Disable,
-                ClientTlsMode::Disable | ClientTlsMode::Simple => mode == InboundMode::Strict,
-                ClientTlsMode::Mutual => false,
+            // On an HTTP port that takes both, TLS always means the mesh's; on others an application's own passes through.
+            let wants_mesh_tls =
+                mode == InboundMode::Strict || (mode == InboundMode::Permissive && self.to.port.protocol.is_http());
+            let (fails, consequence) = match asked {
+                ClientTlsMode::IstioMutual => (mode == InboundMode::Disable, "connections will fail"),
+                ClientTlsMode::Disable => (mode == InboundMode::Strict, "connections will fail"),
+                ClientTlsMode::Simple => (wants_mesh_tls, "connections will fail"),
+                ClientTlsMode::Mutual => (
+                    wants_mesh_tls,
+                    "connections will fail, unless both sides' certificates are of the mesh's authority",
+                ),
             };
             // One warning for each policy that disagrees, not one for each endpoint under it.
             if !fails || told.contains(&place) {
@@ -319,7 +326,7 @@ impl Explicit<'_> {
             warnings.push(Warning::new(
                 &self.tls.at,
                 format!(
-                    "{} ({}) asks for {} to {} port {}, but {} port {number} is {mode} ({server}): connections will fail",
+                    "{} ({}) asks for {} to {} port {}, but {} port {number} is {mode} ({server}): {consequence}",
                     named(self.rule),
                     self.tls.at,
                     mode_name(asked),

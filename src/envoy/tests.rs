@@ -1,1 +1,0 @@
-//! Resources of policies written as YAML.

@@ -1,0 +1,78 @@
+//! Over policy sets at random.
+
+use std::collections::BTreeMap;
+
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
+use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+use proptest::prelude::*;
+use prost::Message;
+
+use super::contexts::{references, validation};
+use super::{Contexts, resources};
+use crate::mesh::tests::mesh;
+use crate::mesh::tests::random::policies;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Every context that verifies has roots, and names that the peer must carry; and every context verifies, since the random
+    /// policies have no `insecureSkipVerify`. On the server's side a client must show a certificate.
+    #[test]
+    fn threat_05_every_context_names_its_peer_and_has_roots(text in policies()) {
+        for of_proxy in resources(&mesh(&text).0) {
+            let contexts = Contexts::of(&of_proxy);
+            for context in contexts.common() {
+                let (verified, secret) = validation(context).expect("a context that verifies nobody");
+                prop_assert!(secret.is_some() || verified.system_root_certs.is_some(), "no roots\n{text}");
+                prop_assert!(!verified.match_typed_subject_alt_names.is_empty(), "no names\n{text}");
+                for name in &verified.match_typed_subject_alt_names {
+                    match name.matcher.as_ref().and_then(|it| it.match_pattern.as_ref()) {
+                        Some(MatchPattern::Exact(name)) => prop_assert!(!name.is_empty()),
+                        // A prefix that does not end with a path's part would let `spiffe://mesh.evil` pass for `spiffe://mesh`.
+                        Some(MatchPattern::Prefix(name)) => prop_assert!(name.starts_with("spiffe://") && name.ends_with('/')),
+                        other => prop_assert!(false, "a name matched by {other:?}"),
+                    }
+                }
+                let versions = context.tls_params.as_ref().unwrap();
+                prop_assert_eq!(versions.tls_minimum_protocol_version(), TlsProtocol::TlSv12);
+                prop_assert_eq!(versions.tls_maximum_protocol_version(), TlsProtocol::TlSv13);
+            }
+            for context in &contexts.downstream {
+                prop_assert_eq!(context.require_client_certificate.as_ref().map(|it| it.value), Some(true));
+            }
+        }
+    }
+
+    /// Envoy keys its secret providers by the whole configuration: a second spelling of a name would be a second secret that
+    /// never comes.
+    #[test]
+    fn trap_1_a_secret_is_asked_for_in_one_spelling_only(text in policies()) {
+        let mut spellings: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        for of_proxy in resources(&mesh(&text).0) {
+            for reference in Contexts::of(&of_proxy).common().flat_map(references) {
+                let bytes = reference.encode_to_vec();
+                let first = spellings.entry(reference.name.clone()).or_insert_with(|| bytes.clone());
+                prop_assert_eq!(first, &bytes, "{}", reference.name);
+            }
+        }
+    }
+
+    /// Bytes are versions: the same policy must give the same bytes in every process.
+    #[test]
+    fn the_same_policy_gives_the_same_bytes(text in policies()) {
+        let first = resources(&mesh(&text).0);
+        prop_assert_eq!(first, resources(&mesh(&text).0));
+    }
+
+    /// Envoy refuses a response in which a name stands twice.
+    #[test]
+    fn no_resource_stands_twice(text in policies()) {
+        for of_proxy in resources(&mesh(&text).0) {
+            let mut names: Vec<_> = of_proxy.iter().map(|it| (it.type_url, &it.name)).collect();
+            names.sort();
+            let all = names.len();
+            names.dedup();
+            prop_assert_eq!(names.len(), all);
+        }
+    }
+}

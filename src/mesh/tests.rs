@@ -1,1 +1,0 @@
-//! Decisions over hand-written policy sets.

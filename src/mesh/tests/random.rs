@@ -1,0 +1,114 @@
+//! Policy sets at random: everything that turns a TLS mode this way or that, over few enough names that they meet.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::text::{destination_rule, object, peer_authentication, service, workload_entry};
+
+const NAMESPACES: [&str; 3] = ["one", "two", "istio-system"];
+const APPS: [&str; 3] = ["a", "b", "c"];
+
+fn server_mode() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["UNSET", "DISABLE", "PERMISSIVE", "STRICT"])
+}
+
+fn namespace() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(NAMESPACES.to_vec())
+}
+
+fn app() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(APPS.to_vec())
+}
+
+fn client_tls() -> impl Strategy<Value = String> {
+    let names = prop::sample::select(vec!["", ", subjectAltNames: [a.example]", ", sni: b.example"]);
+    let modes = prop::sample::select(vec![
+        "mode: DISABLE",
+        "mode: SIMPLE",
+        "mode: SIMPLE, caCertificates: /ca.pem",
+        "mode: SIMPLE, caCertificates: system",
+        "mode: SIMPLE, credentialName: secret",
+        "mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem",
+        "mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem, caCertificates: /ca.pem, caCrl: /crl.pem",
+        "mode: MUTUAL, credentialName: secret",
+        "mode: ISTIO_MUTUAL",
+        "mode: ISTIO_MUTUAL",
+    ]);
+    (modes, names).prop_map(|(mode, names)| format!("{{{mode}{names}}}"))
+}
+
+fn host() -> impl Strategy<Value = String> {
+    let of_service = (app(), namespace()).prop_map(|(app, namespace)| format!("{app}.{namespace}.svc.cluster.local"));
+    let others = vec!["*.local", "*", "*.one.svc.cluster.local", "out.example", "in.example", "*.example", "a"];
+    prop_oneof![of_service, prop::sample::select(others).prop_map(str::to_owned)]
+}
+
+fn rule() -> impl Strategy<Value = String> {
+    let port_tls = prop::option::of(client_tls());
+    (namespace(), host(), client_tls(), port_tls, prop::option::of(client_tls()), any::<bool>()).prop_map(
+        |(namespace, host, tls, at_port, of_subset, selects)| {
+            let ports = at_port
+                .map(|tls| format!(", portLevelSettings: [{{port: {{number: 80}}, tls: {tls}}}]"))
+                .unwrap_or_default();
+            let subsets = of_subset
+                .map(|tls| format!(", subsets: [{{name: v, labels: {{app: a}}, trafficPolicy: {{tls: {tls}}}}}]"))
+                .unwrap_or_default();
+            let selector = if selects { ", workloadSelector: {matchLabels: {app: b}}" } else { "" };
+            let spec = format!("{{host: \"{host}\", trafficPolicy: {{tls: {tls}{ports}}}{subsets}{selector}}}");
+            destination_rule(&format!("{namespace}/name"), &spec)
+        },
+    )
+}
+
+fn authentication() -> impl Strategy<Value = String> {
+    let wide = (namespace(), server_mode()).prop_map(|(namespace, mode)| {
+        peer_authentication(&format!("{namespace}/name"), &format!("{{mtls: {{mode: {mode}}}}}"))
+    });
+    let narrow = (namespace(), app(), server_mode(), server_mode()).prop_map(|(namespace, app, mode, at_port)| {
+        let spec = format!(
+            "{{selector: {{matchLabels: {{app: {app}}}}}, mtls: {{mode: {mode}}}, portLevelMtls: {{80: {{mode: {at_port}}}}}}}"
+        );
+        peer_authentication(&format!("{namespace}/name"), &spec)
+    });
+    prop_oneof![wide, narrow]
+}
+
+fn entry() -> impl Strategy<Value = String> {
+    let location = prop::sample::select(vec!["MESH_INTERNAL", "MESH_EXTERNAL"]);
+    let endpoints = prop::sample::select(vec![
+        "resolution: DNS",
+        "resolution: NONE",
+        "resolution: STATIC, endpoints: [{address: 10.9.0.1}]",
+        "resolution: STATIC, endpoints: [{address: 10.9.0.2, labels: {security.istio.io/tlsMode: istio}}]",
+        "resolution: STATIC, workloadSelector: {labels: {app: a}}",
+    ]);
+    let names = prop::sample::select(vec!["", ", subjectAltNames: [c.example]"]);
+    let hosts = prop::sample::select(vec!["out.example", "in.example"]);
+    let protocols = prop::sample::select(vec!["HTTP", "HTTP2", "GRPC", "TCP", "TLS"]);
+    (namespace(), hosts, location, endpoints, names, protocols).prop_map(
+        |(namespace, host, location, endpoints, names, protocol)| {
+            let ports = format!("[{{number: 80, name: p, protocol: {protocol}}}]");
+            let spec = format!("{{hosts: [{host}], location: {location}, {endpoints}, ports: {ports}{names}}}");
+            object("networking.istio.io/v1", "ServiceEntry", &format!("{namespace}/name"), &spec)
+        },
+    )
+}
+
+/// Nine workloads and their services, under policies of every kind.
+pub(crate) fn policies() -> impl Strategy<Value = String> {
+    (vec(rule(), 0..6), vec(authentication(), 0..5), vec(entry(), 0..3), any::<[bool; 9]>()).prop_map(
+        |(rules, authentications, entries, unmeshed)| {
+            let mut text = String::new();
+            for (index, unmeshed) in unmeshed.into_iter().enumerate() {
+                let name = format!("{}/{}", NAMESPACES[index / 3], APPS[index % 3]);
+                let workload = workload_entry(&name, &format!("10.0.0.{}", index + 1));
+                let label = if unmeshed { "labels: {security.istio.io/tlsMode: disabled, " } else { "labels: {" };
+                text += &workload.replace("labels: {", label);
+                text += &service(&name, "[{name: http, port: 80}, {name: tcp, port: 90}, {name: grpc, port: 100}]");
+            }
+            let several = rules.into_iter().chain(authentications).chain(entries).enumerate();
+            text.extend(several.map(|(index, it)| it.replace("name: name,", &format!("name: name-{index},"))));
+            text
+        },
+    )
+}

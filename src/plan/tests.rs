@@ -1,1 +1,0 @@
-//! Plans of policies written as YAML.

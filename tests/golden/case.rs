@@ -1,0 +1,186 @@
+//! One case: its policies, and what becomes of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use countersign::envoy::{self, EncodedResource};
+use countersign::mesh::decide::{Destination, Reason, inbound, outbound_to, subsets};
+use countersign::mesh::{self, Mesh, Workload, WorkloadKey};
+use countersign::plan::{self, ClassPlan, ProxyPlan};
+use countersign::policy;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::protobuf::Renderer;
+
+/// `case.yaml`. Everything has a default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+struct Settings {
+    /// One of the example sets in `config/policies/seed`, as it is, besides `policy.yaml`.
+    seed: Option<String>,
+    /// Whose plans are shown. Absent: every workload's.
+    workloads: Option<Vec<WorkloadName>>,
+    /// The names of the resources that are shown; `*` at the end stands for any rest. Absent: all.
+    show: Option<Vec<String>>,
+    trust_domain_aliases: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct WorkloadName(WorkloadKey);
+
+impl TryFrom<String> for WorkloadName {
+    type Error = mesh::ParseWorkloadKeyError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map(Self)
+    }
+}
+
+/// One folder, read.
+pub struct Case {
+    settings: Settings,
+    documents: Vec<(String, String)>,
+}
+
+/// `plan.yaml` of a set that is accepted.
+#[derive(Serialize)]
+struct Accepted {
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    warnings: BTreeSet<String>,
+    workloads: BTreeMap<String, Planned>,
+}
+
+#[derive(Serialize)]
+struct Planned {
+    own: ProxyPlan,
+    class: ClassPlan,
+    /// The steps of each decision, by the cluster that it made.
+    reasons: BTreeMap<String, Vec<String>>,
+}
+
+/// `plan.yaml` of a set that is refused.
+#[derive(Serialize)]
+struct Refused {
+    errors: Vec<String>,
+}
+
+impl Case {
+    pub fn read(folder: &Path) -> Result<Self, String> {
+        let read = |path: &Path| fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+        let settings = folder.join("case.yaml");
+        let settings: Settings = match settings.exists() {
+            true => {
+                policy::parse_config("case.yaml", &read(&settings)?).map_err(|errors| format!("{:?}", errors[0]))?
+            }
+            false => Settings::default(),
+        };
+        let mut documents = vec![("policy.yaml".to_owned(), read(&folder.join("policy.yaml"))?)];
+        if let Some(seed) = &settings.seed {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/policies/seed").join(seed);
+            documents.push((format!("seed/{seed}"), read(&path)?));
+        }
+        Ok(Self { settings, documents })
+    }
+
+    /// The texts of `plan.yaml` and `envoy.yaml`.
+    pub fn outputs(&self, renderer: &Renderer) -> [Option<String>; 2] {
+        let documents = self.documents.iter().map(|(name, text)| (name, text));
+        let (set, warnings) = match policy::parse_set(documents) {
+            Ok(parsed) => parsed,
+            Err(errors) => return [Some(yaml(&refused(&errors))), None],
+        };
+        let settings = mesh::Settings {
+            trust_domain_aliases: self.settings.trust_domain_aliases.clone(),
+            ..mesh::Settings::default()
+        };
+        let (mesh, found) = Mesh::build(&set, &settings);
+        let mut accepted =
+            Accepted { warnings: warnings.iter().map(ToString::to_string).collect(), workloads: BTreeMap::new() };
+        accepted.warnings.extend(found.iter().map(ToString::to_string));
+        let mut resources: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for workload in self.workloads(&mesh) {
+            let (planned, encoded) = self.planned(&mesh, workload, &mut accepted.warnings);
+            accepted.workloads.insert(workload.key.to_string(), planned);
+            resources.insert(workload.key.to_string(), encoded.iter().map(|it| renderer.render(it)).collect());
+        }
+        [Some(yaml(&accepted)), Some(yaml(&resources))]
+    }
+
+    fn workloads<'m>(&self, mesh: &'m Mesh) -> Vec<&'m Workload> {
+        match &self.settings.workloads {
+            None => mesh.workloads().map(AsRef::as_ref).collect(),
+            Some(names) => {
+                let named = |name: &WorkloadName| {
+                    mesh.workload(&name.0)
+                        .unwrap_or_else(|| panic!("case.yaml: there is no workload {}", name.0))
+                        .as_ref()
+                };
+                names.iter().map(named).collect()
+            }
+        }
+    }
+
+    fn planned(
+        &self,
+        mesh: &Mesh,
+        workload: &Workload,
+        warnings: &mut BTreeSet<String>,
+    ) -> (Planned, Vec<EncodedResource>) {
+        let mut own = plan::proxy_plan(mesh, workload);
+        let mut class = plan::class_plan(mesh, workload, &plan::Settings::default());
+        let all = envoy::proxy_resources(&own).into_iter().chain(envoy::class_resources(&class));
+        let encoded = all.filter(|resource| self.shows(&resource.name)).collect();
+        own.inbound.retain(|it| self.shows(&it.name) || self.shows(&it.cluster));
+        class.clusters.retain(|it| self.shows(&it.name));
+        class.listeners.retain(|it| self.shows(&it.name));
+        class.routes.retain(|it| self.shows(&it.name));
+        let mut reasons = BTreeMap::new();
+        for listener in &own.inbound {
+            reasons.insert(listener.cluster.clone(), steps(&inbound(mesh, workload, listener.bind.port()).reasons));
+        }
+        let planned: BTreeSet<&str> = class.clusters.iter().map(|it| it.name.as_str()).collect();
+        for service in mesh.visible_to(&workload.key.namespace) {
+            let subsets = subsets(mesh, workload, service);
+            for port in &service.ports {
+                for subset in std::iter::once(None).chain(subsets.keys().copied().map(Some)) {
+                    let name = format!("outbound|{}|{}|{}", port.port.value, subset.unwrap_or_default(), service.host);
+                    if planned.contains(name.as_str()) {
+                        let decision = outbound_to(mesh, workload, Destination { service, port, subset }, None);
+                        warnings.extend(decision.warnings.iter().map(ToString::to_string));
+                        reasons.insert(name, steps(&decision.reasons));
+                    }
+                }
+            }
+        }
+        (Planned { own, class, reasons }, encoded)
+    }
+
+    fn shows(&self, name: &str) -> bool {
+        let matches = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == pattern,
+        };
+        self.settings.show.as_ref().is_none_or(|patterns| patterns.iter().any(matches))
+    }
+}
+
+fn refused(errors: &[policy::PolicyError]) -> Refused {
+    Refused { errors: errors.iter().map(ToString::to_string).collect() }
+}
+
+fn steps(reasons: &[Reason]) -> Vec<String> {
+    let step = |reason: &Reason| match &reason.at {
+        Some(at) => format!("{at}: {}", reason.text),
+        None => reason.text.clone(),
+    };
+    reasons.iter().map(step).collect()
+}
+
+fn yaml(value: &impl Serialize) -> String {
+    // By way of a JSON value, in which the keys of maps are ordered.
+    let value = serde_json::to_value(value).unwrap();
+    serde_saphyr::to_string(&value).unwrap()
+}

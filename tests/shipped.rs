@@ -1,0 +1,87 @@
+//! What the repository ships beside the program fits the program: policies parse without a warning that nobody expects, command lines
+//! are ones that the program takes, configuration files are read.
+
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use countersign::cli::Cli;
+use countersign::mesh::{Mesh, Settings};
+use countersign::policy::parse_set;
+use countersign::server::config::Config;
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every warning there is, or a panic with every error.
+fn warnings(files: &[&str]) -> Vec<String> {
+    let documents = files.iter().map(|file| (*file, read(file)));
+    let (set, mut warnings) = parse_set(documents).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let (mesh, found) = Mesh::build(&set, &Settings::default());
+    assert!(mesh.workloads().count() > 0);
+    warnings.sort();
+    warnings.iter().map(ToString::to_string).chain(found.iter().map(ToString::to_string)).collect()
+}
+
+#[test]
+fn the_example_of_two_envoys_has_nothing_to_complain_of() {
+    assert_eq!(warnings(&["config/examples/two-envoys/policy.yaml"]), [""; 0]);
+}
+
+#[test]
+fn the_compose_lab_runs_on_the_seed_policies() {
+    assert_eq!(warnings(&["config/policies/seed/istio.yaml", "deploy/compose/policy/workloads.yaml"]), [""; 0]);
+}
+
+#[test]
+fn configurations_are_read() {
+    for file in ["config/countersign.yaml", "deploy/compose/countersign.yaml"] {
+        let config = Config::parse(file, &read(file)).unwrap_or_else(|error| panic!("{error}"));
+        config.check().unwrap_or_else(|error| panic!("{file}: {error}"));
+    }
+}
+
+fn takes(arguments: &[String]) {
+    let program = std::iter::once("countersign".to_owned());
+    if let Err(error) = Cli::try_parse_from(program.chain(arguments.iter().cloned())) {
+        panic!("{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn the_compose_file_runs_commands_that_there_are() {
+    let compose: serde_json::Value = serde_saphyr::from_str(&read("deploy/compose/docker-compose.yaml")).unwrap();
+    let mut commands = 0;
+    for (name, service) in compose["services"].as_object().unwrap() {
+        let words = |value: &serde_json::Value| -> Vec<String> {
+            value.as_array().into_iter().flatten().map(|word| word.as_str().unwrap().to_owned()).collect()
+        };
+        if name.ends_with("-bootstrap") {
+            takes(&words(&service["command"]));
+            commands += 1;
+        }
+        if let ["CMD", "countersign", arguments @ ..] =
+            words(&service["healthcheck"]["test"]).iter().map(String::as_str).collect::<Vec<_>>().as_slice()
+        {
+            takes(&arguments.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+            commands += 1;
+        }
+        // What is mounted from the repository is in it.
+        for volume in words(&service["volumes"]).iter().filter(|volume| volume.starts_with('.')) {
+            let source = PathBuf::from("deploy/compose").join(volume.split(':').next().unwrap());
+            read(source);
+        }
+    }
+    assert_eq!(commands, 4);
+}
+
+#[test]
+fn the_image_and_the_unit_start_a_server_that_there_is() {
+    let image = read("deploy/Dockerfile");
+    let command = image.lines().find_map(|line| line.strip_prefix("CMD ")).unwrap();
+    takes(&serde_json::from_str::<Vec<String>>(command).unwrap());
+    let unit = read("deploy/countersign.service");
+    let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/countersign ")).unwrap();
+    takes(&command.split(' ').map(str::to_owned).collect::<Vec<_>>());
+}
