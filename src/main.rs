@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use countersign::cli::{self, Cli, Command};
-use countersign::server::config::{Config, Overrides};
 use countersign::server::AuthorityFiles;
+use countersign::server::config::{Config, Overrides};
 use countersign::{server, telemetry};
 
 #[tokio::main]
@@ -54,7 +54,10 @@ fn ca(command: cli::ca::Ca) -> Result<(), Box<dyn std::error::Error>> {
                 _ => return Err("give --cacerts, or --chain and --root".into()),
             };
             let taken = server::import_authority(&config(args.place)?, &files)?;
-            println!("{} (serial {}) signs from the next start on, until {}", taken.subject, taken.serial, taken.not_after);
+            println!(
+                "{} (serial {}) signs from the next start on, until {}",
+                taken.subject, taken.serial, taken.not_after
+            );
         }
     }
     Ok(())

@@ -3,8 +3,8 @@
 use std::future::Future;
 
 use super::api::{
-    BootstrapMaterial, BootstrapRequest, NewToken, ProxyStatus, RotateReport, RotateRequest, SecretStatus, ServerStatus,
-    TokenRequest, TokenStatus,
+    BootstrapMaterial, BootstrapRequest, NewToken, ProxyStatus, RotateReport, RotateRequest, SecretStatus,
+    ServerStatus, TokenRequest, TokenStatus,
 };
 
 /// The server as the admin API sees it. Names in requests have been checked for form (`namespace/name`) and for nothing else.

@@ -216,7 +216,8 @@ fn problem(status: StatusCode, error: &str, help: &str) -> Response {
 }
 
 async fn no_such_path() -> Response {
-    let help = "GET /v1/status, /v1/proxies, /v1/secrets, /v1/tokens; POST /v1/rotate/workload, /v1/bootstrap, /v1/tokens";
+    let help =
+        "GET /v1/status, /v1/proxies, /v1/secrets, /v1/tokens; POST /v1/rotate/workload, /v1/bootstrap, /v1/tokens";
     problem(StatusCode::NOT_FOUND, "there is no such path", help)
 }
 

@@ -11,7 +11,9 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -99,7 +101,8 @@ impl Client {
         let roots = certificates("roots", credentials.roots)?;
         let verifier = Verifier::new(roots, credentials.server)?;
         let chain = certificates("certificate chain", credentials.chain)?;
-        let unusable = |what| move |error: &dyn std::fmt::Display| ClientError::Credentials { what, reason: error.to_string() };
+        let unusable =
+            |what| move |error: &dyn std::fmt::Display| ClientError::Credentials { what, reason: error.to_string() };
         let key = PrivateKeyDer::from_pem_slice(credentials.key.as_bytes()).map_err(|error| unusable("key")(&error))?;
         let config = builder(Arc::new(verifier))?
             .with_client_auth_cert(chain, key)
@@ -218,7 +221,8 @@ struct Verifier {
 
 impl Verifier {
     fn new(roots: Vec<CertificateDer<'static>>, server: &SpiffeId) -> Result<Self, ClientError> {
-        let unusable = |error: &dyn std::fmt::Display| ClientError::Credentials { what: "roots", reason: error.to_string() };
+        let unusable =
+            |error: &dyn std::fmt::Display| ClientError::Credentials { what: "roots", reason: error.to_string() };
         let mut store = RootCertStore::empty();
         for root in roots {
             store.add(root).map_err(|error| unusable(&error))?;

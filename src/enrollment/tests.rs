@@ -45,8 +45,7 @@ async fn call(path: &str, peer: Option<Peer>, message: &[u8]) -> Option<(String,
 fn caller() -> Option<Peer> {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
-    params.subject_alt_names =
-        vec![rcgen::SanType::URI("spiffe://cluster.local/ns/a/sa/b".try_into().unwrap())];
+    params.subject_alt_names = vec![rcgen::SanType::URI("spiffe://cluster.local/ns/a/sa/b".try_into().unwrap())];
     let certificate = params.self_signed(&key).unwrap().into();
     Some(Peer::from_chain(Some(&[certificate])).unwrap())
 }
@@ -132,7 +131,14 @@ fn threat_07_a_token_shows_itself_only_when_asked() {
     let token = JoinToken::generate("a".parse().unwrap(), [&b"one"[..]]).unwrap();
     assert!(!format!("{token:?}").contains(token.secret()));
     let text = token.text();
-    for bad in ["", "csjoin1", "csjoin2.a.b.c", &text[..20], &text.replace("csjoin1.", "csjoin1.AAAA"), &text.replace(".a", ".A")] {
+    for bad in [
+        "",
+        "csjoin1",
+        "csjoin2.a.b.c",
+        &text[..20],
+        &text.replace("csjoin1.", "csjoin1.AAAA"),
+        &text.replace(".a", ".A"),
+    ] {
         let error = bad.parse::<JoinToken>().unwrap_err();
         assert_eq!(error, JoinTokenError::Form, "{bad}");
         assert!(!error.to_string().contains(token.secret()));

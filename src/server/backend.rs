@@ -15,9 +15,9 @@ use super::proxies::Proxies;
 use super::renewal::{self, Replaced};
 use super::{Clock, blocking};
 use crate::admin::api::{
-    AuthorityStatus, BootstrapMaterial, BootstrapRequest, PolicyStatus, ProxyStatus, RotateReport, RotateRequest,
-    NewToken, RotatedWorkload, SecretState, SecretStatus, SecretType, ServerStatus, TokenRequest, TokenState, TokenStatus,
-    TypeState, TypeStatus,
+    AuthorityStatus, BootstrapMaterial, BootstrapRequest, NewToken, PolicyStatus, ProxyStatus, RotateReport,
+    RotateRequest, RotatedWorkload, SecretState, SecretStatus, SecretType, ServerStatus, TokenRequest, TokenState,
+    TokenStatus, TypeState, TypeStatus,
 };
 use crate::admin::{Backend, Failure};
 use crate::enrollment::JoinToken;

@@ -19,7 +19,9 @@ impl Enroller for Proxies {
         // Who is no longer in the policy keeps what it has, and gets nothing new.
         if !model.mesh.workloads().any(|workload| workload.spiffe_id == id.as_str()) {
             warn!(identity = %id, "refused: a certificate for an identity that no workload has any more");
-            return Err(Status::permission_denied(format!("{id} is no workload's identity: no WorkloadEntry gives it")));
+            return Err(Status::permission_denied(format!(
+                "{id} is no workload's identity: no WorkloadEntry gives it"
+            )));
         }
         let (trust, now, caller) = (Arc::clone(&self.trust), (self.clock)(), id.clone());
         let issued = blocking(move || trust.sign_csr(&csr, &caller, lifetime, now)).await;

@@ -17,9 +17,9 @@ use tonic::Status;
 use tracing::{debug, warn};
 
 use super::proxies::Proxies;
+use crate::enrollment::Enrollment;
 use crate::identity::{Peer, PeerError};
 use crate::trust::tls::ServerTls;
-use crate::enrollment::Enrollment;
 use crate::xds::XdsService;
 
 /// TLS handshakes under way at once. A fleet that comes back queues here instead of exhausting memory.

@@ -41,9 +41,9 @@ use crate::trust::{self, KEY_VARIABLE, KeyEncryptionKey, SealError, SqliteStore,
 use crate::xds::{Drain, XdsService};
 
 use backend::ServerBackend;
-use config::Config;
 pub use backup::{backup, restore};
 pub use ca::{AuthorityFiles, authority_request, import_authority};
+use config::Config;
 pub use error::ServerError;
 pub use lab::lab;
 use listener::Security;

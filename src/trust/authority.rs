@@ -1,8 +1,7 @@
 //! What signs: the root, and the intermediate of this cluster.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
@@ -69,8 +68,9 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         params.not_after = after(now, settings.intermediate_ttl, "the intermediate")?.min(self.info.not_after);
         params.use_authority_key_identifier_extension = true;
-        let certificate =
-            params.signed_by(&key, &self.signs()?.issuer).map_err(|error| TrustError::material("the intermediate", error))?;
+        let certificate = params
+            .signed_by(&key, &self.signs()?.issuer)
+            .map_err(|error| TrustError::material("the intermediate", error))?;
         Ok(record(AuthorityKind::Intermediate, settings, certificate.into(), &key, now))
     }
 
@@ -80,9 +80,8 @@ impl Authority {
         let der = chain.next().ok_or_else(|| TrustError::material("a stored authority", "it is empty"))?;
         let between: Vec<_> = chain.collect();
         let facts = read(&der)?;
-        let unusable = |reason: &dyn std::fmt::Display| {
-            TrustError::material(format!("the authority {}", facts.subject), reason)
-        };
+        let unusable =
+            |reason: &dyn std::fmt::Display| TrustError::material(format!("the authority {}", facts.subject), reason);
         let signs = match key_pair(&record.key).map_err(|error| unusable(&error))? {
             Some(key) if !is_key_of(&key, &facts.public_key) => {
                 return Err(unusable(&"its key is another certificate's"));

@@ -1,7 +1,10 @@
 //! Authorities that are not made here: a root and an intermediate with its key that are brought, or an intermediate whose key is made
 //! here and whose certificate is signed where the root's key is.
 
-use rcgen::{CertificateParams, CustomExtension, DistinguishedName, DnType, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType};
+use rcgen::{
+    CertificateParams, CustomExtension, DistinguishedName, DnType, KeyPair, KeyUsagePurpose, PublicKeyData as _,
+    SanType,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
@@ -62,7 +65,12 @@ pub fn import_authority(
 ) -> Result<AuthorityInfo, TrustError> {
     let root = match certificates("the root", brought.root)?.as_slice() {
         [one] => one.clone(),
-        several => return Err(refused("the root", format!("there are {} certificates, and one root is needed", several.len()))),
+        several => {
+            return Err(refused(
+                "the root",
+                format!("there are {} certificates, and one root is needed", several.len()),
+            ));
+        }
     };
     let mut chain = certificates("the chain", brought.chain)?;
     let is_root = chain.first() == Some(&root);
@@ -71,7 +79,10 @@ pub fn import_authority(
     let key = match brought.key {
         Some(pem) => read_key(pem)?,
         None => store.authority_request(&settings.cluster)?.ok_or_else(|| {
-            let reason = format!("none is kept for cluster {}: give its file, or begin with `countersign ca csr`", settings.cluster);
+            let reason = format!(
+                "none is kept for cluster {}: give its file, or begin with `countersign ca csr`",
+                settings.cluster
+            );
             refused("the key", reason)
         })?,
     };
@@ -96,7 +107,10 @@ pub fn import_authority(
     match contents.trust_domain {
         None => store.found(&settings.trust_domain, &[root, intermediate])?,
         Some(_) => {
-            let known = contents.authorities.iter().any(|it| it.kind == AuthorityKind::Root && it.certificate == root.certificate);
+            let known = contents
+                .authorities
+                .iter()
+                .any(|it| it.kind == AuthorityKind::Root && it.certificate == root.certificate);
             if !known {
                 let reason = "the store has another root, and proxies that know only that one would be cut off; take it into an empty \
                               data directory";
@@ -150,7 +164,10 @@ fn check_chain(
         check_authority(settings, certificate, below, now).map_err(|reason| refused(&what, reason))?;
         let issuer = parsed.get(below + 1).unwrap_or(certificate);
         if certificate.issuer().as_raw() != issuer.subject().as_raw() {
-            return Err(refused(&what, format!("it was issued by {}, and not by {}", certificate.issuer(), issuer.subject())));
+            return Err(refused(
+                &what,
+                format!("it was issued by {}, and not by {}", certificate.issuer(), issuer.subject()),
+            ));
         }
         certificate
             .verify_signature(Some(issuer.public_key()))
@@ -180,7 +197,9 @@ fn check_authority(
         return Err("its key usage does not allow to sign certificates".to_owned());
     }
     if certificate.name_constraints().map_err(unreadable)?.is_some() {
-        return Err("it has name constraints, and TLS libraries in wide use refuse every chain with those of URIs".to_owned());
+        return Err(
+            "it has name constraints, and TLS libraries in wide use refuse every chain with those of URIs".to_owned()
+        );
     }
     let validity = certificate.validity();
     let (from, to) = (validity.not_before.to_datetime(), validity.not_after.to_datetime());

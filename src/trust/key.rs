@@ -52,9 +52,9 @@ impl FromStr for KeyAlgorithm {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let known = NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
-        known.map(|(_, algorithm)| *algorithm).ok_or_else(|| {
-            format!("`{text}` is not a key algorithm: use {}", NAMES.map(|(name, _)| name).join(", "))
-        })
+        known
+            .map(|(_, algorithm)| *algorithm)
+            .ok_or_else(|| format!("`{text}` is not a key algorithm: use {}", NAMES.map(|(name, _)| name).join(", ")))
     }
 }
 

@@ -32,8 +32,8 @@ pub use issuance::Trust;
 pub use key::KeyAlgorithm;
 pub use serial::Serial;
 pub use store::{
-    AuthorityKind, AuthorityRecord, Contents, JoinTokenRecord, KEY_VARIABLE, KeyEncryptionKey, SealError, SqliteStore, Store,
-    StoreError, WorkloadRecord, backup, restore,
+    AuthorityKind, AuthorityRecord, Contents, JoinTokenRecord, KEY_VARIABLE, KeyEncryptionKey, SealError, SqliteStore,
+    Store, StoreError, WorkloadRecord, backup, restore,
 };
 
 use crate::identity::{SpiffeId, TrustDomain};

@@ -40,9 +40,7 @@ const EXTENDED_KEY_USAGE: &[u8] = &[0x06, 3, 0x55, 0x1d, 37];
 /// digitalSignature, and nothing else.
 const DIGITAL_SIGNATURE: &[u8] = &[BIT_STRING, 2, 7, 0x80];
 /// serverAuth and clientAuth: a workload is both ends of mutual TLS.
-const BOTH_ENDS: &[u8] = &[
-    SEQUENCE, 20, 0x06, 8, 0x2b, 6, 1, 5, 5, 7, 3, 1, 0x06, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2,
-];
+const BOTH_ENDS: &[u8] = &[SEQUENCE, 20, 0x06, 8, 0x2b, 6, 1, 5, 5, 7, 3, 1, 0x06, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2];
 /// ecdsa-with-SHA256, ecdsa-with-SHA384 (RFC 5758 §3.2), sha256WithRSAEncryption (RFC 4055 §5), Ed25519 (RFC 8410 §3).
 const ECDSA_SHA256: &[u8] = &[SEQUENCE, 10, 0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
 const ECDSA_SHA384: &[u8] = &[SEQUENCE, 10, 0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
@@ -174,7 +172,9 @@ fn push_time(to: &mut Vec<u8>, time: OffsetDateTime) {
         two(year.unsigned_abs() / 100);
     }
     two(year.unsigned_abs() % 100);
-    [u8::from(time.month()), time.day(), time.hour(), time.minute(), time.second()].into_iter().for_each(|it| two(it.into()));
+    [u8::from(time.month()), time.day(), time.hour(), time.minute(), time.second()]
+        .into_iter()
+        .for_each(|it| two(it.into()));
     text.push(b'Z');
     push(to, tag, &text);
 }

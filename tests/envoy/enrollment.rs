@@ -167,7 +167,8 @@ async fn threat_09_a_new_node_joins_once_with_nothing_but_a_token() {
 
     // Who is no longer in the policy gets nothing new, and keeps what it has.
     std::fs::write(server.directory.path().join("policy/web.yaml"), "# nobody\n").unwrap();
-    eventually("it is refused", async || renew(&node).await.err().filter(|e| e.to_string().contains("no workload's"))).await;
+    eventually("it is refused", async || renew(&node).await.err().filter(|e| e.to_string().contains("no workload's")))
+        .await;
     verify_with_openssl(&node);
 }
 
@@ -180,7 +181,17 @@ fn verify_with_openssl(node: &Path) {
         String::from_utf8(done.stdout).unwrap()
     };
     for purpose in ["sslclient", "sslserver"] {
-        run(&["verify", "-x509_strict", "-purpose", purpose, "-CAfile", "roots.pem", "-untrusted", "cert.pem", "cert.pem"]);
+        run(&[
+            "verify",
+            "-x509_strict",
+            "-purpose",
+            purpose,
+            "-CAfile",
+            "roots.pem",
+            "-untrusted",
+            "cert.pem",
+            "cert.pem",
+        ]);
     }
     let names = run(&["x509", "-in", "cert.pem", "-noout", "-ext", "subjectAltName"]);
     assert!(names.contains("critical") && names.contains("URI:spiffe://cluster.local/ns/shop/sa/web"), "{names}");

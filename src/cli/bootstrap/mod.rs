@@ -32,8 +32,8 @@ mod node;
 #[cfg(test)]
 mod tests;
 
-pub use error::BootstrapError;
 pub use credentials::Held;
+pub use error::BootstrapError;
 pub use key::Key;
 pub use node::Node;
 
@@ -79,7 +79,13 @@ pub struct Options {
     #[arg(long, value_name = "PATH")]
     pub mount_path: Option<PathBuf>,
     /// Join over the network with a token from `countersign token create`, without the admin API
-    #[arg(long, value_name = "TOKEN", env = "COUNTERSIGN_JOIN_TOKEN", hide_env_values = true, requires = "xds_address")]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "COUNTERSIGN_JOIN_TOKEN",
+        hide_env_values = true,
+        requires = "xds_address"
+    )]
     pub join_token: Option<JoinToken>,
 }
 

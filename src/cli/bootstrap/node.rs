@@ -23,9 +23,9 @@ impl Node {
     /// Reads what `countersign bootstrap` has written into `directory`.
     pub fn read(directory: &Path) -> Result<Self, BootstrapError> {
         let path = directory.join(FILE);
-        let text = std::fs::read(&path).map_err(|source| BootstrapError::NotBootstrapped { path: path.clone(), source })?;
-        serde_json::from_slice(&text)
-            .map_err(|source| BootstrapError::NotBootstrapped { path, source: source.into() })
+        let text =
+            std::fs::read(&path).map_err(|source| BootstrapError::NotBootstrapped { path: path.clone(), source })?;
+        serde_json::from_slice(&text).map_err(|source| BootstrapError::NotBootstrapped { path, source: source.into() })
     }
 
     pub(super) fn write(&self, directory: &Path) -> Result<(), BootstrapError> {

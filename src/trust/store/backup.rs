@@ -35,7 +35,12 @@ pub fn backup(path: &Path, copy: &Path) -> Result<(), StoreError> {
 
 /// Puts the backup `copy` at `path`. A store that is there is moved aside with `force`, and an error without. Returns where it was
 /// moved to. The caller has made sure that no server runs.
-pub fn restore(copy: &Path, path: &Path, force: bool, now: time::OffsetDateTime) -> Result<Option<PathBuf>, StoreError> {
+pub fn restore(
+    copy: &Path,
+    path: &Path,
+    force: bool,
+    now: time::OffsetDateTime,
+) -> Result<Option<PathBuf>, StoreError> {
     let good = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .map_err(|error| explain("open", copy, error))?;
     check(copy, &good)?;

@@ -26,7 +26,9 @@ pub struct KeyEncryptionKey(RandomizedNonceKey);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     /// Not 32 bytes in base64.
-    #[error("{0} is not a key-encryption key: it is 32 random bytes in base64, as `openssl rand -base64 32` prints them")]
+    #[error(
+        "{0} is not a key-encryption key: it is 32 random bytes in base64, as `openssl rand -base64 32` prints them"
+    )]
     Form(String),
     /// Its file cannot be read.
     #[error("cannot read the key-encryption key {0}: {1}")]

@@ -267,14 +267,10 @@ fn workload_row<'a>(workload: &'a str, chain: &'a str) -> [&'a [u8]; 3] {
 type AuthorityRequest = (String, Zeroizing<Vec<u8>>, OffsetDateTime);
 
 impl SqliteStore {
-    fn authorities(
-        &self,
-        connection: &Connection,
-        sealer: &Sealer,
-    ) -> Result<Vec<(i64, AuthorityRecord)>, StoreError> {
+    fn authorities(&self, connection: &Connection, sealer: &Sealer) -> Result<Vec<(i64, AuthorityRecord)>, StoreError> {
         let read = || -> rusqlite::Result<Vec<_>> {
-            let mut select =
-                connection.prepare("SELECT kind, cluster, certificate, key, created_at, id FROM authority ORDER BY id")?;
+            let mut select = connection
+                .prepare("SELECT kind, cluster, certificate, key, created_at, id FROM authority ORDER BY id")?;
             select.query_map([], |row| Ok((row.get(5)?, authority(row)?)))?.collect()
         };
         let mut all: Vec<(i64, AuthorityRecord)> = read().map_err(|error| explain("read", &self.path, error))?;

@@ -25,7 +25,8 @@ fn params(name: &str, constraints: BasicConstraints) -> CertificateParams {
 
 impl Pki {
     fn new() -> Self {
-        let (params, root_key) = (params("an operator's root", BasicConstraints::Unconstrained), KeyPair::generate().unwrap());
+        let (params, root_key) =
+            (params("an operator's root", BasicConstraints::Unconstrained), KeyPair::generate().unwrap());
         Self { root: params.self_signed(&root_key).unwrap().pem(), root_key, params }
     }
 
@@ -92,7 +93,8 @@ fn a_longer_chain_is_sent_whole() {
     let upper = params("upper", BasicConstraints::Constrained(1));
     let upper_pem = upper.signed_by(&upper_key, &pki.issuer()).unwrap().pem();
     let key = KeyPair::generate().unwrap();
-    let lower = params("lower", BasicConstraints::Constrained(0)).signed_by(&key, &Issuer::from_params(&upper, &upper_key));
+    let lower =
+        params("lower", BasicConstraints::Constrained(0)).signed_by(&key, &Issuer::from_params(&upper, &upper_key));
     import(&directory, &(lower.unwrap().pem() + &upper_pem), &pki.root, Some(&key.serialize_pem())).unwrap();
     let trust = open(directory.path(), settings(), NOW).unwrap();
     leaf_chains_to(&trust, &pki.root);
