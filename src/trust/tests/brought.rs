@@ -19,7 +19,8 @@ fn params(name: &str, constraints: BasicConstraints) -> CertificateParams {
     params.is_ca = IsCa::Ca(constraints);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = true;
-    (params.not_before, params.not_after) = (NOW - DAY, NOW + 365 * DAY);
+    // TLS libraries look at the real clock, the other tests at theirs.
+    (params.not_before, params.not_after) = (NOW - DAY, (NOW + 365 * DAY).max(tls::now() + DAY));
     params
 }
 
@@ -183,4 +184,29 @@ fn threat_07_the_key_of_a_request_stays_here_and_the_signed_chain_comes_back() {
     let next = import(&directory, &pki.sign(&csr), &pki.root, None).unwrap();
     assert_ne!(next.serial, info.serial);
     assert_eq!(open(directory.path(), settings(), NOW).unwrap().intermediate(), next);
+}
+
+/// Two clusters, each with its own intermediate under one root: what one has issued, the other's listener lets in.
+#[test]
+fn clusters_under_one_root_verify_each_other() {
+    let pki = Pki::new();
+    let clusters: Vec<_> = ["one", "two"]
+        .into_iter()
+        .map(|cluster| {
+            let directory = tempfile::tempdir().unwrap();
+            let settings = Settings { cluster: cluster.into(), ..settings() };
+            let (chain, key) = pki.intermediate(|_| ());
+            let brought = Brought { chain: &chain, root: &pki.root, key: Some(&key) };
+            import_authority(&store(&directory), &settings, brought, tls::now()).unwrap();
+            let trust = open(directory.path(), settings, tls::now()).unwrap();
+            (directory, trust)
+        })
+        .collect();
+    let ((_, one), (_, two)) = (&clusters[0], &clusters[1]);
+    assert_ne!(one.intermediate().serial, two.intermediate().serial);
+    for (here, there) in [(one, two), (two, one)] {
+        let own = here.workload_certificate("a/b", &id("a", "b"), tls::now()).unwrap();
+        let (peer, _) = tls::handshake(&tls::server(there), &tls::client(&here.bundle(), Some(&own))).unwrap();
+        assert_eq!(peer, crate::identity::Peer::Authenticated { id: id("a", "b") });
+    }
 }
