@@ -153,7 +153,7 @@ fn check_chain(
 ) -> Result<(), TrustError> {
     let all: Vec<_> = chain.iter().chain([root]).collect();
     let parsed = all.iter().map(|der| match X509Certificate::from_der(der) {
-        Ok((rest, certificate)) if rest.is_empty() => Ok(certificate),
+        Ok(([], certificate)) => Ok(certificate),
         Ok(_) => Err(refused("a certificate", "bytes after its end")),
         Err(error) => Err(refused("a certificate", error)),
     });

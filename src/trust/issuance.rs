@@ -120,9 +120,9 @@ impl Trust {
         let signing = self.signing.load();
         let AuthorityInfo { not_before, not_after, .. } = signing.intermediate.info;
         let due = not_before + (not_after - not_before) / 2 <= now && not_after < signing.root.info.not_after;
-        let renamed = signing.cluster != self.settings.cluster;
         // Where the root's key is elsewhere, a successor is brought by an operator; until then there is nothing to be done here.
-        if !renamed && !(due && signing.root.has_key()) {
+        let due = due && signing.root.has_key();
+        if !due && signing.cluster == self.settings.cluster {
             return Ok(false);
         }
         let record = signing.root.new_intermediate(&self.settings, now)?;
