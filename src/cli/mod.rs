@@ -16,6 +16,7 @@ mod client;
 mod connection;
 mod error;
 pub mod lab;
+mod join_token;
 mod name;
 mod output;
 mod proxy_status;
@@ -25,7 +26,6 @@ mod secrets;
 pub mod serve;
 mod status;
 mod table;
-mod token;
 #[cfg(test)]
 mod tests;
 
@@ -83,7 +83,7 @@ pub enum Operator {
     Renew(renew::Args),
     /// Let new nodes in.
     #[command(subcommand)]
-    Token(token::Token),
+    Token(join_token::Token),
 }
 
 /// Runs a command, with its answer on standard output and what went wrong on standard error.
@@ -111,6 +111,6 @@ pub async fn execute(command: Operator, out: &mut dyn Write) -> Result<(), CliEr
         Operator::Rotate(rotate::Rotate::Workload(args)) => rotate::run(args, out).await,
         Operator::Status(args) => status::run(args, out).await,
         Operator::Renew(args) => renew::run(args, out).await,
-        Operator::Token(command) => token::run(command, out).await,
+        Operator::Token(command) => join_token::run(command, out).await,
     }
 }
