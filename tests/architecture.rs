@@ -21,6 +21,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("identity", &[]),
     ("trust", &["identity"]),
     ("secrets", &["trust", "identity"]),
+    // The contracts of a node's own credentials, both ends of them.
+    ("enrollment", &["identity"]),
     // What came back from the proxies, and what waits for it.
     ("fleet", &["xds", "identity"]),
     ("rollout", &["fleet", "trust"]),
@@ -44,7 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // Commands speak the door's types; `serve` and `bootstrap` name trust domains and SPIFFE IDs.
-    ("cli", &["admin", "identity"]),
+    ("cli", &["admin", "identity", "enrollment"]),
     ("lab", &["cli"]),
     // Puts all of it together.
     (
@@ -59,6 +61,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "identity",
             "trust",
             "secrets",
+            "enrollment",
             "fleet",
             "rollout",
             "telemetry",

@@ -6,6 +6,7 @@
 mod harness;
 
 mod credentials;
+mod enrollment;
 mod identity;
 mod mesh;
 mod outage;
