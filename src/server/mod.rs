@@ -1,8 +1,8 @@
 //! The server: every part put together, from the policy directory to the streams.
 //!
 //! [`Server::start`] takes the data directory, loads trust and policy, and listens. Policy flows through one task (`policy_loop`), which
-//! turns each good set into a [`model`] off the async threads and shows it to the connected [`proxies`]; certificates flow through
-//! another ([`renewal`]). [`run`] is a server until a signal ends it.
+//! turns each good set into a `model` off the async threads and shows it to the connected `proxies`; certificates flow through
+//! another (`renewal`). [`run`] is a server until a signal ends it.
 
 pub mod config;
 
