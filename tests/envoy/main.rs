@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod clusters;
 mod credentials;
 mod enrollment;
 mod identity;
