@@ -9,6 +9,7 @@ mod clusters;
 mod credentials;
 mod enrollment;
 mod identity;
+mod lab;
 mod mesh;
 mod outage;
 mod outside;
