@@ -13,6 +13,7 @@ pub mod envoy;
 pub mod xds;
 pub mod identity;
 pub mod trust;
+pub mod enrollment;
 pub mod secrets;
 pub mod analysis;
 pub mod fleet;

@@ -23,6 +23,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("secrets", &["trust", "identity"]),
     // What is wrong in a policy set: the model's own decisions, and whether a Secret could be served.
     ("analysis", &["policy", "mesh", "secrets"]),
+    // The contracts of a node's own credentials, both ends of them.
+    ("enrollment", &["identity"]),
     // What came back from the proxies, and what waits for it.
     ("fleet", &["xds", "identity"]),
     ("rollout", &["fleet", "trust"]),
@@ -48,7 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     // Commands speak the door's types; `serve` and `bootstrap` name trust domains and SPIFFE IDs. Those about policy work on a
     // directory too.
-    ("cli", &["admin", "identity", "analysis", "source", "mesh", "policy"]),
+    ("cli", &["admin", "identity", "enrollment", "analysis", "source", "mesh", "policy"]),
     ("lab", &["cli"]),
     // Puts all of it together.
     (
@@ -63,6 +65,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "identity",
             "trust",
             "secrets",
+            "enrollment",
             "fleet",
             "rollout",
             "telemetry",

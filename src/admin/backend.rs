@@ -5,8 +5,8 @@ use std::future::Future;
 use crate::analysis::{Filter, Report, ServiceDescription, Way, WorkloadDescription};
 
 use super::api::{
-    BootstrapMaterial, BootstrapRequest, IntermediateReport, ProxyStatus, RootRotationRequest, RootRotationStatus,
-    RotateReport, RotateRequest, SecretStatus, ServerStatus,
+    BootstrapMaterial, BootstrapRequest, IntermediateReport, NewToken, ProxyStatus, RootRotationRequest,
+    RootRotationStatus, RotateReport, RotateRequest, SecretStatus, ServerStatus, TokenRequest, TokenStatus,
 };
 
 /// The server as the admin API sees it. Names in requests have been checked for form (`namespace/name`) and for nothing else.
@@ -57,6 +57,15 @@ pub trait Backend: Send + Sync + 'static {
 
     /// A certificate for a workload's own connection to xDS.
     fn bootstrap(&self, request: BootstrapRequest) -> impl Future<Output = Result<BootstrapMaterial, Failure>> + Send;
+
+    /// A join token. `ttl_seconds` is 1 to [`super::api::MAX_TOKEN_SECONDS`].
+    fn create_token(&self, request: TokenRequest) -> impl Future<Output = Result<NewToken, Failure>> + Send;
+
+    /// Every join token.
+    fn tokens(&self) -> impl Future<Output = Result<Vec<TokenStatus>, Failure>> + Send;
+
+    /// Makes the join token of this id useless.
+    fn revoke_token(&self, id: String) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// Why a request could not be served. The first text says what is wrong, the second what to do about it (or nothing).

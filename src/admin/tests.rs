@@ -75,6 +75,16 @@ impl Backend for Fake {
     async fn bootstrap(&self, _: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
         Err(Failure::Unavailable("no intermediate yet".into(), String::new()))
     }
+    async fn create_token(&self, request: TokenRequest) -> Result<NewToken, Failure> {
+        let status = TokenStatus { workload: request.workload, ..TokenStatus::default() };
+        Ok(NewToken { token: "shown once".into(), status })
+    }
+    async fn tokens(&self) -> Result<Vec<TokenStatus>, Failure> {
+        Ok(vec![TokenStatus { id: "00ff".into(), state: TokenState::Used, ..TokenStatus::default() }])
+    }
+    async fn revoke_token(&self, id: String) -> Result<(), Failure> {
+        Err(Failure::NotFound(format!("there is no join token {id}"), String::new()))
+    }
 }
 
 struct Server {
@@ -160,6 +170,24 @@ async fn rotation_takes_all_or_names_and_bounds_the_wait() {
         assert_eq!(status, 400, "{bad}: {body}");
         assert!(serde_json::from_str::<Problem>(&body).is_ok_and(|p| !p.error.is_empty()), "{body}");
     }
+}
+
+#[tokio::test]
+async fn join_tokens_are_made_listed_and_revoked() {
+    let server = start("127.0.0.1:0").await;
+    let (status, made) = server.unix("POST /v1/tokens", r#"{"workload":"shop/web","ttlSeconds":600}"#).await;
+    assert!(status == 200 && made.contains(r#""token":"shown once""#), "{made}");
+    let (_, listed) = server.unix("GET /v1/tokens", "").await;
+    assert!(listed.contains(r#""state":"USED""#) && !listed.contains("shown once"), "{listed}");
+    for (path, body, status) in [
+        ("/v1/tokens", r#"{"workload":"web","ttlSeconds":600}"#, 400),
+        ("/v1/tokens", r#"{"workload":"shop/web","ttlSeconds":0}"#, 400),
+        ("/v1/tokens", r#"{"workload":"shop/web","ttlSeconds":86401}"#, 400),
+        ("/v1/tokens/revoke", r#"{"id":"beef"}"#, 404),
+    ] {
+        assert_eq!(server.unix(&format!("POST {path}"), body).await.0, status, "{body}");
+    }
+    assert_eq!(server.tcp("POST /v1/tokens", "").await.0, 401, "threat 12: operators only");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::Server;
 use super::bootstrap::BootstrapError;
+use crate::enrollment::ClientError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,9 @@ pub enum CliError {
     /// The bootstrap could not be written.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
+    /// A new certificate could not be had.
+    #[error(transparent)]
+    Enrollment(#[from] ClientError),
     /// The answer could not be printed.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),

@@ -9,24 +9,29 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod analyze;
+mod bearer_token;
 pub mod bootstrap;
+pub mod agent;
+pub mod backup;
+pub mod ca;
 mod client;
 mod connection;
 pub mod describe;
 pub mod diff;
 mod error;
 pub mod lab;
+mod join_token;
 mod name;
 mod output;
 pub mod policy;
 mod proxy_status;
+pub mod renew;
 mod rotate;
 mod secrets;
 pub mod serve;
 mod status;
 mod table;
 pub mod tls_check;
-mod token;
 #[cfg(test)]
 mod tests;
 
@@ -52,6 +57,15 @@ pub enum Command {
     Serve(serve::ServeArgs),
     /// Run a small mesh of real Envoys on this machine and show rotation under traffic.
     Lab(lab::LabArgs),
+    /// Keep a node's credentials fresh until stopped.
+    Agent(agent::Args),
+    /// Copy the store, while the server runs or not.
+    Backup(backup::BackupArgs),
+    /// Put a backup of the store in place, while no server runs.
+    Restore(backup::RestoreArgs),
+    /// Bring authorities from elsewhere, while no server runs.
+    #[command(subcommand)]
+    Ca(ca::Ca),
     /// A command to a running server.
     #[command(flatten)]
     Operator(Operator),
@@ -71,8 +85,11 @@ pub enum Operator {
     Rotate(rotate::Rotate),
     /// Show the server: policy, authorities, proxies.
     Status(status::Args),
-    /// Make a bearer token for an xDS client.
-    Token(token::Args),
+    /// Replace a node's own credentials now.
+    Renew(renew::Args),
+    /// Let new nodes in, and clients with bearer tokens.
+    #[command(subcommand)]
+    Token(join_token::Token),
     /// Find what is wrong or surprising in a policy set: a directory's, or a running server's.
     Analyze(analyze::Args),
     /// Say what a code of `analyze` means, and what to do.
@@ -110,7 +127,8 @@ pub async fn execute(command: Operator, out: &mut dyn Write) -> Result<(), CliEr
         Operator::Secrets(args) => secrets::run(args, out).await,
         Operator::Rotate(command) => rotate::command(command, out).await,
         Operator::Status(args) => status::run(args, out).await,
-        Operator::Token(args) => token::run(&args, out),
+        Operator::Renew(args) => renew::run(args, out).await,
+        Operator::Token(command) => join_token::run(command, out).await,
         Operator::Analyze(args) => analyze::run(args, out).await,
         Operator::Explain(args) => analyze::run_explain(&args, out),
         Operator::TlsCheck(args) => tls_check::run(args, out).await,

@@ -84,6 +84,19 @@ impl Backend for Fake {
             ..BootstrapMaterial::default()
         })
     }
+    async fn create_token(&self, request: TokenRequest) -> Result<NewToken, Failure> {
+        let status = TokenStatus { workload: request.workload, ..TokenStatus::default() };
+        Ok(NewToken { token: format!("for {} s", request.ttl_seconds), status })
+    }
+    async fn tokens(&self) -> Result<Vec<TokenStatus>, Failure> {
+        Ok(vec![TokenStatus { id: "00ff".into(), state: TokenState::Used, ..TokenStatus::default() }])
+    }
+    async fn revoke_token(&self, id: String) -> Result<(), Failure> {
+        match id.as_str() {
+            "00ff" => Ok(()),
+            _ => Err(Failure::NotFound(format!("there is no join token {id}"), String::new())),
+        }
+    }
 }
 
 struct Running {
@@ -260,4 +273,22 @@ ROOTCA   CA     ACTIVE   false   0a2b     2036-01-01T00:00:00Z   2026-01-01T00:0
 ";
     assert_eq!(table(false), expected);
     assert!(table(true).starts_with("NODE       NAME     TYPE"), "{}", table(true));
+}
+
+#[tokio::test]
+async fn a_new_token_is_alone_on_its_line() {
+    let server = start().await;
+    let line = async |line: &str| run(server.dir.path(), line).await;
+    assert_eq!(line("token create shop/web --ttl 10m").await.unwrap(), "for 600 s\n");
+    let listed = line("token list").await.unwrap();
+    assert!(listed.contains("00ff") && listed.contains("USED"), "{listed}");
+    assert_eq!(line("token revoke 00ff").await.unwrap(), "");
+    assert!(line("token revoke beef").await.is_err());
+}
+
+#[test]
+fn a_node_renews_at_half_of_its_credentials_life_give_or_take_a_tenth() {
+    let (from, to) = (datetime!(2026-06-01 0:00 UTC), datetime!(2026-06-02 0:00 UTC));
+    let due = |spread| (renew::due(from, to, spread) - from).whole_minutes();
+    assert_eq!([due(0.0), due(0.5), due(1.0)], [648, 720, 792]);
 }

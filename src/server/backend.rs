@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
+use tracing::info;
 
 use super::model::Model;
 use super::proxies::Proxies;
@@ -16,12 +17,14 @@ use super::renewal::{self, Replaced};
 use super::rotation::{Failed, Report, Rotation};
 use super::{Clock, blocking};
 use crate::admin::api::{
-    AuthorityStatus, BootstrapMaterial, BootstrapRequest, IntermediateReport, PolicyStatus, ProxyStatus,
+    AuthorityStatus, BootstrapMaterial, BootstrapRequest, IntermediateReport, NewToken, PolicyStatus, ProxyStatus,
     RootRotationAction, RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest, RotatedWorkload,
-    SecretState, SecretStatus, SecretType, ServerStatus, TypeState, TypeStatus, WaitingFor,
+    SecretState, SecretStatus, SecretType, ServerStatus, TokenRequest, TokenState, TokenStatus, TypeState, TypeStatus,
+    WaitingFor,
 };
 use crate::admin::{Backend, Failure};
 use crate::analysis::{self, Filter, Limits, Report as Findings, ServiceDescription, Way, WorkloadDescription};
+use crate::enrollment::JoinToken;
 use crate::fleet::{State, StreamRecord};
 use crate::identity::SpiffeId;
 use crate::mesh::{Workload, WorkloadKey};
@@ -288,7 +291,7 @@ impl Backend for ServerBackend {
         let id = identity_of(&workload)?;
         let (trust, now) = (Arc::clone(&self.proxies.trust), (self.clock)());
         let (csr, csr_id) = (request.csr, id.clone());
-        let issued = blocking(move || trust.sign_csr(&csr, &csr_id, now))
+        let issued = blocking(move || trust.sign_csr(&csr, &csr_id, None, now))
             .await
             .map_err(|error| Failure::Invalid(format!("the certificate request is refused: {error}"), String::new()))?;
         let bundle = self.proxies.trust.bundle();
@@ -313,6 +316,54 @@ impl Backend for ServerBackend {
             namespace: workload.key.namespace.clone(),
             labels: workload.labels.clone(),
         })
+    }
+
+    async fn create_token(&self, request: TokenRequest) -> Result<NewToken, Failure> {
+        let workload = self.workload(&request.workload)?;
+        let id = identity_of(&workload)?;
+        let bundle = self.proxies.trust.bundle();
+        let roots = bundle.roots().iter().map(|root| root.der.as_ref());
+        let token = JoinToken::generate(bundle.trust_domain().clone(), roots).map_err(internal)?;
+        let (trust, now, secret) = (Arc::clone(&self.proxies.trust), (self.clock)(), token.clone());
+        let ttl = Duration::from_secs(request.ttl_seconds);
+        let name = workload.key.to_string();
+        let kept = blocking(move || trust.add_join_token(secret.secret(), &name, &id, ttl, now)).await;
+        let kept = kept.map_err(internal)?;
+        info!(workload = %kept.workload, token = %kept.id, expires_at = %kept.expires_at, "a join token is made");
+        Ok(NewToken { token: token.text().to_string(), status: token_status(&kept, now) })
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenStatus>, Failure> {
+        let (trust, now) = (Arc::clone(&self.proxies.trust), (self.clock)());
+        let all = blocking(move || trust.join_tokens()).await.map_err(internal)?;
+        Ok(all.iter().map(|token| token_status(token, now)).collect())
+    }
+
+    async fn revoke_token(&self, id: String) -> Result<(), Failure> {
+        let (trust, named) = (Arc::clone(&self.proxies.trust), id.clone());
+        match blocking(move || trust.revoke_join_token(&named)).await.map_err(internal)? {
+            true => Ok(()),
+            false => Err(Failure::NotFound(
+                format!("there is no join token {}", id.escape_default()),
+                "countersign token list shows them".to_owned(),
+            )),
+        }
+    }
+}
+
+fn token_status(token: &trust::JoinTokenRecord, now: OffsetDateTime) -> TokenStatus {
+    TokenStatus {
+        id: token.id.clone(),
+        workload: token.workload.clone(),
+        identity: token.identity.clone(),
+        state: match token.used_at {
+            Some(_) => TokenState::Used,
+            None if token.expires_at <= now => TokenState::Expired,
+            None => TokenState::Usable,
+        },
+        created_at: rfc3339(token.created_at),
+        expires_at: rfc3339(token.expires_at),
+        used_at: token.used_at.map(rfc3339),
     }
 }
 

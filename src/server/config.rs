@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::mesh::IstioCompatibility;
 use crate::policy::PolicyError;
+use crate::trust::KeyAlgorithm;
 
 mod access;
 mod limits;
@@ -88,6 +89,16 @@ pub struct Config {
     pub proxy: Proxy,
     /// How authorities follow one another.
     pub rotation: Rotation,
+    /// How keys are kept.
+    pub store: Store,
+}
+
+/// How keys are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Store {
+    /// A file with the key that the keys in the store are encrypted with.
+    pub key_file: Option<PathBuf>,
 }
 
 /// Where policy comes from.
@@ -148,6 +159,12 @@ pub struct Certificates {
     /// How far `notBefore` is set back.
     #[serde(deserialize_with = "value::duration")]
     pub clock_skew: Duration,
+    /// The keys of new authorities.
+    #[serde(deserialize_with = "value::parsed")]
+    pub authority_key: KeyAlgorithm,
+    /// The keys of workload certificates.
+    #[serde(deserialize_with = "value::parsed")]
+    pub workload_key: KeyAlgorithm,
 }
 
 /// What is the same in every proxy.
@@ -286,6 +303,7 @@ impl Default for Config {
             certificates: Certificates::default(),
             proxy: Proxy::default(),
             rotation: Rotation::default(),
+            store: Store::default(),
         }
     }
 }
@@ -325,6 +343,8 @@ impl Default for Certificates {
             intermediate_ttl: hours(720),
             root_ttl: hours(87600),
             clock_skew: Duration::from_secs(120),
+            authority_key: KeyAlgorithm::default(),
+            workload_key: KeyAlgorithm::default(),
         }
     }
 }

@@ -42,6 +42,10 @@ impl Trust {
         // One that ends with its root has no better successor: it is the root's turn.
         let improvable = hierarchy.signer.info.not_after < hierarchy.root.info.not_after;
         let within = |limit, fraction: i32| improvable && remaining <= signed(limit).min(life / fraction);
+        // Where the root's key is kept elsewhere, a successor is brought by an operator; there is nothing to be done here.
+        if !hierarchy.root.has_key() {
+            return Ok(done);
+        }
         let elsewhere = hierarchy.signer.cluster != self.settings.cluster;
         if elsewhere || within(self.settings.intermediate_activate, 6) {
             self.next_intermediate(&mut books, now)?;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rcgen::SanType;
@@ -133,12 +134,20 @@ impl Trust {
         self.order(workloads.to_vec(), false, now)
     }
 
-    /// A certificate for the key of a request, under this identity, whatever the request says. It is not kept: its key is not ours.
-    pub fn sign_csr(&self, csr_pem: &str, id: &SpiffeId, now: OffsetDateTime) -> Result<IssuedChain, TrustError> {
+    /// A certificate for the key of a request, under this identity, whatever the request says. It lives as long as any workload's, or
+    /// shorter if `lifetime` is. It is not kept: its key is not ours.
+    pub fn sign_csr(
+        &self,
+        csr_pem: &str,
+        id: &SpiffeId,
+        lifetime: Option<Duration>,
+        now: OffsetDateTime,
+    ) -> Result<IssuedChain, TrustError> {
         let key = csr::checked_key(csr_pem, id)?;
+        let lifetime = lifetime.map_or(self.settings.workload_ttl, |wish| wish.min(self.settings.workload_ttl));
         loop {
             let signer = Arc::clone(&self.hierarchy.load().signer);
-            let issued = leaf::issue_for(&signer, &self.settings, id, &key, now)?;
+            let issued = leaf::issue_for(&signer, &self.settings, id, &key, lifetime, now)?;
             if signer.issued_until.load(Ordering::Acquire) < issued.not_after.unix_timestamp() {
                 self.reserve(&mut self.books(), &signer, issued.not_after)?;
             }

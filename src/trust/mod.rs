@@ -7,6 +7,7 @@
 pub mod tls;
 
 mod authority;
+mod brought;
 mod bundle;
 mod certificate;
 mod change;
@@ -14,23 +15,28 @@ mod csr;
 mod error;
 mod hierarchy;
 mod issuance;
+mod key;
 mod leaf;
 mod serial;
 mod store;
+mod template;
+mod tokens;
 
 use std::time::Duration;
 
 pub use authority::AuthorityInfo;
+pub use brought::{Brought, import_authority, request_authority};
 pub use bundle::{Root, TrustBundle};
 pub use certificate::{IssuedChain, WorkloadCertificate};
 pub use change::{Maintained, Roots};
 pub use csr::CsrError;
 pub use error::TrustError;
 pub use issuance::Trust;
+pub use key::KeyAlgorithm;
 pub use serial::{Serial, SerialError};
 pub use store::{
-    AuthorityKind, AuthorityRecord, AuthorityState, Change, Contents, RotationRecord, RotationStep, SqliteStore,
-    Standing, Store, StoreError, WorkloadRecord,
+    AuthorityKind, AuthorityRecord, AuthorityState, Change, Contents, JoinTokenRecord, KEY_VARIABLE, KeyEncryptionKey,
+    RotationRecord, RotationStep, SealError, SqliteStore, Standing, Store, StoreError, WorkloadRecord, backup, restore,
 };
 
 use crate::identity::{SpiffeId, TrustDomain};
@@ -52,6 +58,10 @@ pub struct Settings {
     pub intermediate_activate: Duration,
     /// Lifetime of a workload certificate. It never outlives the intermediate.
     pub workload_ttl: Duration,
+    /// The keys of new authorities.
+    pub authority_key: KeyAlgorithm,
+    /// The keys of workload certificates.
+    pub workload_key: KeyAlgorithm,
     /// How far `notBefore` is set back, for peers whose clocks are behind.
     pub clock_skew: Duration,
 }

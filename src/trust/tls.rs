@@ -10,15 +10,6 @@ use rustls::{RootCertStore, ServerConfig};
 
 use super::{TrustBundle, TrustError, WorkloadCertificate};
 
-/// Whether a client must show a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientCertificates {
-    /// No connection without one.
-    Required,
-    /// One that is shown is verified, and none is shown by clients that are known by other means.
-    Optional,
-}
-
 /// What new connections are accepted with. Replacing the certificate or the bundle touches no connection that is open.
 #[derive(Debug)]
 pub struct ServerTls {
@@ -29,33 +20,21 @@ pub struct ServerTls {
 struct Current {
     certificate: Arc<WorkloadCertificate>,
     bundle: Arc<TrustBundle>,
-    clients: ClientCertificates,
     config: Arc<ServerConfig>,
 }
 
 impl Current {
-    fn new(
-        certificate: Arc<WorkloadCertificate>,
-        bundle: Arc<TrustBundle>,
-        clients: ClientCertificates,
-    ) -> Result<Self, TrustError> {
-        let config = Arc::new(config(&certificate, &bundle, clients)?);
-        Ok(Self { certificate, bundle, clients, config })
+    fn new(certificate: Arc<WorkloadCertificate>, bundle: Arc<TrustBundle>) -> Result<Self, TrustError> {
+        let config = Arc::new(config(&certificate, &bundle)?);
+        Ok(Self { certificate, bundle, config })
     }
 }
 
 impl ServerTls {
-    /// Shows this certificate, and lets in who chains to this bundle.
+    /// Shows this certificate, and verifies by this bundle whatever certificate a client shows.
     pub fn new(certificate: &Arc<WorkloadCertificate>, bundle: &Arc<TrustBundle>) -> Result<Self, TrustError> {
-        let current = Current::new(Arc::clone(certificate), Arc::clone(bundle), ClientCertificates::Required)?;
+        let current = Current::new(Arc::clone(certificate), Arc::clone(bundle))?;
         Ok(Self { current: ArcSwap::from_pointee(current) })
-    }
-
-    /// The same, and clients are asked for a certificate in this way.
-    pub fn with_clients(self, clients: ClientCertificates) -> Result<Self, TrustError> {
-        let now = self.current.load_full();
-        let next = Current::new(Arc::clone(&now.certificate), Arc::clone(&now.bundle), clients)?;
-        Ok(Self { current: ArcSwap::from_pointee(next) })
     }
 
     /// For the next connection.
@@ -66,35 +45,31 @@ impl ServerTls {
     /// Shows another certificate from now on. After an error it shows the one before.
     pub fn set_certificate(&self, certificate: &Arc<WorkloadCertificate>) -> Result<(), TrustError> {
         let now = self.current.load_full();
-        self.current.store(Arc::new(Current::new(Arc::clone(certificate), Arc::clone(&now.bundle), now.clients)?));
+        self.current.store(Arc::new(Current::new(Arc::clone(certificate), Arc::clone(&now.bundle))?));
         Ok(())
     }
 
     /// Verifies clients against another bundle from now on. After an error it is the one before.
     pub fn set_bundle(&self, bundle: &Arc<TrustBundle>) -> Result<(), TrustError> {
         let now = self.current.load_full();
-        self.current.store(Arc::new(Current::new(Arc::clone(&now.certificate), Arc::clone(bundle), now.clients)?));
+        self.current.store(Arc::new(Current::new(Arc::clone(&now.certificate), Arc::clone(bundle))?));
         Ok(())
     }
 }
 
-fn config(
-    certificate: &WorkloadCertificate,
-    bundle: &TrustBundle,
-    clients: ClientCertificates,
-) -> Result<ServerConfig, TrustError> {
+fn config(certificate: &WorkloadCertificate, bundle: &TrustBundle) -> Result<ServerConfig, TrustError> {
     let unusable = |error: &dyn std::fmt::Display| TrustError::material("the xDS listener's TLS", error);
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     for root in bundle.roots() {
         roots.add(root.der.clone()).map_err(|error| unusable(&error))?;
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-    let verifier = match clients {
-        ClientCertificates::Required => verifier,
-        ClientCertificates::Optional => verifier.allow_unauthenticated(),
-    };
-    let clients = verifier.build().map_err(|error| unusable(&error))?;
+    // A certificate that is shown is verified. Who shows none may yet be known by a token, and a new node may spend a join token; whoever
+    // is known by nothing is given nothing.
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| unusable(&error))?;
     let key = provider.key_provider.load_private_key(certificate.private_key()?).map_err(|error| unusable(&error))?;
     let shown = CertifiedKey::new(certificate.chain.clone(), key);
     shown.keys_match().map_err(|error| unusable(&error))?;

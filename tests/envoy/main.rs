@@ -5,8 +5,11 @@
 
 mod harness;
 
+mod clusters;
 mod credentials;
+mod enrollment;
 mod identity;
+mod lab;
 mod mesh;
 mod outage;
 mod outside;

@@ -13,7 +13,7 @@ pub(super) const VERSION: i64 = 1 + STEPS.len() as i64;
 type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
 
 /// What turns format `n + 1` into `n + 2`. Append only: files of every format are out there.
-const STEPS: &[Step] = &[several_authorities];
+const STEPS: &[Step] = &[several_authorities, join_tokens_and_encryption];
 
 /// The first format.
 pub(super) const FIRST: &str = "
@@ -97,4 +97,31 @@ fn several_authorities(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     }
     transaction.execute("CREATE UNIQUE INDEX authority_serial ON authority (serial)", [])?;
     Ok(())
+}
+
+/// 2 to 3: join tokens by the digest of their secret; a value by which the right key-encryption key is known; keys whose certificate
+/// somebody else is to sign.
+fn join_tokens_and_encryption(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(
+        "
+        CREATE TABLE join_token (
+            id TEXT PRIMARY KEY,
+            digest BLOB NOT NULL UNIQUE,
+            workload TEXT NOT NULL,
+            identity TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            expires_at INTEGER NOT NULL,
+            used_at INTEGER
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE encryption (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            proof BLOB NOT NULL
+        ) STRICT;
+        CREATE TABLE authority_request (
+            cluster TEXT PRIMARY KEY,
+            key BLOB NOT NULL,
+            created_at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        ",
+    )
 }

@@ -1,17 +1,22 @@
 //! Where the hierarchy is kept. The embedded default is SQLite; the trait is what a store shared between replicas will implement.
 
+mod backup;
 mod error;
 mod migration;
 mod rotation;
+mod seal;
 mod sqlite;
+mod tokens;
 
 use std::fmt;
 
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+pub use backup::{backup, restore};
 pub use error::StoreError;
 pub use rotation::{RotationRecord, RotationStep};
+pub use seal::{KEY_VARIABLE, KeyEncryptionKey, SealError};
 pub use sqlite::SqliteStore;
 
 use super::Serial;
@@ -40,6 +45,46 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Forgets workload certificates that have expired at `now`. How many there were.
     fn forget_expired(&self, now: OffsetDateTime) -> Result<usize, StoreError>;
+
+    /// Keeps a join token.
+    fn add_join_token(&self, token: &JoinTokenRecord) -> Result<(), StoreError>;
+
+    /// Every join token, used and expired ones too, the oldest first.
+    fn join_tokens(&self) -> Result<Vec<JoinTokenRecord>, StoreError>;
+
+    /// The join token whose secret has this digest.
+    fn find_join_token(&self, digest: &[u8; 32]) -> Result<Option<JoinTokenRecord>, StoreError>;
+
+    /// Marks a token as used, if it is neither used nor expired. Whether it did: of all who try, one is told `true`, ever.
+    fn consume_join_token(&self, digest: &[u8; 32], now: OffsetDateTime) -> Result<bool, StoreError>;
+
+    /// Forgets a token. Whether there was one.
+    fn remove_join_token(&self, id: &str) -> Result<bool, StoreError>;
+
+    /// Keeps a key (PKCS #8) whose certificate somebody else is to sign, in place of an older one for the same cluster.
+    fn keep_authority_request(&self, cluster: &str, key: &[u8], now: OffsetDateTime) -> Result<(), StoreError>;
+
+    /// That key.
+    fn authority_request(&self, cluster: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError>;
+}
+
+/// A join token as it is kept: its secret is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinTokenRecord {
+    /// Names it to operators. It tells nothing about the secret.
+    pub id: String,
+    /// The SHA-256 of the secret.
+    pub digest: [u8; 32],
+    /// `namespace/name` of the workload it is for.
+    pub workload: String,
+    /// The identity that its user gets.
+    pub identity: String,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+    /// From when on it is of no use.
+    pub expires_at: OffsetDateTime,
+    /// When it was used.
+    pub used_at: Option<OffsetDateTime>,
 }
 
 /// Everything that is kept.
@@ -104,9 +149,9 @@ pub struct AuthorityRecord {
     pub kind: AuthorityKind,
     /// The cluster it was made for.
     pub cluster: String,
-    /// The certificate in DER.
+    /// The certificate in DER, and behind it those between it and its root, where there are any.
     pub certificate: Vec<u8>,
-    /// The key: PKCS #8 in DER.
+    /// The key: PKCS #8 in DER. Empty if it is kept elsewhere.
     pub key: Zeroizing<Vec<u8>>,
     /// When it was made.
     pub created_at: OffsetDateTime,

@@ -83,7 +83,7 @@ fn until_when_something_may_be_valid_is_known_before_it_is_handed_out() {
     .unwrap()
     .pem()
     .unwrap();
-    let issued = trust.sign_csr(&csr, &id("a", "b"), NOW).unwrap();
+    let issued = trust.sign_csr(&csr, &id("a", "b"), None, NOW).unwrap();
     let until = trust.issued_until(&root);
     assert!(until >= issued.not_after && until <= issued.not_after + time::Duration::HOUR, "{until}");
     assert_eq!(trust.last_request(&id("a", "b")), Some((trust.intermediate().serial, NOW)));

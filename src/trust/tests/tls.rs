@@ -10,13 +10,13 @@ use super::super::tls::ServerTls;
 use super::*;
 use crate::identity::Peer;
 
-fn server(trust: &Trust) -> ServerTls {
+pub(super) fn server(trust: &Trust) -> ServerTls {
     let certificate = trust.server_certificate(&["localhost".into(), "127.0.0.1".into()], now()).unwrap();
     ServerTls::new(&certificate, &trust.bundle()).unwrap()
 }
 
 /// TLS libraries look at the real clock.
-fn now() -> OffsetDateTime {
+pub(super) fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }
 
@@ -26,7 +26,7 @@ fn live() -> (tempfile::TempDir, Trust) {
     (directory, trust)
 }
 
-fn client(server_roots: &TrustBundle, certificate: Option<&WorkloadCertificate>) -> Arc<ClientConfig> {
+pub(super) fn client(server_roots: &TrustBundle, certificate: Option<&WorkloadCertificate>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(server_roots.roots()[0].der.clone()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -43,7 +43,10 @@ fn client(server_roots: &TrustBundle, certificate: Option<&WorkloadCertificate>)
 }
 
 /// A handshake in memory: what the server made of it, and whether the client had resumed a session.
-fn handshake(server: &ServerTls, client: &Arc<ClientConfig>) -> Result<(Peer, rustls::HandshakeKind), String> {
+pub(super) fn handshake(
+    server: &ServerTls,
+    client: &Arc<ClientConfig>,
+) -> Result<(Peer, rustls::HandshakeKind), String> {
     let mut client = ClientConnection::new(Arc::clone(client), "localhost".try_into().unwrap()).unwrap();
     let mut server = ServerConnection::new(server.config()).unwrap();
     for _ in 0..10 {
