@@ -5,6 +5,7 @@
 use std::fmt::Write;
 use std::hint::black_box;
 
+use countersign::analysis::{Filter, Limits, Subject, analyze, ways};
 use countersign::envoy::{EncodedResource, class_resources, proxy_resources};
 use countersign::mesh::{Mesh, Settings, Workload};
 use countersign::plan::{self, class_plan, proxy_plan};
@@ -87,6 +88,10 @@ fn whole_mesh(c: &mut Criterion) {
     c.bench_function("model of it", |b| b.iter(|| built(black_box(&set))));
     c.bench_function("model of it from YAML", |b| b.iter(|| built(&parsed(black_box(&files)))));
     let mesh = built(&set);
+    let subject = Subject { set: &set, mesh: &mesh, parsed: &[], built: &[] };
+    let now = time::OffsetDateTime::UNIX_EPOCH;
+    c.bench_function("analysis of all its pairs", |b| b.iter(|| analyze(subject, &Limits::default(), black_box(now))));
+    c.bench_function("tls-check of all its pairs", |b| b.iter(|| ways(black_box(&mesh), &Filter::default())));
     c.bench_function("one class of it: 1000 services, encoded", |b| {
         b.iter(|| of_class(&mesh, black_box(client(&mesh))))
     });

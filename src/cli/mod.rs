@@ -1,6 +1,6 @@
 //! The command line: one file a subcommand.
 //!
-//! `serve` and `lab` are arguments only; the binary runs them. All others talk to a running server through its admin API
+//! `serve` and `lab` are arguments only; the binary runs them. Most others talk to a running server through its admin API
 //! and print one table, or the same as JSON or YAML. Exit codes: 0 done, 1 it could not be done, 2 the command makes no sense.
 
 use std::io::Write;
@@ -71,7 +71,7 @@ pub enum Command {
     Operator(Operator),
 }
 
-/// The subcommands of an operator. `token` and `explain` need no server, and those about policy work on a directory too.
+/// The subcommands of an operator. `explain` needs no server, and those about policy work on a directory too.
 #[derive(Debug, Subcommand)]
 pub enum Operator {
     /// Write an Envoy's bootstrap configuration and the credentials of its xDS connection.

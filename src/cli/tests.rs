@@ -10,6 +10,8 @@ use crate::admin::api::*;
 use crate::admin::{self, Backend, Failure};
 use crate::analysis::{Filter, Finding, Report, ServiceDescription, Way, WorkloadDescription};
 
+mod policy;
+
 /// A server with a real certificate authority and otherwise made-up answers.
 struct Fake;
 
