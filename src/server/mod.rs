@@ -14,6 +14,7 @@ mod connection;
 mod error;
 mod handshakes;
 mod lab;
+mod lingering;
 mod listener;
 mod lock;
 mod model;
