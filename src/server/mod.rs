@@ -17,6 +17,7 @@ mod enroller;
 mod error;
 mod handshakes;
 mod lab;
+mod lingering;
 mod listener;
 mod lock;
 mod model;
