@@ -35,7 +35,7 @@ pub use config::parse_config;
 
 pub use destination_rule::{ClientTls, ClientTlsMode, DestinationRule, Subset, TrafficPolicy};
 pub use document::MAX_FILE_BYTES;
-pub use error::{PolicyError, Warning};
+pub use error::{PolicyError, Topic, Warning};
 pub use networking::{
     EgressPort, Endpoint, Protocol, Resolution, Service, ServiceEntry, ServicePort, Sidecar, SidecarEgress,
     SidecarIngress, TargetPort, WorkloadEntry,

@@ -7,6 +7,7 @@
 pub mod config;
 
 mod admission;
+mod analyst;
 mod authentication;
 mod backend;
 mod backup;
@@ -118,7 +119,9 @@ impl Server {
         let mut tasks = Tasks(vec![source]);
         // The first policy is served before the first stream is let in.
         let settings = policy_loop::Settings::from(&config);
-        tasks.0.push(policy_loop::start(proxies.clone(), policy.clone(), settings).await);
+        let served = watch::Sender::new(None);
+        tasks.0.push(analyst::start(proxies.clone(), served.subscribe()));
+        tasks.0.push(policy_loop::start(proxies.clone(), policy.clone(), settings, served).await);
 
         let bound = TcpListener::bind(config.xds.address).await;
         let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));

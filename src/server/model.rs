@@ -10,8 +10,8 @@ use crate::envoy::{self, EncodedResource};
 use crate::mesh::{Mesh, Workload};
 use crate::plan::{self, ClassKey, SecretName};
 use crate::policy::PolicySet;
-use crate::secrets;
 use crate::xds::{Layer, Resource, ResourceType};
+use crate::{analysis, mesh, policy, secrets};
 
 /// Where Debian, Ubuntu, Alpine and the images of Envoy have the trust store. A proxy whose machine has it elsewhere needs
 /// `caCertificates` with the path.
@@ -38,7 +38,8 @@ pub(super) struct Model {
     pub(super) mesh: Mesh,
     pub(super) set: Arc<PolicySet>,
     pub(super) generation: u64,
-    pub(super) warnings: Vec<String>,
+    /// What the parser warned of, and then the model's making.
+    pub(super) warnings: (Vec<policy::Warning>, Vec<mesh::Warning>),
     settings: plan::Settings,
     classes: DashMap<ClassKey, Class>,
     /// The classes of the set before. What is the same in both keeps its place in memory, and its bytes are not sent again.
@@ -50,12 +51,17 @@ impl Model {
         mesh: Mesh,
         set: Arc<PolicySet>,
         generation: u64,
-        warnings: Vec<String>,
+        warnings: (Vec<policy::Warning>, Vec<mesh::Warning>),
         settings: plan::Settings,
         before: Option<&Model>,
     ) -> Self {
         let before = before.map(|model| model.classes.clone()).unwrap_or_default();
         Self { mesh, set, generation, warnings, settings, classes: DashMap::new(), before }
+    }
+
+    /// What an analysis looks at.
+    pub(super) fn subject(&self) -> analysis::Subject<'_> {
+        analysis::Subject { set: &self.set, mesh: &self.mesh, parsed: &self.warnings.0, built: &self.warnings.1 }
     }
 
     /// What every proxy of the workload's class shares.

@@ -13,6 +13,7 @@ use tonic::Status;
 use tracing::{info, warn};
 
 use super::admission::Admission;
+use super::analyst::Analysed;
 use super::model::{Model, Own};
 use super::observer::Observer;
 use super::peers::Peers;
@@ -35,6 +36,8 @@ pub(super) struct Inner {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) model: ArcSwapOption<Model>,
+    /// What the newest analysis has found.
+    pub(super) analysed: ArcSwapOption<Analysed>,
     admission: Admission,
     pub(super) peers: Peers,
     roots: ArcSwap<Roots>,
@@ -131,6 +134,7 @@ impl Proxies {
             metrics,
             clock,
             model: ArcSwapOption::empty(),
+            analysed: ArcSwapOption::empty(),
             admission,
             peers: Peers::default(),
             roots,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::listing::{self, Content, Listing};
 use super::watcher::Watcher;
-use super::{Rejected, State, Update};
+use super::{Rejected, State, Update, Verdict};
 use crate::policy::{Origin, PolicyError, PolicySet, Warning, parse_set_after};
 
 /// How many errors or warnings of one set are logged; all of them are in the state.
@@ -219,11 +219,19 @@ impl Directory {
     }
 }
 
+/// Reads and judges a directory once, without following it; the errors are those that would keep a set from being served.
+///
+/// # Errors
+/// `path` is no directory, or cannot be read.
+pub fn read(path: &Path) -> io::Result<Verdict> {
+    Ok(Judged::of(listing::list(path)?.read(), None).outcome)
+}
+
 /// A content and the verdict on it.
 struct Judged {
     hash: [u8; 32],
     filled: BTreeMap<String, [u8; 32]>,
-    outcome: Result<(PolicySet, Vec<Warning>), Vec<PolicyError>>,
+    outcome: Verdict,
 }
 
 impl Judged {
@@ -237,12 +245,12 @@ impl Judged {
                 let error = listing::io_error(&name, "the file is empty and had content before");
                 errors.push(error.with_help("remove the file if its policies are no longer wanted"));
             } else {
-                notes.push(Warning { at: Origin::new(name, 1, 1), message: "the file is empty".to_owned() });
+                notes.push(Warning::new(Origin::new(name, 1, 1), "the file is empty"));
             }
         }
         if filled.is_empty() && good.is_some_and(|good| !good.filled.is_empty()) {
-            let message = "the last policy file was removed: the mesh falls back to its defaults".to_owned();
-            notes.push(Warning { at: Origin::new(".", 1, 1), message });
+            let message = "the last policy file was removed: the mesh falls back to its defaults";
+            notes.push(Warning::new(Origin::new(".", 1, 1), message));
         }
         let (none, before) = (PolicySet::default(), good.map(|good| &good.update));
         let (set, warned) = before.map_or((&none, &[][..]), |update| (&update.set, &update.warnings));
