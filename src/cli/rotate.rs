@@ -102,7 +102,13 @@ async fn intermediate(place: &Place, out: &mut dyn Write) -> Result<(), CliError
     let AuthorityStatus { serial, not_after } = &report.intermediate;
     Ok(place
         .format
-        .print(&report, out, |out| writeln!(out, "intermediate {serial} signs from now on, until {not_after}"))?)
+        .print(&report, out, |out| match report.waiting {
+            false => writeln!(out, "intermediate {serial} signs from now on, until {not_after}"),
+            true => writeln!(
+                out,
+                "intermediate {serial} still signs: another one will as soon as every proxy has its revocation list"
+            ),
+        })?)
 }
 
 pub(super) fn write_root(status: &RootRotationStatus, out: &mut dyn Write) -> io::Result<()> {
