@@ -15,7 +15,7 @@ use super::renew::{due, renew, roots_have_changed};
 /// The clock is looked at this often, so that a machine that was asleep notices.
 const LOOK: Duration = Duration::from_secs(20);
 /// The first pause after a failure, and the longest. Each is twice the one before, give or take a half.
-const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 
 /// What `countersign agent` takes.
 #[derive(Clone, Debug, clap::Args)]

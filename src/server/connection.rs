@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tonic::body::Body;
 
@@ -36,18 +37,25 @@ where
     let drain = age.map(|_| Drain::new(Duration::ZERO, "the connection has reached its maximum age"));
     let signal = drain.as_ref().map(Drain::signal);
     let is_used = Arc::new(AtomicBool::new(false));
+    // A peer that came with an expired certificate and wants more than to renew it has to come again with a new one.
+    let is_over = Arc::new(Notify::new());
     let answer = hyper::service::service_fn({
         let (door, from, is_used) = (Arc::clone(&door), from.clone(), Arc::clone(&is_used));
+        let is_over = Arc::clone(&is_over);
         move |mut request: http::Request<Incoming>| {
             let (door, from, is_used) = (Arc::clone(&door), from.clone(), Arc::clone(&is_used));
-            let standing = standing.clone();
+            let (standing, is_over) = (standing.clone(), Arc::clone(&is_over));
             let signal = signal.clone();
             // In a box, which goes when the answer has begun: the task that sends its body lives as long as the stream.
             Box::pin(async move {
                 if let Some(signal) = signal {
                     request.extensions_mut().insert(signal);
                 }
-                Ok::<_, Infallible>(answer(&door, &from, &standing, &is_used, request).await)
+                let response = answer(&door, &from, &standing, &is_used, request).await;
+                if matches!(standing, Standing::Expired(_)) {
+                    is_over.notify_one();
+                }
+                Ok::<_, Infallible>(response)
             })
         }
     });
@@ -64,9 +72,15 @@ where
         let mut first_request = pin!(sleep(door.limits.handshake_timeout));
         let mut is_asked = false;
         let mut old = pin!(async {
-            match age {
-                Some(age) => sleep(age).await,
-                None => std::future::pending().await,
+            let age = async {
+                match age {
+                    Some(age) => sleep(age).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = age => {}
+                () = is_over.notified() => {}
             }
         });
         let ended = loop {
@@ -111,13 +125,23 @@ async fn answer(
     if door.services.is_public(request.uri().path()) {
         return door.services.public(request).await;
     }
+    if let Standing::Expired(peer) = standing
+        && door.services.is_renewal(request.uri().path())
+    {
+        is_used.store(true, Ordering::Relaxed);
+        return door.services.answer(peer.clone(), from, request).await;
+    }
     match door.authenticators.peer(standing, request.headers_mut()) {
         Ok(peer) => {
             is_used.store(true, Ordering::Relaxed);
             door.services.answer(peer, from, request).await
         }
         Err(status) => {
-            door.refusals.note(Refusal::Unauthenticated, &from, &status.message());
+            let refusal = match standing {
+                Standing::Expired(_) => Refusal::Expired,
+                _ => Refusal::Unauthenticated,
+            };
+            door.refusals.note(refusal, &from, &status.message());
             status.into_http()
         }
     }

@@ -48,7 +48,7 @@ use crate::admin;
 use crate::fleet::Fleet;
 use crate::source::{self, Directory};
 use crate::telemetry::Metrics;
-use crate::trust::tls::ServerTls;
+use crate::trust::tls::{Clients, ServerTls};
 use crate::trust::{self, KEY_VARIABLE, KeyEncryptionKey, SealError, SqliteStore, Trust};
 use crate::xds::{Drain, XdsService};
 
@@ -206,6 +206,8 @@ fn trust_settings(config: &Config) -> trust::Settings {
         authority_key: config.certificates.authority_key,
         workload_key: config.certificates.workload_key,
         clock_skew: config.certificates.clock_skew,
+        renewal_grace: config.certificates.renewal_grace,
+        lists: config.certificates.revocation_lists,
     }
 }
 
@@ -250,7 +252,8 @@ async fn listener_certificate(proxies: &Proxies, config: &Config) -> Result<rene
         move || trust.server_certificate(&names, now)
     })
     .await?;
-    let tls = Arc::new(ServerTls::new(&certificate, &proxies.trust.bundle())?);
+    let clients = Clients { clock: Arc::clone(&proxies.clock), grace: config.certificates.renewal_grace };
+    let tls = Arc::new(ServerTls::new(&certificate, &proxies.trust.bundle(), clients)?);
     Ok(renewal::Own { tls, names, certificate })
 }
 

@@ -17,5 +17,7 @@ mod policy;
 mod process;
 mod refusals;
 mod renewal;
+mod revocation;
+mod sleep;
 mod ways_in;
 mod root_rotation;
