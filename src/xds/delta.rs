@@ -119,6 +119,10 @@ impl DeltaSubscription {
             // A removal cannot be offered any better the next time.
             self.holdings.apply(&flight.contents);
         }
+        // Envoy takes what is good of a response that it refuses. What it may have taken is to be removed when it is gone.
+        for (name, _) in flight.contents.iter().filter(|(_, resource)| resource.is_some()) {
+            self.holdings.may_have(name);
+        }
         let interest = &self.holdings.interest;
         self.refusals.refuse(self.ty, &flight.contents, |name| interest.covers(name));
         Outcome::Rejected { resources: flight.contents, error }

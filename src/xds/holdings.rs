@@ -21,7 +21,7 @@ pub(super) enum Entry {
     Absent,
     /// This resource.
     Has(Arc<Resource>),
-    /// It says that it has this version from a stream before; `None` if that is none of ours.
+    /// It says that it has this version from a stream before; `None` if that is none of ours, or of a response that it refused.
     Brought(Option<Version>),
 }
 
@@ -162,6 +162,13 @@ impl Holdings {
 
     pub(super) fn set(&mut self, name: Arc<str>, entry: Entry) {
         self.differs.insert(name, entry);
+    }
+
+    /// The client may have something under this name.
+    pub(super) fn may_have(&mut self, name: &Arc<str>) {
+        if self.interest.covers(name) && !self.entry(name).is_something() {
+            self.differs.insert(Arc::clone(name), Entry::Brought(None));
+        }
     }
 
     /// The client took these.

@@ -1,6 +1,6 @@
 //! The state-of-the-world variant (`DiscoveryRequest`): one type's subscription.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,10 @@ use super::subscription::Settled;
 use super::view::{Lookup, TypeView};
 use super::wire::{Content, Form, Response};
 use super::{Outcome, Removals, Resource, ResourceType, Subscription, Version, View};
+
+/// How many refused lists are remembered. One view makes two: with what is to be removed, and without. The others are of views
+/// before, which may come back.
+const REFUSED_LISTS: usize = 8;
 
 /// A `DiscoveryRequest`, reduced to what concerns its type.
 #[derive(Clone, Debug, Default)]
@@ -45,8 +49,8 @@ pub struct SotwSubscription {
     holdings: Holdings,
     resend: BTreeSet<Arc<str>>,
     refusals: Refusals,
-    /// The list that was refused as a whole.
-    refused_list: Option<Version>,
+    /// The newest of the lists that were refused as a whole since one was taken.
+    refused_lists: VecDeque<Version>,
     /// Something that is due was refused.
     standing: bool,
     in_flight: Option<InFlight>,
@@ -82,7 +86,7 @@ impl SotwSubscription {
             // is the whole state, it is told so even if there is no such resource: absence is deletion.
             self.greet |= self.ty.is_full_state();
             // Who asks anew has dropped what it had, and what it knew of a refusal.
-            self.refused_list = None;
+            self.refused_lists.clear();
             self.refusals.forget(&name);
             self.resend.insert(Arc::clone(&name));
             self.holdings.subscribe(name);
@@ -113,7 +117,7 @@ impl SotwSubscription {
         let Some(error) = error else {
             if self.ty.is_full_state() {
                 self.holdings.replace(&contents);
-                self.refused_list = None;
+                self.refused_lists.clear();
             } else {
                 self.holdings.apply(&contents);
                 self.refusals.clear(&contents);
@@ -122,7 +126,8 @@ impl SotwSubscription {
         };
         if self.ty.is_full_state() {
             // Half a list would delete the other half, so the list as a whole waits for its next version.
-            self.refused_list = Some(version);
+            self.refused_lists.truncate(REFUSED_LISTS - 1);
+            self.refused_lists.push_front(version);
         } else if form != Form::Heartbeat {
             let interest = &self.holdings.interest;
             self.refusals.refuse(self.ty, &contents, |name| interest.covers(name));
@@ -132,7 +137,8 @@ impl SotwSubscription {
 
     /// The whole list, if it is another than the client has.
     fn whole(&mut self, view: &TypeView, removals: Removals) -> Option<(Version, Vec<Arc<Resource>>)> {
-        let mut changed = self.greet;
+        // Envoy takes what is good of a list that it refuses, so only a list that it takes whole says what it has.
+        let mut changed = self.greet || !self.refused_lists.is_empty();
         let mut kept = Vec::new();
         self.standing = false;
         for name in self.holdings.candidates(view, &self.resend) {
@@ -154,7 +160,7 @@ impl SotwSubscription {
         list.extend(kept);
         list.sort_unstable_by(|left, right| left.name().cmp(right.name()));
         let version = Self::version_of(&list);
-        self.standing = self.refused_list == Some(version);
+        self.standing = self.refused_lists.contains(&version);
         (!self.standing).then_some((version, list))
     }
 
@@ -214,7 +220,7 @@ impl Subscription for SotwSubscription {
             holdings: Holdings::default(),
             resend: BTreeSet::new(),
             refusals: Refusals::default(),
-            refused_list: None,
+            refused_lists: VecDeque::new(),
             standing: false,
             in_flight: None,
             last_nonce: 0,
@@ -322,7 +328,9 @@ impl Subscription for SotwSubscription {
     }
 
     fn retry_rejected(&mut self) {
-        if self.refused_list.take().is_some() | self.refusals.retry() {
+        if self.refusals.retry() | !self.refused_lists.is_empty() {
+            self.refused_lists.clear();
+            self.greet = true;
             self.settled.unset();
         }
     }
