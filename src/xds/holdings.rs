@@ -164,11 +164,17 @@ impl Holdings {
         self.differs.insert(name, entry);
     }
 
-    /// The client may have something under this name.
-    pub(super) fn may_have(&mut self, name: &Arc<str>) {
-        if self.interest.covers(name) && !self.entry(name).is_something() {
+    /// The client may have anything under this name.
+    pub(super) fn doubt(&mut self, name: &Arc<str>) {
+        if self.interest.covers(name) {
             self.differs.insert(Arc::clone(name), Entry::Brought(None));
         }
+    }
+
+    /// The names of which nobody knows what the client has.
+    pub(super) fn doubts(&self) -> impl Iterator<Item = &Arc<str>> {
+        let unknown = |entry: &Entry| matches!(entry, Entry::Brought(None));
+        self.differs.iter().filter(move |(_, entry)| unknown(entry)).map(|(name, _)| name)
     }
 
     /// The client took these.

@@ -100,7 +100,7 @@ impl Request for DiscoveryRequest {
 /// The body of a response stream.
 pub(super) type ResponseStream = Pin<Box<dyn Stream<Item = Result<Response, Status>> + Send>>;
 
-struct Open<R: Request, O> {
+struct Open<R: Request, O: StreamObserver> {
     session: Session<R::Subscription>,
     requests: Streaming<R>,
     views: watch::Receiver<Arc<View>>,
@@ -134,10 +134,10 @@ pub(super) async fn open<C: ControlPlane, R: Request>(
     scope.resolve(first.type_url())?;
     let node = first.take_node().map(NodeInfo::from).unwrap_or_default();
     let id = node.id.clone();
-    let Attachment { mut views, observer } = control.attach(peer, node).await?;
+    let Attachment { mut views, mut observer } = control.attach(peer, node).await?;
     let view = Arc::clone(&views.borrow_and_update());
     let drain = Box::pin(async move { drain.turn().await });
-    let (session, pace) = (Session::default(), Pace::new(&limits, Instant::now()));
+    let (session, pace) = (Session::new(observer.recall()), Pace::new(&limits, Instant::now()));
     let mut open =
         Open::<R, C::Observer> { session, requests, views, view, observer, drain, node: id, scope, limits, pace };
     open.take(first)?;
@@ -149,6 +149,12 @@ pub(super) async fn open<C: ControlPlane, R: Request>(
             None => None,
         }
     })))
+}
+
+impl<R: Request, O: StreamObserver> Drop for Open<R, O> {
+    fn drop(&mut self) {
+        self.observer.remember(self.session.memory());
+    }
 }
 
 impl<R: Request, O: StreamObserver> Open<R, O> {

@@ -16,4 +16,5 @@ mod process;
 mod refusals;
 mod renewal;
 mod root_rotation;
+mod twenty_of_each;
 mod ways_in;

@@ -1,7 +1,8 @@
 //! A transport of the test's own, without the server around it: what it shows passes no validation.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use countersign::cli::bootstrap::Mode;
@@ -30,7 +31,7 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tonic::Status;
 
 use crate::harness::Setting;
@@ -40,6 +41,7 @@ use crate::outside::Pair;
 struct Show {
     views: watch::Sender<Arc<View>>,
     fleet: Arc<Fleet>,
+    streams: AtomicUsize,
 }
 
 impl ControlPlane for Show {
@@ -47,16 +49,20 @@ impl ControlPlane for Show {
     type Observer = fleet::Observer;
 
     async fn attach(&self, _: Option<()>, node: NodeInfo) -> Result<Attachment<fleet::Observer>, Status> {
+        self.streams.fetch_add(1, Ordering::Relaxed);
         let description =
             Description { workload: node.id.clone(), identity: None, node, connected_since: OffsetDateTime::now_utc() };
         Ok(Attachment { views: self.views.subscribe(), observer: self.fleet.join(description) })
     }
 }
 
+type Connections = Arc<Mutex<JoinSet<()>>>;
+
 /// The transport, and one Envoy that asks it for clusters.
 pub struct Plane {
     show: Arc<Show>,
     serving: JoinHandle<()>,
+    connections: Connections,
     pub envoy: EnvoyProcess,
     _directory: TempDir,
 }
@@ -70,10 +76,11 @@ impl Drop for Plane {
 impl Plane {
     pub async fn start(setting: Setting, first: Vec<Resource>) -> Self {
         let fleet = Arc::new(Fleet::new(Arc::new(OffsetDateTime::now_utc)));
-        let show = Arc::new(Show { views: watch::Sender::new(view(first)), fleet });
+        let show = Arc::new(Show { views: watch::Sender::new(view(first)), fleet, streams: AtomicUsize::new(0) });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let xds = listener.local_addr().unwrap();
-        let serving = serve(listener, Arc::clone(&show));
+        let connections = Connections::default();
+        let serving = serve(listener, Arc::clone(&show), Arc::clone(&connections));
         let directory = tempfile::tempdir().unwrap();
         let admin = Ports::unique().free_address().unwrap();
         let config = directory.path().join("envoy.yaml");
@@ -81,16 +88,26 @@ impl Plane {
         let log = directory.path().join("envoy.log");
         let options = EnvoyOptions { name: "lone".into(), binary: setting.envoy().await, config, admin, log };
         let envoy = EnvoyProcess::start(options).unwrap();
-        Self { show, serving, envoy, _directory: directory }
+        Self { show, serving, connections, envoy, _directory: directory }
     }
 
     pub fn show(&self, resources: Vec<Resource>) {
         self.show.views.send_replace(view(resources));
     }
 
+    /// Cuts the Envoy's connection. It comes back.
+    pub fn disconnect(&self) {
+        self.connections.lock().unwrap().abort_all();
+    }
+
+    /// How often a stream began.
+    pub fn streams(&self) -> usize {
+        self.show.streams.load(Ordering::Relaxed)
+    }
+
     /// What the fleet knows of the Envoy's type.
     pub fn record(&self, ty: ResourceType) -> Option<TypeRecord> {
-        self.show.fleet.streams().first().map(|stream| stream.of(ty).clone())
+        self.show.fleet.streams().last().map(|stream| stream.of(ty).clone())
     }
 }
 
@@ -99,13 +116,13 @@ fn view(resources: Vec<Resource>) -> Arc<View> {
     Arc::new(View::new(vec![Arc::new(Layer::new(resources, None))]))
 }
 
-fn serve(listener: TcpListener, show: Arc<Show>) -> JoinHandle<()> {
+fn serve(listener: TcpListener, show: Arc<Show>, connections: Connections) -> JoinHandle<()> {
     tokio::spawn(async move {
         let drain = Drain::new(Duration::ZERO, "over");
         let service = XdsService::new(show, drain.signal(), Limits::default());
         while let Ok((stream, _)) = listener.accept().await {
             let service = service.clone();
-            tokio::spawn(async move {
+            connections.lock().unwrap().spawn(async move {
                 let answer = service_fn(move |request| {
                     let service = service.clone();
                     async move { service.handle(request).await }
@@ -161,8 +178,7 @@ fn bootstrap(mode: Mode, xds: SocketAddr, admin: SocketAddr) -> String {
         Mode::Delta => "DELTA_GRPC",
         Mode::Sotw => "GRPC",
     };
-    let address =
-        |at: SocketAddr| format!("{{socket_address: {{address: {}, port_value: {}}}}}", at.ip(), at.port());
+    let address = |at: SocketAddr| format!("{{socket_address: {{address: {}, port_value: {}}}}}", at.ip(), at.port());
     format!(
         "node: {{id: \"lone\", cluster: \"lab\"}}\n\
          admin: {{address: {}}}\n\

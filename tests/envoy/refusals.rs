@@ -12,6 +12,8 @@ on_envoys!(one_bad_secret_among_fifty_in_one_response: delta_1_40, sotw_1_40, de
 on_envoys!(one_bad_secret_among_fifty_that_travel_alone: delta_1_40, sotw_1_40, delta_1_36, sotw_1_36);
 on_envoys!(trap_4_a_cluster_that_refers_to_a_bad_secret_comes_again_when_it_is_mended: delta_1_40, sotw_1_40, delta_1_36, sotw_1_36);
 
+on_envoys!(trap_3_what_was_refused_is_refused_again_after_a_reconnect: delta_1_40, sotw_1_40, delta_1_36, sotw_1_36);
+
 const SECRETS: usize = 51;
 const BAD: usize = 17;
 
@@ -122,4 +124,43 @@ async fn trap_4_a_cluster_that_refers_to_a_bad_secret_comes_again_when_it_is_men
         ((active, warming) == (4, 0) && held.leaves.len() == 3).then_some(())
     })
     .await;
+}
+
+/// Envoy takes a secret without effect that comes again in the bytes that it has refused, and the stream that knew is gone.
+async fn trap_3_what_was_refused_is_refused_again_after_a_reconnect(setting: Setting) {
+    let pki = Pki::new("operator");
+    let (good, mut bad) = (pki.issue("good", &[]), pki.issue("bad", &[]));
+    bad.key = pki.issue("another", &[]).key;
+    let absent = tempfile::tempdir().unwrap();
+    let path = |name: &str| absent.path().join(name).to_str().unwrap().to_owned();
+    let (chain, key) = (path("chain.pem"), path("key.pem"));
+    let file = format!("file-cert:{chain}~{key}");
+    let in_files = Resource::new(ResourceType::Secret, file.as_str(), &secrets::file_certificate(&chain, &key));
+    let plane = Plane::start(
+        setting,
+        vec![
+            secret("good", &good).restated_by(secrets::restate),
+            secret("bad", &bad).restated_by(secrets::restate),
+            in_files.restated_by(secrets::restate).alone(),
+            cluster("a", "good"),
+            cluster("b", "bad"),
+            cluster("c", &file),
+        ],
+    )
+    .await;
+    for round in 1..5 {
+        eventually(&format!("two are refused, round {round}"), async || {
+            let record = plane.record(ResourceType::Secret)?;
+            let is_refused = |name: &str| {
+                let refusal = record.resources.get(name)?.rejected.as_ref()?;
+                (refusal.others == 0).then_some(())
+            };
+            is_refused("bad").and(is_refused(&file))?;
+            let synced = record.resources.get("good")?.state() == State::Synced;
+            (synced && count(&record, State::Rejected) == 2 && record.in_flight.is_none()).then_some(())
+        })
+        .await;
+        plane.disconnect();
+        eventually("it comes back", async || (plane.streams() > round).then_some(())).await;
+    }
 }
