@@ -105,7 +105,10 @@ impl Model {
             SecretName::FileCert { certificate, key } => secrets::file_certificate(certificate, key),
             SecretName::Credential { namespace, name, ca } => self.credential(namespace, name, *ca, now)?,
         };
-        Some((ResourceType::Secret, Arc::new(Resource::new(ResourceType::Secret, name.to_string(), &value))))
+        // It depends on files elsewhere, or on an operator, so it is more likely to be bad than what is made here.
+        let resource =
+            Resource::new(ResourceType::Secret, name.to_string(), &value).restated_by(secrets::restate).alone();
+        Some((ResourceType::Secret, Arc::new(resource)))
     }
 
     fn credential(&self, namespace: &str, name: &str, ca: bool, now: OffsetDateTime) -> Option<bytes::Bytes> {

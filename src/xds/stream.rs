@@ -102,7 +102,7 @@ impl Request for DiscoveryRequest {
 /// The body of a response stream.
 pub(super) type ResponseStream = Pin<Box<dyn Stream<Item = Result<Response, Status>> + Send>>;
 
-struct Open<R: Request, B, O> {
+struct Open<R: Request, B, O: StreamObserver> {
     session: Session<R::Subscription>,
     requests: Requests<R, B>,
     views: watch::Receiver<Arc<View>>,
@@ -142,10 +142,10 @@ where
     scope.resolve(first.type_url())?;
     let node = first.take_node().map(NodeInfo::from).unwrap_or_default();
     let id = node.id.clone();
-    let Attachment { mut views, observer } = control.attach(peer, node).await?;
+    let Attachment { mut views, mut observer } = control.attach(peer, node).await?;
     let view = Arc::clone(&views.borrow_and_update());
     let drain = Box::pin(async move { drain.turn().await });
-    let (session, pace) = (Session::default(), Pace::new(&limits, Instant::now()));
+    let (session, pace) = (Session::new(observer.recall()), Pace::new(&limits, Instant::now()));
     let mut open =
         Open::<R, B, C::Observer> { session, requests, views, view, observer, drain, node: id, scope, limits, pace };
     open.take(first)?;
@@ -158,6 +158,12 @@ where
             None => None,
         }
     })))
+}
+
+impl<R: Request, B, O: StreamObserver> Drop for Open<R, B, O> {
+    fn drop(&mut self) {
+        self.observer.remember(self.session.memory());
+    }
 }
 
 impl<R, B, O> Open<R, B, O>

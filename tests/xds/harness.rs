@@ -332,6 +332,17 @@ impl Call {
         let _ = self.send.send_data(framed(message), false);
     }
 
+    /// Sends as much as the server's flow-control windows take, and waits for them to take the rest.
+    pub async fn send_within_windows(&mut self, mut bytes: Bytes) -> Result<(), h2::Error> {
+        while !bytes.is_empty() {
+            self.send.reserve_capacity(bytes.len());
+            let capacity = std::future::poll_fn(|context| self.send.poll_capacity(context)).await;
+            let capacity = capacity.unwrap_or_else(|| Err(h2::Reason::CANCEL.into()))?;
+            self.send.send_data(bytes.split_to(capacity.min(bytes.len())), false)?;
+        }
+        Ok(())
+    }
+
     /// The next message, or how the stream ended.
     pub async fn next<M: Message + Default>(&mut self) -> Result<M, Ended> {
         tokio::time::timeout(LIMIT, self.read()).await.expect("the server answers")
