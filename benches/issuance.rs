@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use countersign::identity::{SpiffeId, TrustDomain};
 use countersign::trust::{
-    AuthorityRecord, Change, Contents, JoinTokenRecord, KeyAlgorithm, Serial, Settings, SqliteStore, Store, StoreError,
-    Trust, WorkloadRecord,
+    AuthorityRecord, Change, Contents, CrlRecord, IssuedRecord, JoinTokenRecord, KeyAlgorithm, Lists, RevocationRecord,
+    Serial, Settings, SqliteStore, Store, StoreError, Trust, WorkloadRecord,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
@@ -39,11 +39,26 @@ impl Store for Nowhere {
     fn save_seen(&self, _: &[String], _: OffsetDateTime) -> Result<(), StoreError> {
         Ok(())
     }
-    fn save_workloads(&self, _: &[WorkloadRecord]) -> Result<(), StoreError> {
+    fn save_workloads(&self, _: &[WorkloadRecord], _: &[IssuedRecord]) -> Result<(), StoreError> {
         Ok(())
     }
-    fn forget_expired(&self, _: OffsetDateTime) -> Result<usize, StoreError> {
+    fn forget_expired(&self, _: OffsetDateTime, _: OffsetDateTime) -> Result<usize, StoreError> {
         Ok(0)
+    }
+    fn note_issued(&self, _: &[IssuedRecord]) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn find_issued(&self, _: &Serial) -> Result<Option<IssuedRecord>, StoreError> {
+        Ok(None)
+    }
+    fn issued_to(&self, _: &str) -> Result<Vec<IssuedRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn revoke(&self, _: &[RevocationRecord]) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn save_crls(&self, _: &[CrlRecord]) -> Result<(), StoreError> {
+        Ok(())
     }
     fn add_join_token(&self, _: &JoinTokenRecord) -> Result<(), StoreError> {
         Ok(())
@@ -81,6 +96,8 @@ fn settings(authority_key: KeyAlgorithm) -> Settings {
         authority_key,
         workload_key: KeyAlgorithm::P256,
         clock_skew: Duration::from_secs(120),
+        renewal_grace: day,
+        lists: Lists::Auto,
     }
 }
 

@@ -5,8 +5,9 @@ use std::future::Future;
 use crate::analysis::{Filter, Report, ServiceDescription, Way, WorkloadDescription};
 
 use super::api::{
-    BootstrapMaterial, BootstrapRequest, IntermediateReport, NewToken, ProxyStatus, RootRotationRequest,
-    RootRotationStatus, RotateReport, RotateRequest, SecretStatus, ServerStatus, TokenRequest, TokenStatus,
+    BootstrapMaterial, BootstrapRequest, IntermediateReport, NewToken, ProxyStatus, RevokeReport, RevokeRequest,
+    RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest, SecretStatus, ServerStatus, TokenRequest,
+    TokenStatus,
 };
 
 /// The server as the admin API sees it. Names in requests have been checked for form (`namespace/name`) and for nothing else.
@@ -54,6 +55,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Lets another intermediate sign.
     fn rotate_intermediate(&self) -> impl Future<Output = Result<IntermediateReport, Failure>> + Send;
+
+    /// Makes certificates worthless before their end.
+    fn revoke(&self, request: RevokeRequest) -> impl Future<Output = Result<RevokeReport, Failure>> + Send;
 
     /// A certificate for a workload's own connection to xDS.
     fn bootstrap(&self, request: BootstrapRequest) -> impl Future<Output = Result<BootstrapMaterial, Failure>> + Send;

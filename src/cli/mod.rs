@@ -26,6 +26,7 @@ mod output;
 pub mod policy;
 mod proxy_status;
 pub mod renew;
+mod revoke;
 mod rotate;
 mod secrets;
 pub mod serve;
@@ -87,6 +88,8 @@ pub enum Operator {
     Status(status::Args),
     /// Replace a node's own credentials now.
     Renew(renew::Args),
+    /// Make certificates worthless before their end.
+    Revoke(revoke::Args),
     /// Let new nodes in, and clients with bearer tokens.
     #[command(subcommand)]
     Token(join_token::Token),
@@ -128,6 +131,7 @@ pub async fn execute(command: Operator, out: &mut dyn Write) -> Result<(), CliEr
         Operator::Rotate(command) => rotate::command(command, out).await,
         Operator::Status(args) => status::run(args, out).await,
         Operator::Renew(args) => renew::run(args, out).await,
+        Operator::Revoke(args) => revoke::run(args, out).await,
         Operator::Token(command) => join_token::run(command, out).await,
         Operator::Analyze(args) => analyze::run(args, out).await,
         Operator::Explain(args) => analyze::run_explain(&args, out),

@@ -67,7 +67,14 @@ impl Backend for Fake {
         Ok(RootRotationStatus { step, force: request.force, waiting, ..RootRotationStatus::default() })
     }
     async fn rotate_intermediate(&self) -> Result<IntermediateReport, Failure> {
-        Ok(IntermediateReport { intermediate: AuthorityStatus { serial: "0b".into(), not_after: "then".into() } })
+        Ok(IntermediateReport {
+            intermediate: AuthorityStatus { serial: "0b".into(), not_after: "then".into() },
+            waiting: false,
+        })
+    }
+    async fn revoke(&self, request: RevokeRequest) -> Result<RevokeReport, Failure> {
+        let one = RevokedCertificate { serial: "0c".into(), identity: request.target, ..RevokedCertificate::default() };
+        Ok(RevokeReport { revoked: vec![one], connections_ended: 2, lists: true })
     }
     async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
         if request.workload == "shop/unknown" {

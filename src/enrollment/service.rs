@@ -12,7 +12,7 @@ use super::istio::istio_certificate_service_server::{IstioCertificateService, Is
 use super::istio::{IstioCertificateRequest, IstioCertificateResponse};
 use super::v1::enrollment_server::{self, EnrollmentServer};
 use super::v1::{GetBundleRequest, GetBundleResponse, JoinRequest, JoinResponse};
-use crate::identity::{Peer, SpiffeId};
+use crate::identity::{Peer, PeerCertificate, SpiffeId};
 
 /// The largest message that is read, in bytes: a request with a key of 4096 bits and an agent's metadata is some 10 KB.
 const MAX_MESSAGE: usize = 64 << 10;
@@ -23,11 +23,12 @@ const JOIN: &str = "/countersign.v1.Enrollment/Join";
 
 /// Who decides what is signed. Errors are what the caller is told, so they hold no secret.
 pub trait Enroller: Send + Sync + 'static {
-    /// A certificate for the key of `csr` under the identity `id`, which TLS has verified. PEM blocks: the leaf first, the roots last.
-    /// `lifetime` is a wish.
+    /// A certificate for the key of `csr` under the identity `id`, which TLS has verified by `certificate`. PEM blocks: the leaf first,
+    /// the roots last. `lifetime` is a wish.
     fn renew(
         &self,
         id: SpiffeId,
+        certificate: Option<PeerCertificate>,
         csr: String,
         lifetime: Option<Duration>,
     ) -> impl Future<Output = Result<Vec<String>, Status>> + Send;
@@ -35,8 +36,13 @@ pub trait Enroller: Send + Sync + 'static {
     /// The trust domain, and its roots in PEM.
     fn bundle(&self) -> (String, String);
 
-    /// A certificate for a secret that nobody has used before.
-    fn join(&self, secret: String, csr: String) -> impl Future<Output = Result<Joined, Status>> + Send;
+    /// A certificate for a secret that nobody has used before, and that was made for this workload.
+    fn join(
+        &self,
+        secret: String,
+        workload: String,
+        csr: String,
+    ) -> impl Future<Output = Result<Joined, Status>> + Send;
 }
 
 /// What a node gets for its token.
@@ -70,6 +76,11 @@ impl<E: Enroller> Enrollment<E> {
         matches!(path, GET_BUNDLE | JOIN)
     }
 
+    /// Whether this path is where a certificate is renewed.
+    pub fn is_renewal(path: &str) -> bool {
+        path == CREATE_CERTIFICATE
+    }
+
     /// Answers one HTTP/2 request, or gives it back because it is for another service. The peer, where the client has shown a
     /// certificate, is in the request's extensions.
     pub async fn handle<B>(&self, request: http::Request<B>) -> Result<http::Response<Body>, http::Request<B>>
@@ -95,14 +106,14 @@ impl<E: Enroller> IstioCertificateService for Over<E> {
         &self,
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
-        let Some(Peer::Authenticated { id, .. }) = request.extensions().get::<Peer>().cloned() else {
+        let Some(Peer::Authenticated { id, certificate }) = request.extensions().get::<Peer>().cloned() else {
             return Err(Status::unauthenticated(
                 "a certificate is renewed for whoever shows one; a new node needs a join token",
             ));
         };
         let IstioCertificateRequest { csr, validity_duration, .. } = request.into_inner();
         let lifetime = u64::try_from(validity_duration).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
-        let cert_chain = self.0.renew(id, csr, lifetime).await?;
+        let cert_chain = self.0.renew(id, certificate, csr, lifetime).await?;
         Ok(Response::new(IstioCertificateResponse { cert_chain }))
     }
 }
@@ -115,7 +126,7 @@ impl<E: Enroller> enrollment_server::Enrollment for Over<E> {
     }
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
-        let JoinRequest { secret, csr } = request.into_inner();
-        self.0.join(secret, csr).await.map(Response::new)
+        let JoinRequest { secret, csr, workload } = request.into_inner();
+        self.0.join(secret, workload, csr).await.map(Response::new)
     }
 }

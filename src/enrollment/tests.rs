@@ -6,19 +6,26 @@ use http_body_util::{BodyExt, Full};
 use tonic::Status;
 
 use super::*;
-use crate::identity::{Peer, SpiffeId};
+use crate::identity::{Peer, PeerCertificate, SpiffeId};
 
 /// Signs nothing: says what it was asked.
 struct Echo;
 
 impl Enroller for Echo {
-    async fn renew(&self, id: SpiffeId, csr: String, lifetime: Option<Duration>) -> Result<Vec<String>, Status> {
+    async fn renew(
+        &self,
+        id: SpiffeId,
+        certificate: Option<PeerCertificate>,
+        csr: String,
+        lifetime: Option<Duration>,
+    ) -> Result<Vec<String>, Status> {
+        assert!(certificate.is_some(), "whoever decides is told by which certificate it was asked");
         Ok(vec![id.to_string(), csr, format!("{lifetime:?}"), "the roots".into()])
     }
     fn bundle(&self) -> (String, String) {
         ("fake.example".into(), "the roots".into())
     }
-    async fn join(&self, secret: String, _: String) -> Result<Joined, Status> {
+    async fn join(&self, secret: String, _: String, _: String) -> Result<Joined, Status> {
         Err(Status::unauthenticated(format!("{} characters", secret.len())))
     }
 }

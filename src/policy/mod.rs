@@ -42,7 +42,7 @@ pub use networking::{
 };
 pub use object::{LabelSelector, Metadata, Object};
 pub use origin::{Located, Origin};
-pub use parse::parse_set;
+pub use parse::{parse_set, parse_set_after};
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
 pub use secret::{Namespace, Secret};
 pub use set::PolicySet;

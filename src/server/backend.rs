@@ -1,5 +1,6 @@
 //! What the admin API asks of the server.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,9 +19,9 @@ use super::rotation::{Failed, Report, Rotation};
 use super::{Clock, blocking};
 use crate::admin::api::{
     AuthorityStatus, BootstrapMaterial, BootstrapRequest, IntermediateReport, NewToken, PolicyStatus, ProxyStatus,
-    RootRotationAction, RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest, RotatedWorkload,
-    SecretState, SecretStatus, SecretType, ServerStatus, TokenRequest, TokenState, TokenStatus, TypeState, TypeStatus,
-    WaitingFor,
+    RevokeReport, RevokeRequest, RevokedCertificate, RootRotationAction, RootRotationRequest, RootRotationStatus,
+    RotateReport, RotateRequest, RotatedWorkload, SecretState, SecretStatus, SecretType, ServerStatus, TokenRequest,
+    TokenState, TokenStatus, TypeState, TypeStatus, WaitingFor,
 };
 use crate::admin::{Backend, Failure};
 use crate::analysis::{self, Filter, Limits, Report as Findings, ServiceDescription, Way, WorkloadDescription};
@@ -31,7 +32,7 @@ use crate::mesh::{Workload, WorkloadKey};
 use crate::rollout::Stuck;
 use crate::secrets;
 use crate::source;
-use crate::trust;
+use crate::trust::{self, Revoke, Serial, TrustError};
 use crate::xds::ResourceType;
 
 /// The running server, as the admin API sees it.
@@ -279,11 +280,48 @@ impl Backend for ServerBackend {
 
     async fn rotate_intermediate(&self) -> Result<IntermediateReport, Failure> {
         let (trust, now) = (Arc::clone(&self.proxies.trust), (self.clock)());
-        blocking(move || trust.rotate_intermediate(now)).await.map_err(internal)?;
+        let done = blocking(move || trust.rotate_intermediate(now)).await.map_err(internal)?;
         self.proxies.changed.notify_one();
         let intermediate = self.proxies.trust.intermediate();
         let (serial, not_after) = (intermediate.serial.to_string(), rfc3339(intermediate.not_after));
-        Ok(IntermediateReport { intermediate: AuthorityStatus { serial, not_after } })
+        Ok(IntermediateReport { intermediate: AuthorityStatus { serial, not_after }, waiting: done.waiting })
+    }
+
+    async fn revoke(&self, request: RevokeRequest) -> Result<RevokeReport, Failure> {
+        let what = match request.target.parse() {
+            Ok(serial) => Revoke::Serial(serial),
+            Err(_) => Revoke::Identity(request.target.parse().map_err(|error| {
+                let help = "a serial number is 1 to 40 hexadecimal digits, an identity is spiffe://DOMAIN/ns/NAMESPACE/sa/NAME";
+                Failure::Invalid(format!("neither a serial number nor an identity: {error}"), help.to_owned())
+            })?),
+        };
+        let (proxies, now) = (self.proxies.clone(), (self.clock)());
+        // A caller who goes away does not stop it between the books and the connections.
+        let done = tokio::spawn(async move {
+            let trust = Arc::clone(&proxies.trust);
+            let revoked = blocking(move || trust.revoke(&what, now)).await?;
+            let serials: HashSet<Serial> = revoked.iter().map(|it| it.certificate.serial.clone()).collect();
+            let ended = proxies.peers.end(|entry| serials.contains(&Serial::from_der(&entry.certificate.serial)));
+            proxies.changed.notify_one();
+            Ok::<_, TrustError>((revoked, ended))
+        });
+        let (revoked, connections_ended) = done.await.map_err(internal)?.map_err(|error| match error {
+            TrustError::NotIssued(_) => {
+                Failure::NotFound(error.to_string(), "countersign secrets lists what proxies hold".to_owned())
+            }
+            error => internal(error),
+        })?;
+        for it in &revoked {
+            info!(serial = %it.certificate.serial, identity = %it.certificate.identity, "revoked");
+        }
+        let revoked = revoked.iter().map(|it| RevokedCertificate {
+            serial: it.certificate.serial.to_string(),
+            identity: it.certificate.identity.clone(),
+            not_after: rfc3339(it.certificate.not_after),
+            revoked_at: rfc3339(it.revoked_at),
+        });
+        let lists = self.proxies.trust.bundle().crls().is_some();
+        Ok(RevokeReport { revoked: revoked.collect(), connections_ended, lists })
     }
 
     async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
@@ -291,7 +329,7 @@ impl Backend for ServerBackend {
         let id = identity_of(&workload)?;
         let (trust, now) = (Arc::clone(&self.proxies.trust), (self.clock)());
         let (csr, csr_id) = (request.csr, id.clone());
-        let issued = blocking(move || trust.sign_csr(&csr, &csr_id, None, now))
+        let issued = blocking(move || trust.enroll(&csr, &csr_id, None, None, now))
             .await
             .map_err(|error| Failure::Invalid(format!("the certificate request is refused: {error}"), String::new()))?;
         let bundle = self.proxies.trust.bundle();

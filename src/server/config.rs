@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::mesh::IstioCompatibility;
 use crate::policy::PolicyError;
-use crate::trust::KeyAlgorithm;
+use crate::trust::{KeyAlgorithm, Lists};
 
 mod access;
 mod limits;
@@ -165,6 +165,12 @@ pub struct Certificates {
     /// The keys of workload certificates.
     #[serde(deserialize_with = "value::parsed")]
     pub workload_key: KeyAlgorithm,
+    /// How long after its end a client certificate may be renewed, and nothing else.
+    #[serde(deserialize_with = "value::duration")]
+    pub renewal_grace: Duration,
+    /// Whether proxies are given revocation lists.
+    #[serde(deserialize_with = "value::parsed")]
+    pub revocation_lists: Lists,
 }
 
 /// What is the same in every proxy.
@@ -345,6 +351,8 @@ impl Default for Certificates {
             clock_skew: Duration::from_secs(120),
             authority_key: KeyAlgorithm::default(),
             workload_key: KeyAlgorithm::default(),
+            renewal_grace: hours(24),
+            revocation_lists: Lists::default(),
         }
     }
 }

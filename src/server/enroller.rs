@@ -9,12 +9,18 @@ use tracing::{info, warn};
 use super::blocking;
 use super::proxies::Proxies;
 use crate::enrollment::{Enroller, Joined};
-use crate::identity::SpiffeId;
+use crate::identity::{PeerCertificate, SpiffeId};
 use crate::mesh::{Workload, WorkloadKey};
-use crate::trust::{self, TrustError};
+use crate::trust::{self, Serial, TrustError};
 
 impl Enroller for Proxies {
-    async fn renew(&self, id: SpiffeId, csr: String, lifetime: Option<Duration>) -> Result<Vec<String>, Status> {
+    async fn renew(
+        &self,
+        id: SpiffeId,
+        certificate: Option<PeerCertificate>,
+        csr: String,
+        lifetime: Option<Duration>,
+    ) -> Result<Vec<String>, Status> {
         let model = self.model.load_full().ok_or_else(no_policy)?;
         // Who is no longer in the policy keeps what it has, and gets nothing new.
         if !model.mesh.workloads().any(|workload| workload.spiffe_id == id.as_str()) {
@@ -24,7 +30,8 @@ impl Enroller for Proxies {
             )));
         }
         let (trust, now, caller) = (Arc::clone(&self.trust), (self.clock)(), id.clone());
-        let issued = blocking(move || trust.sign_csr(&csr, &caller, lifetime, now)).await;
+        let shown = certificate.map(|certificate| Serial::from_der(&certificate.serial));
+        let issued = blocking(move || trust.enroll(&csr, &caller, shown.as_ref(), lifetime, now)).await;
         let issued = issued.map_err(|error| refusal(&id.to_string(), &error))?;
         self.metrics.certificates_issued.inc();
         info!(identity = %id, serial = %issued.serial, "a certificate for a key that its holder has made");
@@ -38,7 +45,7 @@ impl Enroller for Proxies {
         (bundle.trust_domain().to_string(), bundle.pem().to_owned())
     }
 
-    async fn join(&self, secret: String, csr: String) -> Result<Joined, Status> {
+    async fn join(&self, secret: String, wanted: String, csr: String) -> Result<Joined, Status> {
         let model = self.model.load_full().ok_or_else(no_policy)?;
         let (trust, now) = (Arc::clone(&self.trust), (self.clock)());
         let workload_of = move |name: &str, identity: &str| -> Option<Arc<Workload>> {
@@ -47,6 +54,9 @@ impl Enroller for Proxies {
         };
         let joined = blocking(move || {
             let token = trust.usable_join_token(&secret, now)?;
+            if token.workload != wanted {
+                return Err(TrustError::JoinTokenWorkload { made_for: token.workload, wanted });
+            }
             let Some(workload) = workload_of(&token.workload, &token.identity) else { return Ok(None) };
             trust.join(&secret, &csr, now).map(|(token, issued)| Some((token, issued, workload)))
         });
@@ -82,7 +92,9 @@ fn refusal(who: &str, error: &TrustError) -> Status {
     warn!(who, %error, "no certificate");
     match error {
         TrustError::Csr(reason) => Status::invalid_argument(format!("the certificate request is refused: {reason}")),
+        TrustError::Revoked => Status::unauthenticated(error.to_string()),
         TrustError::JoinToken => Status::unauthenticated(error.to_string()),
+        TrustError::JoinTokenWorkload { .. } => Status::failed_precondition(error.to_string()),
         TrustError::ForeignIdentity { .. } => Status::permission_denied(error.to_string()),
         _ => Status::unavailable("no certificate can be issued at the moment"),
     }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use tonic::Status;
 use tracing::warn;
 
 use super::admission::Admitted;
 use super::proxies::Membership;
+use super::refusals::Refusal;
 use crate::fleet;
 use crate::telemetry::Metrics;
-use crate::xds::{Holdings, Outcome, ResourceType, Response, StreamObserver};
+use crate::xds::{Holdings, Memory, Outcome, ResourceType, Response, StreamObserver};
 
 /// One stream's observer. Dropping it takes the stream out of everything.
 pub(super) struct Observer {
@@ -32,6 +34,14 @@ impl Observer {
 }
 
 impl StreamObserver for Observer {
+    fn recall(&mut self) -> Memory {
+        self.fleet.recall()
+    }
+
+    fn remember(&mut self, memory: Memory) {
+        self.fleet.remember(memory);
+    }
+
     fn sent(&mut self, response: &Response) {
         self.metrics.pushes.inc(response.ty.url());
         self.fleet.sent(response);
@@ -58,6 +68,11 @@ impl StreamObserver for Observer {
             self.metrics.denied_secrets.inc();
             warn!(workload = %self.membership.workload(), name, "a secret was asked for that this identity may not have");
         }
+    }
+
+    fn refused(&mut self, status: &Status) {
+        self.metrics.refused.inc(Refusal::Stream.reason());
+        warn!(workload = %self.membership.workload(), code = ?status.code(), error = status.message(), "a stream is ended");
     }
 
     fn throttled(&mut self) {

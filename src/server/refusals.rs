@@ -33,9 +33,15 @@ pub(super) enum Refusal {
     Unauthenticated,
     /// Somebody who is no operator asked what operators may.
     NotOperator,
+    /// A certificate that is revoked.
+    Revoked,
+    /// A certificate that has expired, and a request that is not to renew it.
+    Expired,
+    /// A request on an open stream that broke a rule or a limit.
+    Stream,
 }
 
-const REASONS: usize = 11;
+const REASONS: usize = 14;
 
 impl Refusal {
     /// The label in metrics and the log.
@@ -52,6 +58,9 @@ impl Refusal {
             Self::Idle => "idle",
             Self::Unauthenticated => "unauthenticated",
             Self::NotOperator => "not_operator",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::Stream => "stream",
         }
     }
 }

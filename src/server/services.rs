@@ -88,6 +88,11 @@ impl Services {
         path.starts_with(HEALTH) || Enrollment::<Proxies>::is_public(path)
     }
 
+    /// Whether this path is where a certificate is renewed.
+    pub(super) fn is_renewal(&self, path: &str) -> bool {
+        Enrollment::<Proxies>::is_renewal(path)
+    }
+
     /// Answers a request that is for everybody.
     pub(super) async fn public(&self, request: http::Request<Incoming>) -> http::Response<Body> {
         match self.enrollment.handle(request).await {

@@ -89,7 +89,7 @@ impl BySeverity {
 /// Everything that is counted. Timestamps are Unix seconds, 0 while there is nothing to say.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Subscriptions begun: the first request for a type on a stream.
+    /// Requests that begin or change a subscription.
     pub subscriptions: ByType,
     /// Responses sent.
     pub pushes: ByType,
@@ -134,7 +134,11 @@ impl Metrics {
         let mut registry = Registry::with_prefix("countersign");
         let by_type = |registry: &mut Registry, name, help| ByType(register(registry, name, help));
         Self {
-            subscriptions: by_type(&mut registry, "xds_subscriptions", "Subscriptions begun, by resource type"),
+            subscriptions: by_type(
+                &mut registry,
+                "xds_subscriptions",
+                "Requests that begin or change a subscription, by resource type",
+            ),
             pushes: by_type(&mut registry, "xds_pushes", "Responses sent, by resource type"),
             rejects: by_type(&mut registry, "xds_rejects", "Responses refused by a proxy, by resource type"),
             open_streams: register(&mut registry, "xds_open_streams", "xDS streams open now"),

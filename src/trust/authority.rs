@@ -150,6 +150,13 @@ impl Authority {
         self.signs.is_some()
     }
 
+    /// Whether it may sign revocation lists (RFC 5280 §4.2.1.3), and its key is here.
+    pub(super) fn can_sign_lists(&self) -> bool {
+        let parsed = X509Certificate::from_der(&self.der);
+        let usage = parsed.iter().map(|(_, certificate)| certificate.key_usage());
+        self.has_key() && usage.flatten().flatten().all(|usage| usage.value.crl_sign())
+    }
+
     /// Nothing may be signed with an authority that is over: no peer would accept it.
     pub(super) fn can_sign(&self, now: OffsetDateTime) -> Result<(), TrustError> {
         if self.info.not_after <= now {

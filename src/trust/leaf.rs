@@ -52,7 +52,8 @@ pub(super) fn issue_for(
     now: OffsetDateTime,
 ) -> Result<IssuedChain, TrustError> {
     let new = sign(signer, settings, id, &[], public_key, lifetime, now)?;
-    Ok(IssuedChain { chain_pem: chain_pem(&new.der, signer), serial: new.serial, not_after: new.not_after })
+    let (serial, issuer, not_after) = (new.serial, signer.info.serial.clone(), new.not_after);
+    Ok(IssuedChain { chain_pem: chain_pem(&new.der, signer), serial, issuer, not_after })
 }
 
 struct Signed {

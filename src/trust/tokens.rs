@@ -50,7 +50,7 @@ impl Trust {
     ) -> Result<(JoinTokenRecord, IssuedChain), TrustError> {
         let token = self.usable_join_token(secret, now)?;
         let id = token.identity.parse().map_err(|error| TrustError::material("the join token's identity", error))?;
-        let issued = self.sign_csr(csr_pem, &id, None, now)?;
+        let issued = self.enroll(csr_pem, &id, None, None, now)?;
         match self.store.consume_join_token(&token.digest, now)? {
             true => Ok((token, issued)),
             false => Err(TrustError::JoinToken),

@@ -9,10 +9,12 @@ use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Disc
 use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tonic::{Status, Streaming};
+use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
-use super::limits::Pace;
+use super::lean::BoxError;
+use super::limits::{Pace, cut};
+use super::requests::Requests;
 use super::scope::Scope;
 use super::wire::Response;
 use super::{
@@ -32,6 +34,8 @@ pub(super) trait Request: prost::Message + Default + Send + 'static {
     fn asked(&self) -> &[String];
     /// How many names it holds, wherever they stand.
     fn names(&self) -> usize;
+    /// The lists of names in it.
+    fn lists(&self) -> [&[String]; 2];
     fn reduce(self) -> <Self::Subscription as Subscription>::Request;
 }
 
@@ -56,10 +60,14 @@ impl Request for DeltaDiscoveryRequest {
         changed.max(self.initial_resource_versions.len())
     }
 
+    fn lists(&self) -> [&[String]; 2] {
+        [&self.resource_names_subscribe, &self.resource_names_unsubscribe]
+    }
+
     fn reduce(self) -> DeltaRequest {
         DeltaRequest {
             nonce: self.response_nonce,
-            error: self.error_detail.map(|status| status.message),
+            error: self.error_detail.map(|status| cut(status.message)),
             subscribe: self.resource_names_subscribe,
             unsubscribe: self.resource_names_unsubscribe,
             initial_versions: self.initial_resource_versions,
@@ -87,11 +95,15 @@ impl Request for DiscoveryRequest {
         self.resource_names.len()
     }
 
+    fn lists(&self) -> [&[String]; 2] {
+        [&self.resource_names, &[]]
+    }
+
     fn reduce(self) -> SotwRequest {
         SotwRequest {
             version: self.version_info,
             nonce: self.response_nonce,
-            error: self.error_detail.map(|status| status.message),
+            error: self.error_detail.map(|status| cut(status.message)),
             names: self.resource_names,
         }
     }
@@ -100,9 +112,9 @@ impl Request for DiscoveryRequest {
 /// The body of a response stream.
 pub(super) type ResponseStream = Pin<Box<dyn Stream<Item = Result<Response, Status>> + Send>>;
 
-struct Open<R: Request, O> {
+struct Open<R: Request, B, O: StreamObserver> {
     session: Session<R::Subscription>,
-    requests: Streaming<R>,
+    requests: Requests<R, B>,
     views: watch::Receiver<Arc<View>>,
     view: Arc<View>,
     observer: O,
@@ -121,27 +133,34 @@ pub(super) struct Terms {
 }
 
 /// Opens a stream: waits for the first request, has the client let in, and answers from then on.
-pub(super) async fn open<C: ControlPlane, R: Request>(
+pub(super) async fn open<C, R, B>(
     control: Arc<C>,
     peer: Option<C::Peer>,
-    mut requests: Streaming<R>,
+    mut requests: Requests<R, B>,
     Terms { scope, limits, mut drain }: Terms,
-) -> Result<ResponseStream, Status> {
-    let Some(mut first) = requests.message().await? else {
+) -> Result<ResponseStream, Status>
+where
+    C: ControlPlane,
+    R: Request,
+    B: http_body::Body + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let Some(mut first) = requests.next().await? else {
         return Ok(Box::pin(stream::empty()));
     };
     // Before anything is prepared for a client that is at the wrong service.
     scope.resolve(first.type_url())?;
     let node = first.take_node().map(NodeInfo::from).unwrap_or_default();
     let id = node.id.clone();
-    let Attachment { mut views, observer } = control.attach(peer, node).await?;
+    let Attachment { mut views, mut observer } = control.attach(peer, node).await?;
     let view = Arc::clone(&views.borrow_and_update());
     let drain = Box::pin(async move { drain.turn().await });
-    let (session, pace) = (Session::default(), Pace::new(&limits, Instant::now()));
+    let (session, pace) = (Session::new(observer.recall()), Pace::new(&limits, Instant::now()));
     let mut open =
-        Open::<R, C::Observer> { session, requests, views, view, observer, drain, node: id, scope, limits, pace };
+        Open::<R, B, C::Observer> { session, requests, views, view, observer, drain, node: id, scope, limits, pace };
     open.take(first)?;
-    Ok(Box::pin(stream::unfold(Some(open), |open| async move {
+    // In a box: `unfold` has room for the state twice, beside the future and within it.
+    Ok(Box::pin(stream::unfold(Some(Box::new(open)), |open| async move {
         let mut open = open?;
         match open.next().await {
             Some(Ok(response)) => Some((Ok(response), Some(open))),
@@ -151,11 +170,24 @@ pub(super) async fn open<C: ControlPlane, R: Request>(
     })))
 }
 
-impl<R: Request, O: StreamObserver> Open<R, O> {
+impl<R: Request, B, O: StreamObserver> Drop for Open<R, B, O> {
+    fn drop(&mut self) {
+        self.observer.remember(self.session.memory());
+    }
+}
+
+impl<R, B, O> Open<R, B, O>
+where
+    R: Request,
+    B: http_body::Body,
+    B::Error: Into<BoxError>,
+    O: StreamObserver,
+{
     fn take(&mut self, request: R) -> Result<(), Status> {
         let names = request.names();
         self.pace.spend(names, Instant::now());
         self.limits.check_names(names)?;
+        request.lists().into_iter().try_for_each(Limits::check_length)?;
         let Some(ty) = self.scope.resolve(request.type_url())? else {
             debug!(node = %self.node, type_url = request.type_url(), "a type that is not served");
             return Ok(());
@@ -165,6 +197,7 @@ impl<R: Request, O: StreamObserver> Open<R, O> {
         }
         let outcome = self.session.on_request(ty, request.reduce(), &self.view);
         self.limits.check_names(self.session.names(ty))?;
+        self.limits.check_bytes(self.session.name_bytes(ty))?;
         if let Outcome::Rejected { resources, error } = &outcome {
             let names: Vec<_> = resources.iter().map(|(name, _)| &**name).collect();
             warn!(node = %self.node, r#type = %ty, ?names, %error, "the client refused a response");
@@ -195,13 +228,18 @@ impl<R: Request, O: StreamObserver> Open<R, O> {
                     Ok(Some(mut request)) => {
                         drop(request.take_node());
                         if let Err(status) = self.take(request) {
+                            self.observer.refused(&status);
                             return Some(Err(status));
                         }
                     }
                     Ok(None) => return None,
                     Err(status) => {
-                        debug!(node = %self.node, %status, "the stream broke");
-                        return None;
+                        if broke_a_rule(&status) {
+                            self.observer.refused(&status);
+                        } else {
+                            debug!(node = %self.node, %status, "the stream broke");
+                        }
+                        return Some(Err(status));
                     }
                 },
                 changed = self.views.changed() => {
@@ -218,10 +256,20 @@ impl<R: Request, O: StreamObserver> Open<R, O> {
     }
 }
 
+/// Whether what came is no request, or too large a one. Anything else is a connection that is gone.
+fn broke_a_rule(status: &Status) -> bool {
+    matches!(status.code(), Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted | Code::Unimplemented)
+}
+
 /// The next request, when its turn has come. Cancelling it loses nothing.
-async fn read<R>(requests: &mut Streaming<R>, turn: Instant) -> Result<Option<R>, Status> {
+async fn read<R, B>(requests: &mut Requests<R, B>, turn: Instant) -> Result<Option<R>, Status>
+where
+    R: Request,
+    B: http_body::Body,
+    B::Error: Into<BoxError>,
+{
     if turn > Instant::now() {
         sleep_until(turn).await;
     }
-    requests.message().await
+    requests.next().await
 }

@@ -3,6 +3,7 @@
 //! Field numbers are those of `envoy.service.discovery.v3.DiscoveryResponse`, `DeltaDiscoveryResponse` and `Resource`. Protobuf
 //! fields may stand in any order and be concatenated, so everything but the nonce is one buffer and the nonce is put behind it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,14 +28,14 @@ pub type Content = (Arc<str>, Option<Arc<Resource>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Plain,
-    /// In other bytes that mean the same, where there are any.
-    Restated,
+    /// In other bytes that mean the same, where there are any; other bytes for each number.
+    Restated(u32),
     /// Without the resource: it lives on.
     Heartbeat,
 }
 
-/// A response ready to be sent: every byte of it but the nonce may be shared.
-#[derive(Clone, Debug)]
+/// A response ready to be sent: every byte of it but the nonce may be shared. `Debug` shows no bytes: they may be keys.
+#[derive(Clone)]
 pub struct Response {
     /// The type it is of.
     pub ty: ResourceType,
@@ -43,6 +44,13 @@ pub struct Response {
     /// The nonce: unique in the stream and type.
     pub nonce: u64,
     body: Bytes,
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ty, contents, nonce, body } = self;
+        write!(f, "{ty} {nonce}: {} resources ({} bytes)", contents.len(), body.len())
+    }
 }
 
 impl Response {
@@ -116,7 +124,10 @@ fn contents(resources: Vec<Arc<Resource>>, removed: Vec<Arc<str>>) -> Arc<[Conte
 }
 
 fn payload(resource: &Resource, form: Form) -> Bytes {
-    if form == Form::Restated { resource.restated() } else { resource.any().clone() }
+    match form {
+        Form::Restated(times) => resource.restated(times),
+        Form::Plain | Form::Heartbeat => resource.any().clone(),
+    }
 }
 
 /// The fields of `envoy.service.discovery.v3.Resource`.

@@ -103,6 +103,51 @@ async fn threat_02_nothing_of_others_with_a_token() {
     assert!(!server.log().contains(&token), "a token is never logged");
 }
 
+/// Policy that gives every proxy of the namespace a secret of the operator's.
+const PARTNER: &str = "cat > policies/partner.yaml <<EOF
+apiVersion: v1
+kind: Secret
+metadata: {name: partner, namespace: production}
+data: {ca.crt: $(openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj /CN=partner \
+  2>/dev/null | base64 -w0)}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: partner, namespace: production}
+spec:
+  hosts: [partner.test]
+  location: MESH_EXTERNAL
+  resolution: STATIC
+  ports: [{number: 443, name: tls, protocol: HTTP}]
+  endpoints: [{address: 127.0.0.1}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: partner, namespace: production}
+spec:
+  host: partner.test
+  trafficPolicy: {tls: {mode: SIMPLE, credentialName: partner, subjectAltNames: [partner.test]}}
+EOF";
+
+#[tokio::test]
+async fn threat_02_a_stream_without_an_identity_is_shown_configuration_and_no_secret() {
+    const NAME: &str = "kubernetes://partner-cacert";
+    let ask = async |grpc: &mut Grpc, type_url, names: &[&str]| {
+        let mut call = grpc.open(DELTA_ADS, None).await;
+        call.send(&DeltaDiscoveryRequest { node: node("production/client"), ..delta(type_url, names) });
+        call.next::<DeltaDiscoveryResponse>().await.unwrap()
+    };
+    let server = Server::start_under(PARTNER, "").await;
+    let known = ask(&mut server.connect_as("production/client").await, SECRET, &[NAME]).await;
+    assert_eq!(known.resources.len(), 1, "who has the identity has the secret: {known:?}");
+    let server = Server::start_under(PARTNER, "xds:\n  insecurePlaintext: true\n").await;
+    let mut grpc = Grpc::plaintext(server.xds).await;
+    let clusters = ask(&mut grpc, CLUSTER, &[]).await;
+    assert!(clusters.resources.iter().any(|cluster| cluster.name.contains("partner.test")), "{clusters:?}");
+    let nothing = ask(&mut grpc, SECRET, &[NAME, "default", "ROOTCA"]).await;
+    assert!(nothing.resources.is_empty() && nothing.removed_resources.len() == 3, "{nothing:?}");
+}
+
 fn unix_config(uid: u32, mode: &str) -> String {
     format!(
         "xds:\n  unix:\n    path: DIR/sockets/xds.sock\n    mode: \"{mode}\"\n    identities:\n    - uid: {uid}\n      \

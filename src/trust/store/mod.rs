@@ -3,6 +3,7 @@
 mod backup;
 mod error;
 mod migration;
+mod revocation;
 mod rotation;
 mod seal;
 mod sqlite;
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 
 pub use backup::{backup, restore};
 pub use error::StoreError;
+pub use revocation::{CrlRecord, IssuedRecord, RevocationRecord};
 pub use rotation::{RotationRecord, RotationStep};
 pub use seal::{KEY_VARIABLE, KeyEncryptionKey, SealError};
 pub use sqlite::SqliteStore;
@@ -40,11 +42,27 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Remembers that these workloads' proxies were connected at `at`.
     fn save_seen(&self, workloads: &[String], at: OffsetDateTime) -> Result<(), StoreError>;
 
-    /// Keeps these certificates, each in place of an older one of the same workload: all or none.
-    fn save_workloads(&self, workloads: &[WorkloadRecord]) -> Result<(), StoreError>;
+    /// Keeps these certificates, each in place of an older one of the same workload, and that they were issued: all or none.
+    fn save_workloads(&self, workloads: &[WorkloadRecord], issued: &[IssuedRecord]) -> Result<(), StoreError>;
 
-    /// Forgets workload certificates that have expired at `now`. How many there were.
-    fn forget_expired(&self, now: OffsetDateTime) -> Result<usize, StoreError>;
+    /// Forgets workload certificates that have expired at `now`, and that those were issued or revoked which had at `end`. How many
+    /// there were.
+    fn forget_expired(&self, now: OffsetDateTime, end: OffsetDateTime) -> Result<usize, StoreError>;
+
+    /// Remembers that these certificates were issued.
+    fn note_issued(&self, issued: &[IssuedRecord]) -> Result<(), StoreError>;
+
+    /// The certificate with this serial number.
+    fn find_issued(&self, serial: &Serial) -> Result<Option<IssuedRecord>, StoreError>;
+
+    /// Every certificate of this identity, the first to end first.
+    fn issued_to(&self, identity: &str) -> Result<Vec<IssuedRecord>, StoreError>;
+
+    /// Remembers that these are revoked: all or none.
+    fn revoke(&self, revoked: &[RevocationRecord]) -> Result<(), StoreError>;
+
+    /// Keeps these revocation lists, each in place of its issuer's older one.
+    fn save_crls(&self, crls: &[CrlRecord]) -> Result<(), StoreError>;
 
     /// Keeps a join token.
     fn add_join_token(&self, token: &JoinTokenRecord) -> Result<(), StoreError>;
@@ -100,6 +118,10 @@ pub struct Contents {
     pub rotation: Option<RotationRecord>,
     /// When a proxy of each workload was last connected.
     pub seen: Vec<(String, OffsetDateTime)>,
+    /// What was revoked, the oldest first.
+    pub revocations: Vec<RevocationRecord>,
+    /// The newest revocation list of each intermediate.
+    pub crls: Vec<CrlRecord>,
 }
 
 /// What is written together when the hierarchy changes.

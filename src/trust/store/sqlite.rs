@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 use super::migration::{FIRST, VERSION, migrate};
 use super::seal::{KeyEncryptionKey, SealError, Sealer};
 use super::{
-    AuthorityKind, AuthorityRecord, AuthorityState, Change, Contents, JoinTokenRecord, RotationRecord, RotationStep,
-    Standing, Store, StoreError, WorkloadRecord, tokens,
+    AuthorityKind, AuthorityRecord, AuthorityState, Change, Contents, CrlRecord, IssuedRecord, JoinTokenRecord,
+    RevocationRecord, RotationRecord, RotationStep, Standing, Store, StoreError, WorkloadRecord, revocation, tokens,
 };
 use crate::identity::TrustDomain;
 use crate::trust::Serial;
@@ -210,10 +210,10 @@ impl Store for SqliteStore {
             let rotation = rotations.query_map([], rotation)?.next().transpose()?;
             let mut seen = connection.prepare("SELECT workload, at FROM seen")?;
             let seen = seen.query_map([], |row| Ok((row.get(0)?, time(row, 1)?)))?.collect::<rusqlite::Result<_>>()?;
-            Ok((rotation, seen))
+            Ok((rotation, seen, revocation::revocations(&connection)?, revocation::crls(&connection)?))
         };
-        let (rotation, seen) = read().map_err(|error| explain("read", &self.path, error))?;
-        Ok(Contents { trust_domain, authorities, workloads, rotation, seen })
+        let (rotation, seen, revocations, crls) = read().map_err(|error| explain("read", &self.path, error))?;
+        Ok(Contents { trust_domain, authorities, workloads, rotation, seen, revocations, crls })
     }
 
     fn found(&self, trust_domain: &TrustDomain, authorities: &[AuthorityRecord]) -> Result<(), StoreError> {
@@ -270,12 +270,38 @@ impl Store for SqliteStore {
         })
     }
 
-    fn save_workloads(&self, workloads: &[WorkloadRecord]) -> Result<(), StoreError> {
-        self.write(|transaction| workloads.iter().try_for_each(|workload| self.save_workload(transaction, workload)))
+    fn save_workloads(&self, workloads: &[WorkloadRecord], issued: &[IssuedRecord]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            workloads.iter().try_for_each(|workload| self.save_workload(transaction, workload))?;
+            revocation::note(transaction, issued)
+        })
     }
 
-    fn forget_expired(&self, now: OffsetDateTime) -> Result<usize, StoreError> {
-        self.write(|transaction| transaction.execute("DELETE FROM workload WHERE not_after <= ?1", [nanoseconds(now)]))
+    fn forget_expired(&self, now: OffsetDateTime, end: OffsetDateTime) -> Result<usize, StoreError> {
+        self.write(|transaction| {
+            let over = transaction.execute("DELETE FROM workload WHERE not_after <= ?1", [nanoseconds(now)])?;
+            Ok(over + revocation::forget(transaction, end)?)
+        })
+    }
+
+    fn note_issued(&self, issued: &[IssuedRecord]) -> Result<(), StoreError> {
+        self.write(|transaction| revocation::note(transaction, issued))
+    }
+
+    fn find_issued(&self, serial: &Serial) -> Result<Option<IssuedRecord>, StoreError> {
+        revocation::find(&self.connection(), serial).map_err(|error| explain("read", &self.path, error))
+    }
+
+    fn issued_to(&self, identity: &str) -> Result<Vec<IssuedRecord>, StoreError> {
+        revocation::of_identity(&self.connection(), identity).map_err(|error| explain("read", &self.path, error))
+    }
+
+    fn revoke(&self, revoked: &[RevocationRecord]) -> Result<(), StoreError> {
+        self.write(|transaction| revocation::revoke(transaction, revoked))
+    }
+
+    fn save_crls(&self, crls: &[CrlRecord]) -> Result<(), StoreError> {
+        self.write(|transaction| revocation::save_crls(transaction, crls))
     }
 
     fn add_join_token(&self, token: &JoinTokenRecord) -> Result<(), StoreError> {
@@ -447,7 +473,7 @@ fn state_name(state: AuthorityState) -> &'static str {
     }
 }
 
-fn serial(row: &Row<'_>, column: usize) -> rusqlite::Result<Serial> {
+pub(super) fn serial(row: &Row<'_>, column: usize) -> rusqlite::Result<Serial> {
     row.get_ref(column)?.as_str()?.parse().map_err(|error| unreadable(column, error))
 }
 

@@ -39,11 +39,14 @@ fn the_first_format_is_converted_and_keeps_everything() {
 
     let raw = rusqlite::Connection::open(path(&directory)).unwrap();
     let version: i64 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 3);
+    assert_eq!(version, 4);
     let again = sealed(&directory, None).unwrap();
     assert_eq!(again.bundle(), root);
     assert_eq!(again.workload_certificate("shop/web", &web, THEN).unwrap(), held, "what was issued is still served");
     assert_eq!(again.join_tokens().unwrap().len(), 1);
+    let revoked = again.revoke(&Revoke::Identity(web.clone()), THEN).unwrap();
+    assert_eq!(revoked[0].certificate.serial, held.serial, "and can be revoked");
+    assert_eq!(revoked[0].certificate.issuer, held.issuer);
 }
 
 /// Whether any 24 bytes of these keys are in the file or beside it.

@@ -60,6 +60,15 @@ fn import(directory: &TempDir, chain: &str, root: &str, key: Option<&str>) -> Re
     import_authority(&store(directory), &settings(), Brought { chain, root, key }, NOW)
 }
 
+/// A hierarchy as Istio's `cacerts` have it: the root's key is elsewhere.
+pub(super) fn under_a_foreign_root(settings: Settings) -> (TempDir, Trust) {
+    let (directory, pki) = (tempfile::tempdir().unwrap(), Pki::new());
+    let (chain, key) = pki.intermediate(|_| ());
+    import(&directory, &chain, &pki.root, Some(&key)).unwrap();
+    let trust = open(directory.path(), settings, NOW).unwrap();
+    (directory, trust)
+}
+
 fn leaf_chains_to(trust: &Trust, root: &str) {
     let issued = trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
     let (_, root) = x509_parser::pem::parse_x509_pem(root.as_bytes()).unwrap();

@@ -13,6 +13,7 @@ mod at_rest;
 mod brought;
 mod issuance;
 mod requests;
+mod revocation;
 mod restart;
 mod roots;
 mod tls;
@@ -33,6 +34,8 @@ fn settings() -> Settings {
         authority_key: KeyAlgorithm::P256,
         workload_key: KeyAlgorithm::P256,
         clock_skew: Duration::from_secs(60),
+        renewal_grace: DAY,
+        lists: Lists::Auto,
     }
 }
 

@@ -15,6 +15,11 @@ fn request(key: &KeyPair, change: impl FnOnce(&mut CertificateParams)) -> String
     params.serialize_request(key).unwrap().pem().unwrap()
 }
 
+/// A request with nothing in it but a key.
+pub(super) fn csr() -> String {
+    request(&KeyPair::generate().unwrap(), |_| ())
+}
+
 fn refused(pem: &str) -> CsrError {
     let (_directory, trust) = fresh();
     match trust.sign_csr(pem, &id("a", "b"), None, NOW) {

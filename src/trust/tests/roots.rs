@@ -6,12 +6,12 @@ fn record(old: Serial, new: Serial, step: RotationStep) -> RotationRecord {
     RotationRecord { old, new, step, paused: false, force: false, started_at: NOW, step_at: NOW }
 }
 
-fn prepared(trust: &Trust) -> (Serial, Serial) {
+pub(super) fn prepared(trust: &Trust) -> (Serial, Serial) {
     let kept = trust.prepare_root(NOW, |old, new| record(old, new, RotationStep::Prepared)).unwrap();
     (kept.old, kept.new)
 }
 
-fn change(trust: &Trust, signing: &Serial, trusted: &[&Serial], step: RotationStep) {
+pub(super) fn change(trust: &Trust, signing: &Serial, trusted: &[&Serial], step: RotationStep) {
     let last = trust.rotation().unwrap();
     let roots = Roots { signing: signing.clone(), trusted: trusted.iter().map(|it| (*it).clone()).collect() };
     trust.change_roots(&roots, RotationRecord { step, ..last }, NOW).unwrap();
@@ -110,13 +110,13 @@ fn an_intermediate_is_prepared_before_it_signs() {
     let (directory, trust) = fresh();
     let first = trust.intermediate();
     assert_eq!(trust.maintain(NOW + 14 * DAY).unwrap(), Maintained::default());
-    assert_eq!(trust.maintain(NOW + 16 * DAY).unwrap(), Maintained { prepared: true, activated: false });
+    assert_eq!(trust.maintain(NOW + 16 * DAY).unwrap(), Maintained { prepared: true, ..Maintained::default() });
     assert_eq!(trust.maintain(NOW + 16 * DAY).unwrap(), Maintained::default(), "one is enough");
     assert_eq!(trust.intermediate(), first);
     drop(trust);
     let trust = open(directory.path(), settings(), NOW + 17 * DAY).unwrap();
     assert_eq!(trust.intermediate(), first);
-    assert_eq!(trust.maintain(NOW + 26 * DAY).unwrap(), Maintained { prepared: false, activated: true });
+    assert_eq!(trust.maintain(NOW + 26 * DAY).unwrap(), Maintained { activated: true, ..Maintained::default() });
     let second = trust.intermediate();
     assert!(second.not_after - (NOW + 16 * DAY) <= time::Duration::days(30), "it is the prepared one");
     trust.rotate_intermediate(NOW + 26 * DAY).unwrap();

@@ -6,13 +6,18 @@ use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
 
-use super::super::tls::ServerTls;
+use super::super::tls::{Clients, ServerTls};
 use super::*;
 use crate::identity::Peer;
 
 pub(super) fn server(trust: &Trust) -> ServerTls {
     let certificate = trust.server_certificate(&["localhost".into(), "127.0.0.1".into()], now()).unwrap();
-    ServerTls::new(&certificate, &trust.bundle()).unwrap()
+    ServerTls::new(&certificate, &trust.bundle(), clients(now())).unwrap()
+}
+
+/// The server's clock stands still, at this time.
+fn clients(now: OffsetDateTime) -> Clients {
+    Clients { clock: Arc::new(move || now), grace: DAY }
 }
 
 /// TLS libraries look at the real clock.
@@ -83,6 +88,29 @@ fn nobody_is_let_in_without_a_certificate_or_with_a_strangers() {
     let foreign = stranger.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
     let refused = handshake(&server, &client(&trust.bundle(), Some(&foreign))).unwrap_err();
     assert!(refused.contains("UnknownIssuer"), "{refused}");
+}
+
+#[test]
+fn a_certificate_that_ended_a_short_while_ago_comes_as_far_as_the_door() {
+    let ((_directory, trust), (_elsewhere, stranger)) = (live(), live());
+    let own = trust.server_certificate(&["localhost".into()], now()).unwrap();
+    let at = |clock: OffsetDateTime| ServerTls::new(&own, &trust.bundle(), clients(clock)).unwrap();
+    let leaf = trust.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
+    let shown = client(&trust.bundle(), Some(&leaf));
+    let second = Duration::from_secs(1);
+    for let_in in [leaf.not_before, leaf.not_after, leaf.not_after + second, leaf.not_after + DAY] {
+        let (peer, _) = handshake(&at(let_in), &shown).unwrap();
+        assert_eq!(peer.id(), Some(&id("a", "b")));
+    }
+    for refused in [leaf.not_before - second, leaf.not_after + DAY + second] {
+        assert!(handshake(&at(refused), &shown).is_err(), "{refused}");
+    }
+    // The grace is for the date alone.
+    let foreign = stranger.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
+    let foreign = client(&trust.bundle(), Some(&foreign));
+    assert!(handshake(&at(leaf.not_after + second), &foreign).unwrap_err().contains("UnknownIssuer"));
+    let no_grace = Clients { grace: Duration::ZERO, ..clients(leaf.not_after + second) };
+    assert!(handshake(&ServerTls::new(&own, &trust.bundle(), no_grace).unwrap(), &shown).is_err());
 }
 
 #[test]
