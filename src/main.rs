@@ -4,14 +4,30 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use countersign::cli::{self, Cli, Command};
+use countersign::server::AuthorityFiles;
 use countersign::server::config::{Config, Overrides};
 use countersign::{server, telemetry};
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// Threads for what waits for the disk. When a fleet comes at once, its orders wait for each other anyway and are filled together; each
+/// thread more costs memory that stays.
+const BLOCKING_THREADS: usize = 32;
+
+fn main() -> ExitCode {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    match runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build() {
+        Ok(runtime) => runtime.block_on(run()),
+        Err(error) => finish(Err(error.into())),
+    }
+}
+
+async fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => finish(serve(args).await),
         Command::Lab(args) => server::lab(args).await,
+        Command::Agent(args) => finish(agent(args).await),
+        Command::Backup(args) => finish(server::backup(&args.data_dir, &args.file).map_err(Into::into)),
+        Command::Restore(args) => finish(restore(&args)),
+        Command::Ca(command) => finish(ca(command)),
         Command::Operator(command) => cli::run(command).await,
     }
 }
@@ -28,6 +44,41 @@ async fn serve(args: cli::serve::ServeArgs) -> Result<(), Box<dyn std::error::Er
     };
     let config = Config::load(args.config.as_deref(), &overrides)?;
     Ok(server::run(config).await?)
+}
+
+async fn agent(args: cli::agent::Args) -> Result<(), Box<dyn std::error::Error>> {
+    telemetry::init()?;
+    Ok(cli::agent::run(args).await?)
+}
+
+fn ca(command: cli::ca::Ca) -> Result<(), Box<dyn std::error::Error>> {
+    let config = |place: cli::ca::Place| {
+        let overrides = Overrides { data_dir: place.data_dir, ..Overrides::default() };
+        Config::load(place.config.as_deref(), &overrides)
+    };
+    match command {
+        cli::ca::Ca::Csr(args) => print!("{}", server::authority_request(&config(args.place)?)?),
+        cli::ca::Ca::Import(args) => {
+            let files = match (args.cacerts, args.chain, args.root) {
+                (Some(directory), ..) => AuthorityFiles::cacerts(&directory),
+                (None, Some(chain), Some(root)) => AuthorityFiles { chain: vec![chain], root, key: args.key },
+                _ => return Err("give --cacerts, or --chain and --root".into()),
+            };
+            let taken = server::import_authority(&config(args.place)?, &files)?;
+            println!(
+                "{} (serial {}) signs from the next start on, until {}",
+                taken.subject, taken.serial, taken.not_after
+            );
+        }
+    }
+    Ok(())
+}
+
+fn restore(args: &cli::backup::RestoreArgs) -> Result<(), Box<dyn std::error::Error>> {
+    if let Some(aside) = server::restore(&args.file, &args.data_dir, args.force)? {
+        println!("the store that was there is now {}", aside.display());
+    }
+    Ok(())
 }
 
 fn finish(result: Result<(), Box<dyn std::error::Error>>) -> ExitCode {

@@ -245,6 +245,42 @@ pub enum RootRotationAction {
 pub struct IntermediateReport {
     /// The intermediate.
     pub intermediate: AuthorityStatus,
+    /// Whether another one is to follow, as soon as every proxy has its revocation list.
+    pub waiting: bool,
+}
+
+/// `POST /v1/revoke`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RevokeRequest {
+    /// The serial number of a certificate, or a SPIFFE ID for all that it has.
+    pub target: String,
+}
+
+/// The answer to a [`RevokeRequest`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RevokeReport {
+    /// The certificates, those among them that were revoked before too.
+    pub revoked: Vec<RevokedCertificate>,
+    /// How many connections to this server were ended.
+    pub connections_ended: usize,
+    /// Whether proxies are given revocation lists. If not, they believe what is revoked until it ends.
+    pub lists: bool,
+}
+
+/// A certificate that is revoked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RevokedCertificate {
+    /// Its serial number.
+    pub serial: String,
+    /// The SPIFFE ID in it.
+    pub identity: String,
+    /// When it would have ended.
+    pub not_after: String,
+    /// When it was revoked.
+    pub revoked_at: String,
 }
 
 /// `POST /v1/bootstrap`: a certificate for a workload's connection to this server.
@@ -281,6 +317,88 @@ pub struct BootstrapMaterial {
     pub namespace: String,
     /// The workload's labels.
     pub labels: BTreeMap<String, String>,
+}
+
+/// The longest that a join token may live: 24 hours, in seconds.
+pub const MAX_TOKEN_SECONDS: u64 = 24 * 3600;
+
+/// `POST /v1/tokens`: a join token for a new node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenRequest {
+    /// `namespace/name` of the workload that the node is for.
+    pub workload: String,
+    /// How long it may be used, 1 to [`MAX_TOKEN_SECONDS`].
+    pub ttl_seconds: u64,
+}
+
+/// The answer to a [`TokenRequest`]: the only time that the token is shown.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NewToken {
+    /// The token. Whoever has it can become the workload, once.
+    pub token: String,
+    /// What it is called from now on.
+    #[serde(flatten)]
+    pub status: TokenStatus,
+}
+
+impl std::fmt::Debug for NewToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewToken").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// `GET /v1/tokens`: one join token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TokenStatus {
+    /// What `countersign token revoke` takes.
+    pub id: String,
+    /// `namespace/name`.
+    pub workload: String,
+    /// The SPIFFE ID that its user gets.
+    pub identity: String,
+    /// Whether it can be used.
+    pub state: TokenState,
+    /// When it was made.
+    pub created_at: String,
+    /// From when on it is of no use.
+    pub expires_at: String,
+    /// When it was used.
+    pub used_at: Option<String>,
+}
+
+/// Whether a join token can be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TokenState {
+    /// Yes, once.
+    #[default]
+    Usable,
+    /// It was.
+    Used,
+    /// It was not, and it is too late.
+    Expired,
+}
+
+impl TokenState {
+    /// As it is written in JSON.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Usable => "USABLE",
+            Self::Used => "USED",
+            Self::Expired => "EXPIRED",
+        }
+    }
+}
+
+/// `POST /v1/tokens/revoke`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RevokeTokenRequest {
+    /// Which.
+    pub id: String,
 }
 
 /// `GET /v1/status`: the server itself.
@@ -347,4 +465,10 @@ pub fn is_workload_name(text: &str) -> bool {
     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
     let part = |p: &str| (1..=253).contains(&p.len()) && p.bytes().all(legal);
     text.split_once('/').is_some_and(|(namespace, name)| part(namespace) && part(name))
+}
+
+/// Whether `text` is a service's host, or a short name of one: 1 to 253 letters, digits, `-`, `_`, `.` and `*`.
+pub fn is_host(text: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'*');
+    (1..=253).contains(&text.len()) && text.bytes().all(legal)
 }

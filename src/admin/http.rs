@@ -12,7 +12,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::api::{BootstrapRequest, MAX_WAIT_SECONDS, Problem, RootRotationRequest, RotateRequest, is_workload_name};
+use super::api::{
+    BootstrapRequest, MAX_TOKEN_SECONDS, MAX_WAIT_SECONDS, Problem, RevokeRequest, RevokeTokenRequest,
+    RootRotationRequest, RotateRequest, TokenRequest, is_workload_name,
+};
 use super::token::Token;
 use super::{Backend, Failure};
 
@@ -51,9 +54,13 @@ fn api<B: Backend>(backend: Arc<B>) -> Router {
         .route("/v1/status", get(status::<B>))
         .route("/v1/proxies", get(proxies::<B>))
         .route("/v1/secrets", get(secrets::<B>))
+        .merge(super::policy::routes::<B>())
         .route("/v1/bootstrap", post(bootstrap::<B>))
         .route("/v1/rotate/root", get(root_rotation::<B>).post(rotate_root::<B>))
         .route("/v1/rotate/intermediate", post(rotate_intermediate::<B>))
+        .route("/v1/revoke", post(revoke::<B>))
+        .route("/v1/tokens", get(tokens::<B>).post(create_token::<B>))
+        .route("/v1/tokens/revoke", post(revoke_token::<B>))
         .layer(middleware::from_fn_with_state(TIMEOUT, within));
     let waiting = Router::new()
         .route("/v1/rotate/workload", post(rotate::<B>))
@@ -169,6 +176,16 @@ async fn rotate_intermediate<B: Backend>(State(backend): State<Arc<B>>) -> Respo
     answer(backend.rotate_intermediate().await)
 }
 
+async fn revoke<B: Backend>(
+    State(backend): State<Arc<B>>,
+    body: Result<Json<RevokeRequest>, JsonRejection>,
+) -> Response {
+    match body {
+        Ok(Json(request)) => answer(backend.revoke(request).await),
+        Err(rejected) => bad_body(&rejected),
+    }
+}
+
 async fn bootstrap<B: Backend>(
     State(backend): State<Arc<B>>,
     body: Result<Json<BootstrapRequest>, JsonRejection>,
@@ -180,7 +197,35 @@ async fn bootstrap<B: Backend>(
     }
 }
 
-fn not_a_name(text: &str) -> Failure {
+async fn tokens<B: Backend>(State(backend): State<Arc<B>>) -> Response {
+    answer(backend.tokens().await)
+}
+
+async fn create_token<B: Backend>(
+    State(backend): State<Arc<B>>,
+    body: Result<Json<TokenRequest>, JsonRejection>,
+) -> Response {
+    match body {
+        Ok(Json(request)) if !is_workload_name(&request.workload) => answer::<()>(Err(not_a_name(&request.workload))),
+        Ok(Json(request)) if !(1..=MAX_TOKEN_SECONDS).contains(&request.ttl_seconds) => {
+            problem(StatusCode::BAD_REQUEST, "a join token lives 1 second to 24 hours", "")
+        }
+        Ok(Json(request)) => answer(backend.create_token(request).await),
+        Err(rejected) => bad_body(&rejected),
+    }
+}
+
+async fn revoke_token<B: Backend>(
+    State(backend): State<Arc<B>>,
+    body: Result<Json<RevokeTokenRequest>, JsonRejection>,
+) -> Response {
+    match body {
+        Ok(Json(request)) => answer(backend.revoke_token(request.id).await),
+        Err(rejected) => bad_body(&rejected),
+    }
+}
+
+pub(super) fn not_a_name(text: &str) -> Failure {
     Failure::Invalid(format!("`{}` is not NAMESPACE/NAME", text.escape_default()), String::new())
 }
 
@@ -188,7 +233,7 @@ fn bad_body(rejected: &JsonRejection) -> Response {
     problem(rejected.status(), &rejected.body_text(), "the body is JSON with `Content-Type: application/json`")
 }
 
-fn answer<T: Serialize>(result: Result<T, Failure>) -> Response {
+pub(super) fn answer<T: Serialize>(result: Result<T, Failure>) -> Response {
     let (status, error, help) = match result {
         Ok(value) => return Json(value).into_response(),
         Err(Failure::Invalid(error, help)) => (StatusCode::BAD_REQUEST, error, help),
@@ -200,12 +245,14 @@ fn answer<T: Serialize>(result: Result<T, Failure>) -> Response {
     problem(status, &error, &help)
 }
 
-fn problem(status: StatusCode, error: &str, help: &str) -> Response {
+pub(super) fn problem(status: StatusCode, error: &str, help: &str) -> Response {
     (status, Json(Problem { error: error.to_owned(), help: help.to_owned() })).into_response()
 }
 
 async fn no_such_path() -> Response {
-    let help = "GET /v1/status, /v1/proxies, /v1/secrets; POST /v1/rotate/workload, /v1/rotate/intermediate, /v1/bootstrap; /v1/rotate/root";
+    let help = "GET /v1/status, /v1/proxies, /v1/secrets, /v1/tokens, /v1/findings, \
+                /v1/tls-check, /v1/workload, /v1/service, /v1/rotate/root; POST /v1/rotate/workload, \
+                /v1/rotate/intermediate, /v1/rotate/root, /v1/revoke, /v1/bootstrap, /v1/tokens";
     problem(StatusCode::NOT_FOUND, "there is no such path", help)
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::api::*;
 use super::token::Token;
 use super::*;
+use crate::analysis::{Filter, Finding, Report, ServiceDescription, Way, WorkloadDescription};
 
 struct Fake;
 
@@ -23,6 +24,26 @@ impl Backend for Fake {
     }
     async fn status(&self) -> Result<ServerStatus, Failure> {
         Ok(ServerStatus { trust_domain: "fake.example".into(), ..ServerStatus::default() })
+    }
+    async fn findings(&self) -> Result<Report, Failure> {
+        let finding = Finding { code: "CS0101".into(), file: "a.yaml".into(), line: 3, ..Finding::default() };
+        Ok(Report { findings: vec![finding], ..Report::default() })
+    }
+    async fn ways(&self, filter: Filter) -> Result<Vec<Way>, Failure> {
+        let clients = filter.workload.iter().map(ToString::to_string).collect();
+        Ok(vec![Way {
+            clients,
+            host: filter.host.unwrap_or_default(),
+            port: filter.port.unwrap_or(80),
+            ..Way::default()
+        }])
+    }
+    async fn describe_workload(&self, name: String) -> Result<WorkloadDescription, Failure> {
+        Ok(WorkloadDescription { name, ..WorkloadDescription::default() })
+    }
+    async fn describe_service(&self, host: String) -> Result<Vec<ServiceDescription>, Failure> {
+        let known = ServiceDescription { host: host.clone(), ..ServiceDescription::default() };
+        Ok(if host == "nobody.example" { vec![] } else { vec![known] })
     }
     async fn proxies(&self) -> Result<Vec<ProxyStatus>, Failure> {
         let rds = TypeStatus { type_name: "RDS".into(), ..TypeStatus::default() };
@@ -49,10 +70,27 @@ impl Backend for Fake {
         Ok(RootRotationStatus { step, force: request.force, waiting, ..RootRotationStatus::default() })
     }
     async fn rotate_intermediate(&self) -> Result<IntermediateReport, Failure> {
-        Ok(IntermediateReport { intermediate: AuthorityStatus { serial: "0b".into(), not_after: "then".into() } })
+        Ok(IntermediateReport {
+            intermediate: AuthorityStatus { serial: "0b".into(), not_after: "then".into() },
+            waiting: false,
+        })
+    }
+    async fn revoke(&self, request: RevokeRequest) -> Result<RevokeReport, Failure> {
+        let one = RevokedCertificate { serial: "0c".into(), identity: request.target, ..RevokedCertificate::default() };
+        Ok(RevokeReport { revoked: vec![one], connections_ended: 2, lists: true })
     }
     async fn bootstrap(&self, _: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
         Err(Failure::Unavailable("no intermediate yet".into(), String::new()))
+    }
+    async fn create_token(&self, request: TokenRequest) -> Result<NewToken, Failure> {
+        let status = TokenStatus { workload: request.workload, ..TokenStatus::default() };
+        Ok(NewToken { token: "shown once".into(), status })
+    }
+    async fn tokens(&self) -> Result<Vec<TokenStatus>, Failure> {
+        Ok(vec![TokenStatus { id: "00ff".into(), state: TokenState::Used, ..TokenStatus::default() }])
+    }
+    async fn revoke_token(&self, id: String) -> Result<(), Failure> {
+        Err(Failure::NotFound(format!("there is no join token {id}"), String::new()))
     }
 }
 
@@ -139,6 +177,24 @@ async fn rotation_takes_all_or_names_and_bounds_the_wait() {
         assert_eq!(status, 400, "{bad}: {body}");
         assert!(serde_json::from_str::<Problem>(&body).is_ok_and(|p| !p.error.is_empty()), "{body}");
     }
+}
+
+#[tokio::test]
+async fn join_tokens_are_made_listed_and_revoked() {
+    let server = start("127.0.0.1:0").await;
+    let (status, made) = server.unix("POST /v1/tokens", r#"{"workload":"shop/web","ttlSeconds":600}"#).await;
+    assert!(status == 200 && made.contains(r#""token":"shown once""#), "{made}");
+    let (_, listed) = server.unix("GET /v1/tokens", "").await;
+    assert!(listed.contains(r#""state":"USED""#) && !listed.contains("shown once"), "{listed}");
+    for (path, body, status) in [
+        ("/v1/tokens", r#"{"workload":"web","ttlSeconds":600}"#, 400),
+        ("/v1/tokens", r#"{"workload":"shop/web","ttlSeconds":0}"#, 400),
+        ("/v1/tokens", r#"{"workload":"shop/web","ttlSeconds":86401}"#, 400),
+        ("/v1/tokens/revoke", r#"{"id":"beef"}"#, 404),
+    ] {
+        assert_eq!(server.unix(&format!("POST {path}"), body).await.0, status, "{body}");
+    }
+    assert_eq!(server.tcp("POST /v1/tokens", "").await.0, 401, "threat 12: operators only");
 }
 
 #[tokio::test]

@@ -8,20 +8,31 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod analyze;
+mod bearer_token;
 pub mod bootstrap;
+pub mod agent;
+pub mod backup;
+pub mod ca;
 mod client;
 mod connection;
+pub mod describe;
+pub mod diff;
 mod error;
 pub mod lab;
+mod join_token;
 mod name;
 mod output;
+pub mod policy;
 mod proxy_status;
+pub mod renew;
+mod revoke;
 mod rotate;
 mod secrets;
 pub mod serve;
 mod status;
 mod table;
-mod token;
+pub mod tls_check;
 #[cfg(test)]
 mod tests;
 
@@ -47,12 +58,21 @@ pub enum Command {
     Serve(serve::ServeArgs),
     /// Run a small mesh of real Envoys on this machine and show rotation under traffic.
     Lab(lab::LabArgs),
+    /// Keep a node's credentials fresh until stopped.
+    Agent(agent::Args),
+    /// Copy the store, while the server runs or not.
+    Backup(backup::BackupArgs),
+    /// Put a backup of the store in place, while no server runs.
+    Restore(backup::RestoreArgs),
+    /// Bring authorities from elsewhere, while no server runs.
+    #[command(subcommand)]
+    Ca(ca::Ca),
     /// A command to a running server.
     #[command(flatten)]
     Operator(Operator),
 }
 
-/// The subcommands of an operator. All but `token` talk to a running server.
+/// The subcommands of an operator. `token` and `explain` need no server, and those about policy work on a directory too.
 #[derive(Debug, Subcommand)]
 pub enum Operator {
     /// Write an Envoy's bootstrap configuration and the credentials of its xDS connection.
@@ -66,8 +86,24 @@ pub enum Operator {
     Rotate(rotate::Rotate),
     /// Show the server: policy, authorities, proxies.
     Status(status::Args),
-    /// Make a bearer token for an xDS client.
-    Token(token::Args),
+    /// Replace a node's own credentials now.
+    Renew(renew::Args),
+    /// Make certificates worthless before their end.
+    Revoke(revoke::Args),
+    /// Let new nodes in, and clients with bearer tokens.
+    #[command(subcommand)]
+    Token(join_token::Token),
+    /// Find what is wrong or surprising in a policy set: a directory's, or a running server's.
+    Analyze(analyze::Args),
+    /// Say what a code of `analyze` means, and what to do.
+    Explain(analyze::ExplainArgs),
+    /// Show for each pair whether client and server agree on TLS, and why.
+    TlsCheck(tls_check::Args),
+    /// Show what governs a workload or a service.
+    #[command(subcommand)]
+    Describe(describe::Describe),
+    /// Show which pairs a policy change would change, and which it would break.
+    Diff(diff::Args),
 }
 
 /// Runs a command, with its answer on standard output and what went wrong on standard error.
@@ -94,6 +130,13 @@ pub async fn execute(command: Operator, out: &mut dyn Write) -> Result<(), CliEr
         Operator::Secrets(args) => secrets::run(args, out).await,
         Operator::Rotate(command) => rotate::command(command, out).await,
         Operator::Status(args) => status::run(args, out).await,
-        Operator::Token(args) => token::run(&args, out),
+        Operator::Renew(args) => renew::run(args, out).await,
+        Operator::Revoke(args) => revoke::run(args, out).await,
+        Operator::Token(command) => join_token::run(command, out).await,
+        Operator::Analyze(args) => analyze::run(args, out).await,
+        Operator::Explain(args) => analyze::run_explain(&args, out),
+        Operator::TlsCheck(args) => tls_check::run(args, out).await,
+        Operator::Describe(what) => describe::run(what, out).await,
+        Operator::Diff(args) => diff::run(args, out).await,
     }
 }

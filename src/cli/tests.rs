@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::admin::api::*;
 use crate::admin::{self, Backend, Failure};
+use crate::analysis::{Filter, Finding, Report, ServiceDescription, Way, WorkloadDescription};
 
 /// A server with a real certificate authority and otherwise made-up answers.
 struct Fake;
@@ -24,6 +25,26 @@ impl Backend for Fake {
     async fn status(&self) -> Result<ServerStatus, Failure> {
         let policy = PolicyStatus { generation: 7, rejected: vec!["a.yaml:3: bad".into()], ..PolicyStatus::default() };
         Ok(ServerStatus { version: "0.1.0".into(), ready: true, policy, ..ServerStatus::default() })
+    }
+    async fn findings(&self) -> Result<Report, Failure> {
+        let finding = Finding { code: "CS0101".into(), file: "a.yaml".into(), line: 3, ..Finding::default() };
+        Ok(Report { findings: vec![finding], ..Report::default() })
+    }
+    async fn ways(&self, filter: Filter) -> Result<Vec<Way>, Failure> {
+        let clients = filter.workload.iter().map(ToString::to_string).collect();
+        Ok(vec![Way {
+            clients,
+            host: filter.host.unwrap_or_default(),
+            port: filter.port.unwrap_or(80),
+            ..Way::default()
+        }])
+    }
+    async fn describe_workload(&self, name: String) -> Result<WorkloadDescription, Failure> {
+        Ok(WorkloadDescription { name, ..WorkloadDescription::default() })
+    }
+    async fn describe_service(&self, host: String) -> Result<Vec<ServiceDescription>, Failure> {
+        let known = ServiceDescription { host: host.clone(), ..ServiceDescription::default() };
+        Ok(if host == "nobody.example" { vec![] } else { vec![known] })
     }
     async fn proxies(&self) -> Result<Vec<ProxyStatus>, Failure> {
         Ok(vec![])
@@ -44,7 +65,14 @@ impl Backend for Fake {
         Ok(RootRotationStatus { step, force: request.force, waiting, ..RootRotationStatus::default() })
     }
     async fn rotate_intermediate(&self) -> Result<IntermediateReport, Failure> {
-        Ok(IntermediateReport { intermediate: AuthorityStatus { serial: "0b".into(), not_after: "then".into() } })
+        Ok(IntermediateReport {
+            intermediate: AuthorityStatus { serial: "0b".into(), not_after: "then".into() },
+            waiting: false,
+        })
+    }
+    async fn revoke(&self, request: RevokeRequest) -> Result<RevokeReport, Failure> {
+        let one = RevokedCertificate { serial: "0c".into(), identity: request.target, ..RevokedCertificate::default() };
+        Ok(RevokeReport { revoked: vec![one], connections_ended: 2, lists: true })
     }
     async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
         if request.workload == "shop/unknown" {
@@ -62,6 +90,19 @@ impl Backend for Fake {
             server_identity: SERVER.into(),
             ..BootstrapMaterial::default()
         })
+    }
+    async fn create_token(&self, request: TokenRequest) -> Result<NewToken, Failure> {
+        let status = TokenStatus { workload: request.workload, ..TokenStatus::default() };
+        Ok(NewToken { token: format!("for {} s", request.ttl_seconds), status })
+    }
+    async fn tokens(&self) -> Result<Vec<TokenStatus>, Failure> {
+        Ok(vec![TokenStatus { id: "00ff".into(), state: TokenState::Used, ..TokenStatus::default() }])
+    }
+    async fn revoke_token(&self, id: String) -> Result<(), Failure> {
+        match id.as_str() {
+            "00ff" => Ok(()),
+            _ => Err(Failure::NotFound(format!("there is no join token {id}"), String::new())),
+        }
     }
 }
 
@@ -239,4 +280,22 @@ ROOTCA   CA     ACTIVE   false   0a2b     2036-01-01T00:00:00Z   2026-01-01T00:0
 ";
     assert_eq!(table(false), expected);
     assert!(table(true).starts_with("NODE       NAME     TYPE"), "{}", table(true));
+}
+
+#[tokio::test]
+async fn a_new_token_is_alone_on_its_line() {
+    let server = start().await;
+    let line = async |line: &str| run(server.dir.path(), line).await;
+    assert_eq!(line("token create shop/web --ttl 10m").await.unwrap(), "for 600 s\n");
+    let listed = line("token list").await.unwrap();
+    assert!(listed.contains("00ff") && listed.contains("USED"), "{listed}");
+    assert_eq!(line("token revoke 00ff").await.unwrap(), "");
+    assert!(line("token revoke beef").await.is_err());
+}
+
+#[test]
+fn a_node_renews_at_half_of_its_credentials_life_give_or_take_a_tenth() {
+    let (from, to) = (datetime!(2026-06-01 0:00 UTC), datetime!(2026-06-02 0:00 UTC));
+    let due = |spread| (renew::due(from, to, spread) - from).whole_minutes();
+    assert_eq!([due(0.0), due(0.5), due(1.0)], [648, 720, 792]);
 }

@@ -128,8 +128,12 @@ impl Fleet {
 
     /// Whether the workload is connected and each of its streams has acknowledged this version of a resource.
     pub fn acknowledged(&self, workload: &str, ty: ResourceType, name: &str, version: Version) -> bool {
-        let adoption = self.adoption(ty, name, |stream| (stream.workload == workload).then_some(version));
-        adoption.acknowledged > 0 && adoption.missing.is_empty()
+        let answers = self.streams.iter().filter_map(|entry| {
+            read(entry.value(), |ledger| {
+                (ledger.description.workload == workload).then(|| ledger.of(ty).reason(name, version).is_none())
+            })
+        });
+        answers.reduce(|all, one| all && one).unwrap_or(false)
     }
 
     /// Changes each time a client answers or leaves: what waits for an acknowledgement looks again.

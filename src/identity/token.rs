@@ -40,7 +40,7 @@ pub struct TokenHash([u8; 32]);
 
 /// Why a text is not a token's hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a token is configured as its SHA-256, 64 hexadecimal digits: `countersign token` makes one")]
+#[error("a token is configured as its SHA-256, 64 hexadecimal digits: `countersign token bearer` makes one")]
 pub struct TokenHashError;
 
 impl TokenHash {

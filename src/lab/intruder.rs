@@ -1,4 +1,4 @@
-//! A client that the mesh must not let in: it does not care who the server is, and has no certificate or a self-made one.
+//! A client that the mesh must not let in: it does not care who the server is, and has no certificate, a self-made or a stolen one.
 
 use std::sync::Arc;
 
@@ -12,12 +12,14 @@ use super::LabError;
 use super::http::Tls;
 
 /// What the intruder shows as a client certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Disguise<'a> {
     /// None.
     Nothing,
     /// One that carries this SPIFFE ID, signed by a root of its own.
     Forged(&'a str),
+    /// A workload's own chain, leaf first, and its key.
+    Stolen(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>),
 }
 
 /// TLS of an intruder. It accepts any server and offers the protocol names that sidecars offer, so that only its certificate, or
@@ -36,6 +38,7 @@ pub fn tls(disguise: Disguise<'_>, server_name: &str) -> Result<Tls, LabError> {
             let (chain, key) = forge(identity).map_err(|e| failed(&e))?;
             builder.with_client_auth_cert(chain, key).map_err(|e| failed(&e))?
         }
+        Disguise::Stolen(chain, key) => builder.with_client_auth_cert(chain, key).map_err(|e| failed(&e))?,
     };
     config.alpn_protocols = ["istio-peer-exchange", "istio", "http/1.1"].map(|name| name.as_bytes().to_vec()).into();
     let server_name = ServerName::try_from(server_name.to_owned()).map_err(|e| failed(&e))?;

@@ -16,9 +16,16 @@ pub fn tls_certificate(name: &str, certificate: &WorkloadCertificate) -> Bytes {
     inline_certificate(name, certificate.chain_pem.as_bytes(), certificate.key_pem.as_bytes())
 }
 
-/// The roots of a trust domain.
+/// The roots of a trust domain, and the revocation lists of the intermediates below them. They are about workloads only: the lists of
+/// roots would be needed, too, if whole chains were looked up in them.
 pub fn validation_context(name: &str, bundle: &TrustBundle) -> Bytes {
-    inline_roots(name, bundle.pem().as_bytes())
+    let context = CertificateValidationContext {
+        trusted_ca: Some(inline(bundle.pem().as_bytes())),
+        crl: bundle.crls().map(|pem| inline(pem.as_bytes())),
+        only_verify_leaf_cert_crl: bundle.crls().is_some(),
+        ..Default::default()
+    };
+    secret(name, Type::ValidationContext(context))
 }
 
 /// The same secret in other bytes: an empty line more in its PEM, or one more way to write a file's path. Envoy takes a secret that it

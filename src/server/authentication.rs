@@ -14,6 +14,8 @@ use crate::identity::{AuthenticationError, Authenticator, BearerTokens, Peer, Pr
 pub(super) enum Standing {
     /// This peer.
     Known(Peer),
+    /// This peer, by a certificate of ours that has ended a short while ago: it may renew it, and nothing else.
+    Expired(Peer),
     /// Nobody yet: each request has to show whose it is.
     Anonymous,
     /// A plaintext port: whoever comes is shown configuration and no secret, and no token is taken where others may read it.
@@ -57,12 +59,16 @@ impl Authenticators {
         let Some(token) = shown else {
             return match standing {
                 Standing::Known(peer) => Ok(peer.clone()),
+                Standing::Expired(_) => Err(expired()),
                 Standing::Plaintext => Ok(Peer::Unauthenticated),
                 Standing::Anonymous => {
                     Err(Status::unauthenticated("neither a client certificate, a known process, nor a bearer token"))
                 }
             };
         };
+        if matches!(standing, Standing::Expired(_)) {
+            return Err(expired());
+        }
         if *standing == Standing::Plaintext {
             return Err(Status::unauthenticated("a bearer token is not taken on a connection without TLS"));
         }
@@ -77,6 +83,10 @@ impl Authenticators {
             _ => Ok(owner),
         }
     }
+}
+
+fn expired() -> Status {
+    Status::unauthenticated("the client's certificate has expired: all it may do is renew it")
 }
 
 /// The token of the one `authorization` header (RFC 6750 §2.1).

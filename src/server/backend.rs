@@ -1,5 +1,6 @@
 //! What the admin API asks of the server.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,24 +10,29 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
+use tracing::info;
 
+use super::model::Model;
 use super::proxies::Proxies;
 use super::renewal::{self, Replaced};
 use super::rotation::{Failed, Report, Rotation};
 use super::{Clock, blocking};
 use crate::admin::api::{
-    AuthorityStatus, BootstrapMaterial, BootstrapRequest, IntermediateReport, PolicyStatus, ProxyStatus,
-    RootRotationAction, RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest, RotatedWorkload,
-    SecretState, SecretStatus, SecretType, ServerStatus, TypeState, TypeStatus, WaitingFor,
+    AuthorityStatus, BootstrapMaterial, BootstrapRequest, IntermediateReport, NewToken, PolicyStatus, ProxyStatus,
+    RevokeReport, RevokeRequest, RevokedCertificate, RootRotationAction, RootRotationRequest, RootRotationStatus,
+    RotateReport, RotateRequest, RotatedWorkload, SecretState, SecretStatus, SecretType, ServerStatus, TokenRequest,
+    TokenState, TokenStatus, TypeState, TypeStatus, WaitingFor,
 };
 use crate::admin::{Backend, Failure};
+use crate::analysis::{self, Filter, Limits, Report as Findings, ServiceDescription, Way, WorkloadDescription};
+use crate::enrollment::JoinToken;
 use crate::fleet::{State, StreamRecord};
 use crate::identity::SpiffeId;
 use crate::mesh::{Workload, WorkloadKey};
 use crate::rollout::Stuck;
 use crate::secrets;
 use crate::source;
-use crate::trust;
+use crate::trust::{self, Revoke, Serial, TrustError};
 use crate::xds::ResourceType;
 
 /// The running server, as the admin API sees it.
@@ -47,6 +53,21 @@ impl ServerBackend {
             let help = "write a WorkloadEntry of that namespace and name into the policy directory".to_owned();
             Failure::NotFound(format!("there is no workload {name} in the policy"), help)
         })
+    }
+
+    /// What the analysis has found; before it is done, what was seen on the way to the model.
+    fn warnings(&self, model: &Model) -> Vec<String> {
+        let analysed = self.proxies.analysed.load();
+        analysed.as_ref().and_then(|analysed| analysed.lines(model.generation)).unwrap_or_else(|| {
+            let (parsed, built) = &model.warnings;
+            parsed.iter().map(ToString::to_string).chain(built.iter().map(ToString::to_string)).collect()
+        })
+    }
+
+    /// Asks the model that is served, off the async threads: an answer about all pairs takes a while.
+    async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&Model) -> T + Send + 'static) -> Result<T, Failure> {
+        let model = self.proxies.model.load_full().ok_or_else(not_ready)?;
+        Ok(blocking(move || question(&model)).await)
     }
 
     /// New certificates, in portions if that is to take some time.
@@ -143,7 +164,7 @@ impl Backend for ServerBackend {
             generation: model.as_ref().map_or(0, |model| model.generation),
             files: state.current.as_ref().map_or(0, |update| update.files),
             objects: model.as_ref().map_or(0, |model| model.set.len()),
-            warnings: model.as_ref().map(|model| model.warnings.clone()).unwrap_or_default(),
+            warnings: model.as_ref().map(|model| self.warnings(model)).unwrap_or_default(),
             rejected: rejected.map(ToString::to_string).collect(),
         };
         let bundle = self.proxies.trust.bundle();
@@ -165,6 +186,30 @@ impl Backend for ServerBackend {
             proxies: self.proxies.fleet.len(),
             xds_address: self.xds_address.to_string(),
         })
+    }
+
+    async fn findings(&self) -> Result<Findings, Failure> {
+        let now = (self.clock)();
+        let served = self.ask(move |model| analysis::analyze(model.subject(), &Limits::default(), now)).await?;
+        let state = self.policy.borrow().clone();
+        Ok(match &state.rejected {
+            Some(rejected) => served.and(analysis::refused(&rejected.errors)),
+            None => served,
+        })
+    }
+
+    async fn ways(&self, filter: Filter) -> Result<Vec<Way>, Failure> {
+        self.ask(move |model| analysis::ways(&model.mesh, &filter)).await
+    }
+
+    async fn describe_workload(&self, name: String) -> Result<WorkloadDescription, Failure> {
+        let key = self.workload(&name)?.key.clone();
+        let described = self.ask(move |model| analysis::describe_workload(&model.mesh, &key)).await?;
+        described.ok_or_else(|| Failure::NotFound(format!("there is no workload {name} any more"), String::new()))
+    }
+
+    async fn describe_service(&self, host: String) -> Result<Vec<ServiceDescription>, Failure> {
+        self.ask(move |model| analysis::describe_service(&model.mesh, &host)).await
     }
 
     async fn proxies(&self) -> Result<Vec<ProxyStatus>, Failure> {
@@ -235,11 +280,48 @@ impl Backend for ServerBackend {
 
     async fn rotate_intermediate(&self) -> Result<IntermediateReport, Failure> {
         let (trust, now) = (Arc::clone(&self.proxies.trust), (self.clock)());
-        blocking(move || trust.rotate_intermediate(now)).await.map_err(internal)?;
+        let done = blocking(move || trust.rotate_intermediate(now)).await.map_err(internal)?;
         self.proxies.changed.notify_one();
         let intermediate = self.proxies.trust.intermediate();
         let (serial, not_after) = (intermediate.serial.to_string(), rfc3339(intermediate.not_after));
-        Ok(IntermediateReport { intermediate: AuthorityStatus { serial, not_after } })
+        Ok(IntermediateReport { intermediate: AuthorityStatus { serial, not_after }, waiting: done.waiting })
+    }
+
+    async fn revoke(&self, request: RevokeRequest) -> Result<RevokeReport, Failure> {
+        let what = match request.target.parse() {
+            Ok(serial) => Revoke::Serial(serial),
+            Err(_) => Revoke::Identity(request.target.parse().map_err(|error| {
+                let help = "a serial number is 1 to 40 hexadecimal digits, an identity is spiffe://DOMAIN/ns/NAMESPACE/sa/NAME";
+                Failure::Invalid(format!("neither a serial number nor an identity: {error}"), help.to_owned())
+            })?),
+        };
+        let (proxies, now) = (self.proxies.clone(), (self.clock)());
+        // A caller who goes away does not stop it between the books and the connections.
+        let done = tokio::spawn(async move {
+            let trust = Arc::clone(&proxies.trust);
+            let revoked = blocking(move || trust.revoke(&what, now)).await?;
+            let serials: HashSet<Serial> = revoked.iter().map(|it| it.certificate.serial.clone()).collect();
+            let ended = proxies.peers.end(|entry| serials.contains(&Serial::from_der(&entry.certificate.serial)));
+            proxies.changed.notify_one();
+            Ok::<_, TrustError>((revoked, ended))
+        });
+        let (revoked, connections_ended) = done.await.map_err(internal)?.map_err(|error| match error {
+            TrustError::NotIssued(_) => {
+                Failure::NotFound(error.to_string(), "countersign secrets lists what proxies hold".to_owned())
+            }
+            error => internal(error),
+        })?;
+        for it in &revoked {
+            info!(serial = %it.certificate.serial, identity = %it.certificate.identity, "revoked");
+        }
+        let revoked = revoked.iter().map(|it| RevokedCertificate {
+            serial: it.certificate.serial.to_string(),
+            identity: it.certificate.identity.clone(),
+            not_after: rfc3339(it.certificate.not_after),
+            revoked_at: rfc3339(it.revoked_at),
+        });
+        let lists = self.proxies.trust.bundle().crls().is_some();
+        Ok(RevokeReport { revoked: revoked.collect(), connections_ended, lists })
     }
 
     async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
@@ -247,7 +329,7 @@ impl Backend for ServerBackend {
         let id = identity_of(&workload)?;
         let (trust, now) = (Arc::clone(&self.proxies.trust), (self.clock)());
         let (csr, csr_id) = (request.csr, id.clone());
-        let issued = blocking(move || trust.sign_csr(&csr, &csr_id, now))
+        let issued = blocking(move || trust.enroll(&csr, &csr_id, None, None, now))
             .await
             .map_err(|error| Failure::Invalid(format!("the certificate request is refused: {error}"), String::new()))?;
         let bundle = self.proxies.trust.bundle();
@@ -272,6 +354,54 @@ impl Backend for ServerBackend {
             namespace: workload.key.namespace.clone(),
             labels: workload.labels.clone(),
         })
+    }
+
+    async fn create_token(&self, request: TokenRequest) -> Result<NewToken, Failure> {
+        let workload = self.workload(&request.workload)?;
+        let id = identity_of(&workload)?;
+        let bundle = self.proxies.trust.bundle();
+        let roots = bundle.roots().iter().map(|root| root.der.as_ref());
+        let token = JoinToken::generate(bundle.trust_domain().clone(), roots).map_err(internal)?;
+        let (trust, now, secret) = (Arc::clone(&self.proxies.trust), (self.clock)(), token.clone());
+        let ttl = Duration::from_secs(request.ttl_seconds);
+        let name = workload.key.to_string();
+        let kept = blocking(move || trust.add_join_token(secret.secret(), &name, &id, ttl, now)).await;
+        let kept = kept.map_err(internal)?;
+        info!(workload = %kept.workload, token = %kept.id, expires_at = %kept.expires_at, "a join token is made");
+        Ok(NewToken { token: token.text().to_string(), status: token_status(&kept, now) })
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenStatus>, Failure> {
+        let (trust, now) = (Arc::clone(&self.proxies.trust), (self.clock)());
+        let all = blocking(move || trust.join_tokens()).await.map_err(internal)?;
+        Ok(all.iter().map(|token| token_status(token, now)).collect())
+    }
+
+    async fn revoke_token(&self, id: String) -> Result<(), Failure> {
+        let (trust, named) = (Arc::clone(&self.proxies.trust), id.clone());
+        match blocking(move || trust.revoke_join_token(&named)).await.map_err(internal)? {
+            true => Ok(()),
+            false => Err(Failure::NotFound(
+                format!("there is no join token {}", id.escape_default()),
+                "countersign token list shows them".to_owned(),
+            )),
+        }
+    }
+}
+
+fn token_status(token: &trust::JoinTokenRecord, now: OffsetDateTime) -> TokenStatus {
+    TokenStatus {
+        id: token.id.clone(),
+        workload: token.workload.clone(),
+        identity: token.identity.clone(),
+        state: match token.used_at {
+            Some(_) => TokenState::Used,
+            None if token.expires_at <= now => TokenState::Expired,
+            None => TokenState::Usable,
+        },
+        created_at: rfc3339(token.created_at),
+        expires_at: rfc3339(token.expires_at),
+        used_at: token.used_at.map(rfc3339),
     }
 }
 

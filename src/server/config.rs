@@ -10,7 +10,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::identity::{SpiffeId, TrustDomain};
+use crate::mesh::IstioCompatibility;
 use crate::policy::PolicyError;
+use crate::trust::{KeyAlgorithm, Lists};
 
 mod access;
 mod limits;
@@ -71,6 +73,8 @@ pub struct Config {
     /// The DNS suffix of services.
     #[serde(deserialize_with = "value::name")]
     pub cluster_domain: String,
+    /// What happens where Istio would break a connection.
+    pub istio_compatibility: IstioCompatibility,
     /// Where policy comes from.
     pub policy: Policy,
     /// Keys, state, and the admin socket.
@@ -85,6 +89,16 @@ pub struct Config {
     pub proxy: Proxy,
     /// How authorities follow one another.
     pub rotation: Rotation,
+    /// How keys are kept.
+    pub store: Store,
+}
+
+/// How keys are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Store {
+    /// A file with the key that the keys in the store are encrypted with.
+    pub key_file: Option<PathBuf>,
 }
 
 /// Where policy comes from.
@@ -145,6 +159,18 @@ pub struct Certificates {
     /// How far `notBefore` is set back.
     #[serde(deserialize_with = "value::duration")]
     pub clock_skew: Duration,
+    /// The keys of new authorities.
+    #[serde(deserialize_with = "value::parsed")]
+    pub authority_key: KeyAlgorithm,
+    /// The keys of workload certificates.
+    #[serde(deserialize_with = "value::parsed")]
+    pub workload_key: KeyAlgorithm,
+    /// How long after its end a client certificate may be renewed, and nothing else.
+    #[serde(deserialize_with = "value::duration")]
+    pub renewal_grace: Duration,
+    /// Whether proxies are given revocation lists.
+    #[serde(deserialize_with = "value::parsed")]
+    pub revocation_lists: Lists,
 }
 
 /// What is the same in every proxy.
@@ -275,6 +301,7 @@ impl Default for Config {
             cluster: "local".into(),
             root_namespace: "istio-system".into(),
             cluster_domain: "cluster.local".into(),
+            istio_compatibility: IstioCompatibility::default(),
             policy: Policy::default(),
             data_dir: "./data".into(),
             xds: Xds::default(),
@@ -282,6 +309,7 @@ impl Default for Config {
             certificates: Certificates::default(),
             proxy: Proxy::default(),
             rotation: Rotation::default(),
+            store: Store::default(),
         }
     }
 }
@@ -321,6 +349,10 @@ impl Default for Certificates {
             intermediate_ttl: hours(720),
             root_ttl: hours(87600),
             clock_skew: Duration::from_secs(120),
+            authority_key: KeyAlgorithm::default(),
+            workload_key: KeyAlgorithm::default(),
+            renewal_grace: hours(24),
+            revocation_lists: Lists::default(),
         }
     }
 }

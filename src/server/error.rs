@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{LockError, UnixSocketError};
 use crate::admin::{AdminError, DataDirError};
-use crate::trust::TrustError;
+use crate::trust::{SealError, TrustError};
 
 /// Why the server cannot start. Each says what to do where that is not plain.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,9 @@ pub enum ServerError {
     /// The certificate hierarchy.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// The key-encryption key.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The admin API.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -41,6 +44,14 @@ pub enum ServerError {
     /// The Unix socket for xDS.
     #[error(transparent)]
     UnixSocket(#[from] UnixSocketError),
+    /// A file that was named cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Signals cannot be caught.
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
@@ -19,8 +20,9 @@ use super::refusals::{Refusal, Refusals};
 use super::services::Services;
 use super::small_frames::SmallFrames;
 use super::{Clock, connection};
-use crate::identity::{ProcessCredentials, Proof};
+use crate::identity::{Peer, ProcessCredentials, Proof};
 use crate::trust::tls::ServerTls;
+use crate::trust::{Serial, Trust};
 
 /// After an error of `accept` (out of file descriptors, say) the loop waits this long; it never ends.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -41,6 +43,7 @@ pub(super) struct Door {
     pub(super) limits: Limits,
     pub(super) refusals: Arc<Refusals>,
     peers: Peers,
+    trust: Arc<Trust>,
     clock: Clock,
     handshakes: Handshakes,
     connections: Arc<Semaphore>,
@@ -56,8 +59,31 @@ impl Door {
     ) -> Arc<Self> {
         let handshakes = Handshakes::new(limits.handshakes, limits.handshake_grace);
         let connections = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
-        let (peers, clock) = (proxies.peers.clone(), Arc::clone(&proxies.clock));
-        Arc::new(Self { services, authenticators, limits, refusals, peers, clock, handshakes, connections })
+        let (peers, trust, clock) = (proxies.peers.clone(), Arc::clone(&proxies.trust), Arc::clone(&proxies.clock));
+        Arc::new(Self { services, authenticators, limits, refusals, peers, trust, clock, handshakes, connections })
+    }
+
+    /// What somebody may do by the certificate that TLS has verified.
+    fn standing(&self, shown: Option<Peer>, now: OffsetDateTime) -> Result<Standing, (Refusal, String)> {
+        let Some(peer) = shown else { return Ok(Standing::Anonymous) };
+        let Peer::Authenticated { id, certificate: Some(certificate) } = &peer else {
+            return Ok(Standing::Known(peer));
+        };
+        let serial = Serial::from_der(&certificate.serial);
+        if self.trust.is_revoked(&serial) {
+            return Err((Refusal::Revoked, format!("the certificate {serial} of {id} is revoked")));
+        }
+        if now <= certificate.not_after {
+            return Ok(Standing::Known(peer));
+        }
+        let is_ours = certificate.authority_key.as_deref().and_then(|key| self.trust.root_of_key(key)).is_some();
+        match is_ours {
+            true => Ok(Standing::Expired(peer)),
+            false => Err((
+                Refusal::Expired,
+                format!("the certificate {serial} of {id} has expired, and is not ours to renew"),
+            )),
+        }
     }
 
     /// Counts a connection in, until the answer is dropped.
@@ -124,14 +150,16 @@ async fn secured(stream: TcpStream, from: String, tls: TlsAcceptor, mut place: P
     drop(place);
     let chain = stream.get_ref().1.peer_certificates();
     let shown = chain.map_or(Ok(None), |chain| door.authenticators.authenticate(Proof::Certificate(chain)));
-    let standing = match shown {
-        Ok(Some(peer)) => Standing::Known(peer),
-        Ok(None) => Standing::Anonymous,
+    let shown = match shown {
+        Ok(shown) => shown,
         Err(error) => return refuse(Refusal::Certificate, &error),
     };
-    let guard = match &standing {
-        Standing::Known(peer) => door.peers.enter(peer, (door.clock)()),
-        Standing::Anonymous | Standing::Plaintext => None,
+    let now = (door.clock)();
+    // Entered before it is looked at: who revokes a certificate marks it first and then ends the connections that have entered.
+    let guard = shown.as_ref().and_then(|peer| door.peers.enter(peer, now));
+    let standing = match door.standing(shown, now) {
+        Ok(standing) => standing,
+        Err((refusal, reason)) => return refuse(refusal, &reason),
     };
     let ended = async {
         match &guard {

@@ -1,19 +1,24 @@
 //! The server: every part put together, from the policy directory to the streams.
 //!
 //! [`Server::start`] takes the data directory, loads trust and policy, and listens. Policy flows through one task (`policy_loop`), which
-//! turns each good set into a [`model`] off the async threads and shows it to the connected [`proxies`]; certificates flow through
-//! another ([`renewal`]). [`run`] is a server until a signal ends it.
+//! turns each good set into a `model` off the async threads and shows it to the connected `proxies`; certificates flow through
+//! another (`renewal`). [`run`] is a server until a signal ends it.
 
 pub mod config;
 
 mod admission;
+mod analyst;
 mod authentication;
 mod backend;
+mod backup;
+mod ca;
 mod client_status;
 mod connection;
+mod enroller;
 mod error;
 mod handshakes;
 mod lab;
+mod lingering;
 mod listener;
 mod lock;
 mod model;
@@ -43,13 +48,15 @@ use crate::admin;
 use crate::fleet::Fleet;
 use crate::source::{self, Directory};
 use crate::telemetry::Metrics;
-use crate::trust::tls::{ClientCertificates, ServerTls};
-use crate::trust::{self, SqliteStore, Trust};
+use crate::trust::tls::{Clients, ServerTls};
+use crate::trust::{self, KEY_VARIABLE, KeyEncryptionKey, SealError, SqliteStore, Trust};
 use crate::xds::{Drain, XdsService};
 
 use admission::Admission;
 use authentication::Authenticators;
 use backend::ServerBackend;
+pub use backup::{backup, restore};
+pub use ca::{AuthorityFiles, authority_request, import_authority};
 use config::Config;
 pub use error::ServerError;
 pub use lab::lab;
@@ -67,6 +74,8 @@ pub type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
 
 /// The store, in the data directory.
 const STORE: &str = "trust.db";
+/// Workload certificates that live longer are worth a warning.
+const LONG_TTL: Duration = Duration::from_secs(24 * 3600);
 /// After the drain, streams that have not ended are cut off this much later.
 const CUT_OFF: Duration = Duration::from_millis(500);
 
@@ -110,7 +119,9 @@ impl Server {
         let mut tasks = Tasks(vec![source]);
         // The first policy is served before the first stream is let in.
         let settings = policy_loop::Settings::from(&config);
-        tasks.0.push(policy_loop::start(proxies.clone(), policy.clone(), settings).await);
+        let served = watch::Sender::new(None);
+        tasks.0.push(analyst::start(proxies.clone(), served.subscribe()));
+        tasks.0.push(policy_loop::start(proxies.clone(), policy.clone(), settings, served).await);
 
         let bound = TcpListener::bind(config.xds.address).await;
         let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
@@ -182,8 +193,9 @@ impl Server {
     }
 }
 
-async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, ServerError> {
-    let settings = trust::Settings {
+/// What the configuration says of the hierarchy.
+fn trust_settings(config: &Config) -> trust::Settings {
+    trust::Settings {
         trust_domain: config.trust_domain.clone(),
         cluster: config.cluster.clone(),
         root_ttl: config.certificates.root_ttl,
@@ -191,10 +203,40 @@ async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, Server
         intermediate_prepare: config.rotation.intermediate_prepare,
         intermediate_activate: config.rotation.intermediate_activate,
         workload_ttl: config.certificates.workload_ttl,
+        authority_key: config.certificates.authority_key,
+        workload_key: config.certificates.workload_key,
         clock_skew: config.certificates.clock_skew,
-    };
+        renewal_grace: config.certificates.renewal_grace,
+        lists: config.certificates.revocation_lists,
+    }
+}
+
+/// The key that keys at rest are encrypted with: the file's, or else the environment's.
+fn key_encryption_key(config: &Config) -> Result<Option<KeyEncryptionKey>, SealError> {
+    match &config.store.key_file {
+        Some(file) => KeyEncryptionKey::read(file).map(Some),
+        None => KeyEncryptionKey::from_environment(),
+    }
+}
+
+async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, ServerError> {
+    let settings = trust_settings(config);
     let (path, now) = (config.data_dir.join(STORE), clock());
-    let opened = blocking(move || Trust::open(Box::new(SqliteStore::open(&path)?), settings, now)).await?;
+    let key = key_encryption_key(config)?;
+    match &key {
+        Some(_) => info!("keys at rest are encrypted (AES-256-GCM)"),
+        None => warn!(
+            "keys at rest are not encrypted: {} is protected by its mode 0600 alone; store.keyFile or {KEY_VARIABLE} changes that",
+            path.display()
+        ),
+    }
+    if config.certificates.workload_ttl > LONG_TTL {
+        warn!(
+            workload_ttl = %humantime::format_duration(config.certificates.workload_ttl),
+            "workload certificates live longer than a day: whoever takes a key has it for that long"
+        );
+    }
+    let opened = blocking(move || Trust::open(Box::new(SqliteStore::open_sealed(&path, key)?), settings, now)).await?;
     let (bundle, signer) = (opened.bundle(), opened.intermediate());
     for root in bundle.roots() {
         info!(trust_domain = %bundle.trust_domain(), serial = %root.serial, not_after = %root.not_after, "root");
@@ -210,11 +252,8 @@ async fn listener_certificate(proxies: &Proxies, config: &Config) -> Result<rene
         move || trust.server_certificate(&names, now)
     })
     .await?;
-    let clients = match config.xds.tokens.is_empty() {
-        true => ClientCertificates::Required,
-        false => ClientCertificates::Optional,
-    };
-    let tls = Arc::new(ServerTls::new(&certificate, &proxies.trust.bundle())?.with_clients(clients)?);
+    let clients = Clients { clock: Arc::clone(&proxies.clock), grace: config.certificates.renewal_grace };
+    let tls = Arc::new(ServerTls::new(&certificate, &proxies.trust.bundle(), clients)?);
     Ok(renewal::Own { tls, names, certificate })
 }
 

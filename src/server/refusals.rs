@@ -33,9 +33,13 @@ pub(super) enum Refusal {
     Unauthenticated,
     /// Somebody who is no operator asked what operators may.
     NotOperator,
+    /// A certificate that is revoked.
+    Revoked,
+    /// A certificate that has expired, and a request that is not to renew it.
+    Expired,
 }
 
-const REASONS: usize = 11;
+const REASONS: usize = 13;
 
 impl Refusal {
     /// The label in metrics and the log.
@@ -52,6 +56,8 @@ impl Refusal {
             Self::Idle => "idle",
             Self::Unauthenticated => "unauthenticated",
             Self::NotOperator => "not_operator",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
         }
     }
 }

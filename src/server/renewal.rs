@@ -41,7 +41,8 @@ pub(super) struct Own {
 pub(super) fn run(proxies: Proxies, own: Own, rotation: Rotation, spread: Duration) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut answers = proxies.fleet.answers();
-        let mut work = Work { proxies, own, rotation, follow: Follow::new(spread), failures: 0, seen_at: None };
+        let mut work =
+            Work { proxies, own, rotation, follow: Follow::new(spread), failures: 0, waiting: false, seen_at: None };
         loop {
             let wait = match work.pass().await {
                 Ok(wait) => {
@@ -54,7 +55,7 @@ pub(super) fn run(proxies: Proxies, own: Own, rotation: Rotation, spread: Durati
                     RETRY * 2_u32.pow(work.failures - 1)
                 }
             };
-            let under_way = work.rotation.is_under_way().await;
+            let under_way = work.waiting || work.rotation.is_under_way().await;
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = work.proxies.changed.notified() => tokio::time::sleep(REST).await,
@@ -71,6 +72,8 @@ struct Work {
     rotation: Rotation,
     follow: Follow,
     failures: u32,
+    /// Whether an intermediate waits for all to have its revocation list.
+    waiting: bool,
     seen_at: Option<tokio::time::Instant>,
 }
 
@@ -86,6 +89,7 @@ impl Work {
         if maintained.activated {
             info!(serial = %proxies.trust.intermediate().serial, "a new intermediate signs from now on");
         }
+        let mut waiting = maintained.waiting;
         if self.seen_at.is_none_or(|at| at.elapsed() >= LOOK) {
             let (trust, names) = (Arc::clone(&proxies.trust), proxies.names());
             blocking(move || trust.saw(&names, now)).await?;
@@ -95,12 +99,22 @@ impl Work {
             self.publish().await?;
         }
         self.publish().await?;
+        if waiting && self.rotation.is_bundle_everywhere().await {
+            let (trust, bundle) = (Arc::clone(&self.proxies.trust), self.proxies.bundle().0);
+            let maintained = blocking(move || {
+                trust.confirm_lists(&bundle);
+                trust.maintain(now)
+            });
+            waiting = maintained.await?.waiting;
+            self.publish().await?;
+        }
+        self.waiting = waiting;
         self.rotation.end_outdated().await;
         let next = self.leaves(now).await?;
         let mut wait = until(next.min(self.own.certificate.renew_at), (self.proxies.clock)()).min(LOOK);
         if self.follow.is_under_way() {
             wait = wait.min(Follow::STEP);
-        } else if self.rotation.is_under_way().await {
+        } else if self.waiting || self.rotation.is_under_way().await {
             wait = wait.min(ROTATING);
         }
         Ok(wait)
@@ -126,28 +140,44 @@ impl Work {
         Ok(())
     }
 
+    /// Whether a certificate is to be replaced now: by its time, because it is revoked, or because it was issued when the clock was ahead.
+    fn is_due(&self, it: &WorkloadCertificate, now: OffsetDateTime) -> bool {
+        it.renew_at <= now || it.not_before > now || self.proxies.trust.is_revoked(&it.serial)
+    }
+
     /// The proxies' certificates: those that are due, and some of those whose signer does not sign any more. Returns when the next is due.
     async fn leaves(&mut self, now: OffsetDateTime) -> Result<OffsetDateTime, TrustError> {
         let proxies = &self.proxies;
         let signer = proxies.trust.intermediate().serial;
-        let (due, rest): (Vec<_>, Vec<_>) = proxies.certificates().into_iter().partition(|(.., it)| it.renew_at <= now);
-        let mut outdated: Vec<_> = rest.into_iter().filter(|(.., it)| it.issuer != signer).collect();
+        let (mut replaced, mut outdated) = (Vec::new(), Vec::new());
+        proxies.see_certificates(|key, id, it| {
+            if self.is_due(it, now) {
+                replaced.push((key.clone(), id.clone()));
+            } else if it.issuer != signer {
+                outdated.push((key.clone(), id.clone()));
+            }
+        });
         outdated.truncate(self.follow.quota(outdated.len()));
-        let replaced: Vec<_> = due.into_iter().chain(outdated).map(|(key, id, _)| (key, id)).collect();
+        replaced.append(&mut outdated);
         if !replaced.is_empty() {
             replace(proxies, replaced).await?;
         }
-        let leaves = proxies.certificates();
-        let expiry = leaves.iter().map(|(.., it)| it.not_after.unix_timestamp()).min();
+        let (mut expiry, mut next, mut names) = (None, None, Vec::new());
+        proxies.see_certificates(|key, _, it| {
+            let (until, renew_at) = (it.not_after.unix_timestamp(), it.renew_at);
+            expiry = Some(expiry.map_or(until, |first: i64| first.min(until)));
+            next = Some(next.map_or(renew_at, |first: OffsetDateTime| first.min(renew_at)));
+            if is_late(it, now) {
+                names.push(key.to_string());
+            }
+        });
         proxies.metrics.earliest_leaf_expiry.set(expiry.unwrap_or(0));
-        let late = leaves.iter().filter(|(.., it)| is_late(it, now));
-        let names: Vec<_> = late.map(|(key, ..)| key.to_string()).collect();
         if proxies.metrics.expiring_leaves.set(i64::try_from(names.len()).unwrap_or(i64::MAX)) == 0 && !names.is_empty()
         {
             let some = &names[..names.len().min(20)];
             warn!(count = names.len(), workloads = ?some, "certificates in the last quarter of their life are not renewed");
         }
-        Ok(leaves.iter().map(|(.., it)| it.renew_at).min().unwrap_or(now + LOOK))
+        Ok(next.unwrap_or(now + LOOK))
     }
 }
 

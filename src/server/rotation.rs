@@ -84,6 +84,11 @@ impl Rotation {
         let Some(current) = &state.current else { return Ok(false) };
         match current.advance(&self.situation(&state, current, now)) {
             Progress::Next(next) => {
+                // Where something is revoked, proxies need the list of whoever signs before anybody shows what it signed.
+                let (trust, signing) = (Arc::clone(&self.proxies.trust), next.roots().signing);
+                if blocking(move || trust.prepare_below(&signing, now)).await? {
+                    return Ok(true);
+                }
                 let step = next.step().name();
                 self.keep(&mut state, next, now).await?;
                 info!(step, "the root rotation goes on");
@@ -105,6 +110,14 @@ impl Rotation {
     /// Whether one is under way.
     pub(super) async fn is_under_way(&self) -> bool {
         self.state.lock().await.current.as_ref().is_some_and(|it| !it.is_over())
+    }
+
+    /// Whether every proxy has acknowledged the bundle that is served, or does not use it; those that are away count for as long as a
+    /// rotation waits for them.
+    pub(super) async fn is_bundle_everywhere(&self) -> bool {
+        let mut state = self.state.lock().await;
+        self.look(&mut state, (self.proxies.clock)()).await;
+        state.views.iter().all(|view| matches!(view.trusts, Held::Acknowledged(_) | Held::Unused))
     }
 
     /// What there is to say.

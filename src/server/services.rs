@@ -1,5 +1,5 @@
-//! Which service a request is for, and who may ask it: discovery and reflection whoever is known, client status operators, health
-//! everybody.
+//! Which service a request is for, and who may ask it: discovery, renewal and reflection whoever is known, client status operators,
+//! health and joining everybody.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use tower::util::BoxCloneSyncService;
 use super::client_status::ClientStatus;
 use super::proxies::Proxies;
 use super::refusals::{Refusal, Refusals};
+use crate::enrollment::Enrollment;
 use crate::identity::{Peer, SpiffeId};
 use crate::xds::{self, XdsService};
 
@@ -33,6 +34,7 @@ const DESCRIPTORS: &[u8] = include_bytes!("../../proto/services.binpb");
 #[derive(Clone)]
 pub(super) struct Services {
     xds: XdsService<Proxies>,
+    enrollment: Enrollment<Proxies>,
     health: Grpc,
     status: Grpc,
     status_path: String,
@@ -67,6 +69,7 @@ impl Services {
         let (v1, v1alpha) = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection");
         let services = Self {
             xds,
+            enrollment: Enrollment::new(Arc::new(proxies.clone())),
             health: BoxCloneSyncService::new(health),
             status: BoxCloneSyncService::new(status),
             status_path: format!("/{}/", Status::NAME),
@@ -82,12 +85,20 @@ impl Services {
 
     /// Whether this path is for everybody.
     pub(super) fn is_public(&self, path: &str) -> bool {
-        path.starts_with(HEALTH)
+        path.starts_with(HEALTH) || Enrollment::<Proxies>::is_public(path)
+    }
+
+    /// Whether this path is where a certificate is renewed.
+    pub(super) fn is_renewal(&self, path: &str) -> bool {
+        Enrollment::<Proxies>::is_renewal(path)
     }
 
     /// Answers a request that is for everybody.
     pub(super) async fn public(&self, request: http::Request<Incoming>) -> http::Response<Body> {
-        call(&self.health, request).await
+        match self.enrollment.handle(request).await {
+            Ok(response) => response,
+            Err(request) => call(&self.health, request).await,
+        }
     }
 
     /// Answers a request of this peer.
@@ -114,7 +125,10 @@ impl Services {
             return call(reflection, request).await;
         }
         request.extensions_mut().insert(peer);
-        self.xds.handle(request).await.unwrap_or_else(|never| match never {})
+        match self.enrollment.handle(request).await {
+            Ok(response) => response,
+            Err(request) => self.xds.handle(request).await.unwrap_or_else(|never| match never {}),
+        }
     }
 }
 

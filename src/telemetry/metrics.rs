@@ -69,6 +69,23 @@ impl ByReason {
     }
 }
 
+/// How much there is of each severity.
+#[derive(Clone, Debug, Default)]
+pub struct BySeverity(Family<SeverityLabel, Gauge>);
+
+/// The label of a [`BySeverity`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SeverityLabel {
+    severity: &'static str,
+}
+
+impl BySeverity {
+    /// So many of this severity (`error`, `warning`, `note`).
+    pub fn set(&self, severity: &'static str, count: usize) {
+        self.0.get_or_create(&SeverityLabel { severity }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
 /// Everything that is counted. Timestamps are Unix seconds, 0 while there is nothing to say.
 #[derive(Debug)]
 pub struct Metrics {
@@ -90,6 +107,8 @@ pub struct Metrics {
     pub policy_generation: Gauge,
     /// 1 while the newest policy on disk is refused and an older one is served, else 0.
     pub policy_rejected: Gauge,
+    /// What the analysis of the served policy has found.
+    pub policy_findings: BySeverity,
     /// Workload certificates issued since the start.
     pub certificates_issued: Counter,
     /// When the root expires; while there are several, the first of them.
@@ -128,6 +147,11 @@ impl Metrics {
             denied_secrets: register(&mut registry, "secrets_denied", "Secrets asked for without the right to them"),
             policy_generation: register(&mut registry, "policy_generation", "Number of the policy set that is served"),
             policy_rejected: register(&mut registry, "policy_rejected", "1 while the newest policy is refused"),
+            policy_findings: BySeverity(register(
+                &mut registry,
+                "policy_findings",
+                "Findings of the analysis of the served policy, by severity",
+            )),
             certificates_issued: register(&mut registry, "certificates_issued", "Workload certificates issued"),
             root_expiry: register(
                 &mut registry,

@@ -3,14 +3,15 @@
 use std::sync::atomic::AtomicI64;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PublicKeyData as _, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::brought::{is_key_of, key_pair};
 use super::certificate::{pem_of, read};
+use super::template::Template;
 use super::{AuthorityKind, AuthorityRecord, AuthorityState, Serial, Settings, Standing, TrustError};
 
 /// An authority, as far as anybody may know it.
@@ -30,8 +31,10 @@ pub struct AuthorityInfo {
 pub(super) struct Authority {
     pub(super) info: AuthorityInfo,
     pub(super) der: CertificateDer<'static>,
+    /// Those between it and its root, where there are any.
+    pub(super) between: Vec<CertificateDer<'static>>,
+    /// All of these.
     pub(super) pem: String,
-    pub(super) issuer: Issuer<'static, KeyPair>,
     pub(super) kind: AuthorityKind,
     pub(super) cluster: String,
     pub(super) standing: Standing,
@@ -39,6 +42,14 @@ pub(super) struct Authority {
     pub(super) key_id: Vec<u8>,
     /// `issued_until` of its record, in seconds since 1970.
     pub(super) issued_until: AtomicI64,
+    /// `None`: its key is kept elsewhere.
+    signs: Option<Signs>,
+}
+
+/// What it takes to sign.
+pub(super) struct Signs {
+    pub(super) issuer: Issuer<'static, KeyPair>,
+    pub(super) template: Template,
 }
 
 impl Authority {
@@ -48,7 +59,7 @@ impl Authority {
         state: AuthorityState,
         now: OffsetDateTime,
     ) -> Result<AuthorityRecord, TrustError> {
-        let (key, serial) = (generate()?, Serial::random());
+        let (key, serial) = (settings.authority_key.generate()?, Serial::random());
         let mut params = params(settings, &serial, now, BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, format!("countersign root {}", serial.short()));
         params.not_after = after(now, settings.root_ttl, "the root")?;
@@ -66,41 +77,46 @@ impl Authority {
         now: OffsetDateTime,
     ) -> Result<AuthorityRecord, TrustError> {
         self.can_sign(now)?;
-        let (key, serial) = (generate()?, Serial::random());
+        let (key, serial) = (settings.authority_key.generate()?, Serial::random());
         let mut params = params(settings, &serial, now, BasicConstraints::Constrained(0));
         let name = format!("countersign {} {}", settings.cluster, serial.short());
         params.distinguished_name.push(DnType::CommonName, name);
         params.not_after = after(now, settings.intermediate_ttl, "the intermediate")?.min(self.info.not_after);
         params.use_authority_key_identifier_extension = true;
-        let certificate =
-            params.signed_by(&key, &self.issuer).map_err(|error| TrustError::material("the intermediate", error))?;
+        let certificate = params
+            .signed_by(&key, &self.signs()?.issuer)
+            .map_err(|error| TrustError::material("the intermediate", error))?;
         let standing = Standing { state, trusted: false };
         Ok(record(AuthorityKind::Intermediate, settings, certificate.into(), &key, serial, standing, now))
     }
 
     /// Reads what was kept. A key that is not the certificate's is refused.
     pub(super) fn from_record(record: &AuthorityRecord) -> Result<Self, TrustError> {
-        let der = CertificateDer::from(record.certificate.clone());
+        let mut chain = split(&record.certificate)?.into_iter();
+        let der = chain.next().ok_or_else(|| TrustError::material("a stored authority", "it is empty"))?;
+        let between: Vec<_> = chain.collect();
         let facts = read(&der)?;
-        let unusable = |reason: &dyn std::fmt::Display| {
-            TrustError::material(format!("the stored authority {}", facts.subject), reason)
+        let unusable =
+            |reason: &dyn std::fmt::Display| TrustError::material(format!("the authority {}", facts.subject), reason);
+        let signs = match key_pair(&record.key).map_err(|error| unusable(&error))? {
+            Some(key) if !is_key_of(&key, &facts.public_key) => {
+                return Err(unusable(&"its key is another certificate's"));
+            }
+            Some(key) => {
+                let template = Template::new(&der, &key)?;
+                Some(Signs { issuer: Issuer::from_ca_cert_der(&der, key).map_err(|error| unusable(&error))?, template })
+            }
+            None => None,
         };
-        let key = KeyPair::from_pkcs8_der_and_sign_algo(
-            &PrivatePkcs8KeyDer::from(record.key.as_slice()),
-            &rcgen::PKCS_ECDSA_P256_SHA256,
-        )
-        .map_err(|error| unusable(&error))?;
-        if key.subject_public_key_info() != facts.public_key {
-            return Err(unusable(&"its key is another certificate's"));
-        }
-        let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|error| unusable(&error))?;
+        let pem = std::iter::once(&der).chain(&between).map(|der| pem_of(der)).collect();
         let (serial, not_before, not_after) = (facts.serial, facts.not_before, facts.not_after);
         let info = AuthorityInfo { serial, not_before, not_after, subject: facts.subject };
         Ok(Self {
             info,
-            pem: pem_of(&der),
+            pem,
             der,
-            issuer,
+            between,
+            signs,
             kind: record.kind,
             cluster: record.cluster.clone(),
             standing: record.standing,
@@ -124,6 +140,23 @@ impl Authority {
         (self.info.not_after - now, self.info.not_after - self.info.not_before)
     }
 
+    /// What it takes to sign. An error if the key is kept elsewhere.
+    pub(super) fn signs(&self) -> Result<&Signs, TrustError> {
+        self.signs.as_ref().ok_or_else(|| TrustError::KeyElsewhere { subject: self.info.subject.clone() })
+    }
+
+    /// Whether its key is here.
+    pub(super) fn has_key(&self) -> bool {
+        self.signs.is_some()
+    }
+
+    /// Whether it may sign revocation lists (RFC 5280 §4.2.1.3), and its key is here.
+    pub(super) fn can_sign_lists(&self) -> bool {
+        let parsed = X509Certificate::from_der(&self.der);
+        let usage = parsed.iter().map(|(_, certificate)| certificate.key_usage());
+        self.has_key() && usage.flatten().flatten().all(|usage| usage.value.crl_sign())
+    }
+
     /// Nothing may be signed with an authority that is over: no peer would accept it.
     pub(super) fn can_sign(&self, now: OffsetDateTime) -> Result<(), TrustError> {
         if self.info.not_after <= now {
@@ -138,10 +171,6 @@ impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.info.fmt(f)
     }
-}
-
-pub(super) fn generate() -> Result<KeyPair, TrustError> {
-    KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(|error| TrustError::material("a new key", error))
 }
 
 /// `now + lifetime`, in whole seconds as a certificate has them.
@@ -181,6 +210,18 @@ fn params(
         params.subject_alt_names = vec![SanType::URI(uri)];
     }
     params
+}
+
+/// The certificates of an authority, which are kept one behind the other: its own, and those between it and its root.
+fn split(mut bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let mut all = Vec::new();
+    while !bytes.is_empty() {
+        let (rest, _) =
+            X509Certificate::from_der(bytes).map_err(|error| TrustError::material("a stored authority", error))?;
+        all.push(CertificateDer::from(bytes[..bytes.len() - rest.len()].to_vec()));
+        bytes = rest;
+    }
+    Ok(all)
 }
 
 fn record(

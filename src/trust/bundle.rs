@@ -30,6 +30,8 @@ pub struct TrustBundle {
     trust_domain: TrustDomain,
     roots: Vec<Root>,
     pem: Arc<str>,
+    crls: Option<Arc<str>>,
+    listed: Vec<Serial>,
 }
 
 impl TrustBundle {
@@ -40,7 +42,7 @@ impl TrustBundle {
         }
         let pem = certificates.iter().map(|der| pem_of(der)).collect::<String>().into();
         let roots = certificates.into_iter().map(Root::new).collect::<Result<_, _>>()?;
-        Ok(Self { trust_domain, roots, pem })
+        Ok(Self { trust_domain, roots, pem, crls: None, listed: Vec::new() })
     }
 
     /// Whose roots they are.
@@ -51,6 +53,21 @@ impl TrustBundle {
     /// The roots. There is at least one.
     pub fn roots(&self) -> &[Root] {
         &self.roots
+    }
+
+    /// The same roots with these revocation lists, those of the intermediates `listed`.
+    pub(super) fn with_lists(&self, crls: Option<Arc<str>>, listed: Vec<Serial>) -> Self {
+        Self { crls, listed, ..self.clone() }
+    }
+
+    /// The revocation lists of every intermediate below these roots, concatenated as PEM; `None` while nothing is revoked.
+    pub fn crls(&self) -> Option<&str> {
+        self.crls.as_deref()
+    }
+
+    /// The intermediates that have one.
+    pub(super) fn listed(&self) -> &[Serial] {
+        &self.listed
     }
 
     /// All roots, concatenated as PEM (RFC 7468).

@@ -87,6 +87,8 @@ pub struct IssuedChain {
     pub chain_pem: String,
     /// The leaf's serial number.
     pub serial: Serial,
+    /// The serial number of the intermediate that signed it.
+    pub issuer: Serial,
     /// The leaf's last second.
     pub not_after: OffsetDateTime,
 }
@@ -123,12 +125,17 @@ pub(super) fn read(der: &CertificateDer<'_>) -> Result<Facts, TrustError> {
     })
 }
 
-/// One certificate as PEM (RFC 7468: 64 characters a line).
+/// One certificate as PEM.
 pub(super) fn pem_of(der: &CertificateDer<'_>) -> String {
+    pem_block("CERTIFICATE", der)
+}
+
+/// One block of PEM (RFC 7468: 64 characters a line).
+pub(super) fn pem_block(label: &str, der: &[u8]) -> String {
     use base64::Engine as _;
     let text = base64::engine::general_purpose::STANDARD.encode(der);
     let mut pem = String::with_capacity(text.len() + text.len() / 64 + 64);
-    pem.push_str("-----BEGIN CERTIFICATE-----\n");
+    pem.push_str(&format!("-----BEGIN {label}-----\n"));
     let mut rest = text.as_str();
     while !rest.is_empty() {
         let (line, after) = rest.split_at(rest.len().min(64));
@@ -136,6 +143,6 @@ pub(super) fn pem_of(der: &CertificateDer<'_>) -> String {
         pem.push('\n');
         rest = after;
     }
-    pem.push_str("-----END CERTIFICATE-----\n");
+    pem.push_str(&format!("-----END {label}-----\n"));
     pem
 }

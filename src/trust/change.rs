@@ -24,6 +24,8 @@ pub struct Maintained {
     pub prepared: bool,
     /// Another one signs from now on.
     pub activated: bool,
+    /// One is to sign as soon as every proxy has its revocation list ([`Trust::confirm_lists`]).
+    pub waiting: bool,
 }
 
 const ACTIVE: Standing = Standing { state: AuthorityState::Active, trusted: false };
@@ -42,22 +44,50 @@ impl Trust {
         // One that ends with its root has no better successor: it is the root's turn.
         let improvable = hierarchy.signer.info.not_after < hierarchy.root.info.not_after;
         let within = |limit, fraction: i32| improvable && remaining <= signed(limit).min(life / fraction);
+        // Where the root's key is kept elsewhere, a successor is brought by an operator; there is nothing to be done here.
+        if !hierarchy.root.has_key() {
+            self.refresh_lists(&mut books, now)?;
+            return Ok(done);
+        }
         let elsewhere = hierarchy.signer.cluster != self.settings.cluster;
-        if elsewhere || within(self.settings.intermediate_activate, 6) {
-            self.next_intermediate(&mut books, now)?;
-            done.activated = true;
+        if elsewhere || books.hand_over || within(self.settings.intermediate_activate, 6) {
+            done = self.next_intermediate(&mut books, now)?;
         } else if within(self.settings.intermediate_prepare, 2) && self.prepared(&hierarchy, now).is_none() {
-            let add = vec![hierarchy.root.new_intermediate(&self.settings, AuthorityState::Prepared, now)?];
-            self.apply(&mut books, Change { add, ..Change::default() })?;
+            self.prepare(&mut books, &hierarchy.root, now)?;
             done.prepared = true;
         }
         self.maintain_listener(&mut books, now)?;
+        self.refresh_lists(&mut books, now)?;
         Ok(done)
     }
 
-    /// Another intermediate signs from now on.
-    pub fn rotate_intermediate(&self, now: OffsetDateTime) -> Result<(), TrustError> {
-        self.next_intermediate(&mut self.books(), now)
+    /// Another intermediate signs from now on, or while something is revoked, as soon as every proxy has its revocation list.
+    pub fn rotate_intermediate(&self, now: OffsetDateTime) -> Result<Maintained, TrustError> {
+        let mut books = self.books();
+        books.hand_over = true;
+        self.next_intermediate(&mut books, now)
+    }
+
+    /// Makes an intermediate that is to sign later.
+    fn prepare(&self, books: &mut Books, root: &Authority, now: OffsetDateTime) -> Result<(), TrustError> {
+        let add = vec![root.new_intermediate(&self.settings, AuthorityState::Prepared, now)?];
+        self.apply(books, Change { add, ..Change::default() })?;
+        self.refresh_lists(books, now)
+    }
+
+    /// Makes an intermediate below this root, which is to sign next, if there is none and proxies want its revocation list before it signs.
+    /// Whether it did.
+    pub fn prepare_below(&self, root: &Serial, now: OffsetDateTime) -> Result<bool, TrustError> {
+        let mut books = self.books();
+        let hierarchy = self.hierarchy();
+        let fit = |it: &&std::sync::Arc<Authority>| it.cluster == self.settings.cluster && self.has_time(it, now);
+        let signs = hierarchy.root.info.serial == *root;
+        if signs || hierarchy.bundle.crls().is_none() || hierarchy.below(root).any(|it| fit(&it)) {
+            return Ok(false);
+        }
+        let Some(root) = hierarchy.root(root) else { return Ok(false) };
+        self.prepare(&mut books, root, now)?;
+        Ok(true)
     }
 
     /// While another root signs for the workloads, the listener's certificate comes from below an older one, for as long as that takes.
@@ -74,15 +104,31 @@ impl Trust {
         self.apply(books, Change { add, ..Change::default() })
     }
 
-    fn next_intermediate(&self, books: &mut Books, now: OffsetDateTime) -> Result<(), TrustError> {
+    fn next_intermediate(&self, books: &mut Books, now: OffsetDateTime) -> Result<Maintained, TrustError> {
         let hierarchy = self.hierarchy();
         let mut change = Change::default();
-        match self.prepared(&hierarchy, now) {
+        let prepared = self.prepared(&hierarchy, now);
+        // A certificate of full length must come from somewhere, whoever is late.
+        let can_wait = hierarchy.signer.remaining(now).0 > signed(self.settings.workload_ttl);
+        match &prepared {
+            None if can_wait && hierarchy.bundle.crls().is_some() => {
+                self.prepare(books, &hierarchy.root, now)?;
+                return Ok(Maintained { prepared: true, waiting: true, ..Maintained::default() });
+            }
+            Some(serial) if can_wait && self.is_held_back(&hierarchy, books, serial) => {
+                return Ok(Maintained { waiting: true, ..Maintained::default() });
+            }
+            _ => {}
+        }
+        match prepared {
             Some(serial) => change.standings.push((serial, ACTIVE)),
             None => change.add.push(hierarchy.root.new_intermediate(&self.settings, AuthorityState::Active, now)?),
         }
         change.standings.extend(hierarchy.active().map(|it| (it.info.serial.clone(), RETIRED)));
-        self.apply(books, change)
+        self.apply(books, change)?;
+        books.hand_over = false;
+        self.refresh_lists(books, now)?;
+        Ok(Maintained { activated: true, ..Maintained::default() })
     }
 
     /// The prepared intermediate below the root that signs, if it is one of ours with life enough.
@@ -118,6 +164,7 @@ impl Trust {
         let rotation = record(self.hierarchy().root.info.serial.clone(), root.serial.clone());
         let change = Change { add: vec![root, below], rotation: Some(rotation.clone()), ..Change::default() };
         self.apply(&mut books, change)?;
+        self.refresh_lists(&mut books, now)?;
         Ok(rotation)
     }
 
@@ -125,7 +172,8 @@ impl Trust {
     pub fn change_roots(&self, roots: &Roots, rotation: RotationRecord, now: OffsetDateTime) -> Result<(), TrustError> {
         let mut books = self.books();
         let change = self.roots_change(&books.records, roots, rotation, now)?;
-        self.apply(&mut books, change)
+        self.apply(&mut books, change)?;
+        self.refresh_lists(&mut books, now)
     }
 
     fn roots_change(
@@ -201,7 +249,9 @@ impl Trust {
         }
         records.extend(change.add.iter().cloned());
         // What could not be used afterwards is not written.
-        let hierarchy = Hierarchy::from_records(&records, &self.settings)?;
+        let bundle = self.bundle();
+        let hierarchy = Hierarchy::from_records(&records, &self.settings)?
+            .with_lists(bundle.crls().map(Into::into), bundle.listed().to_vec());
         self.store.change(&change)?;
         books.records = records;
         books.rotation = change.rotation.or_else(|| books.rotation.take());

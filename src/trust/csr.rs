@@ -1,7 +1,6 @@
 //! Certificate requests: what is taken from them is the public key, once its holder has proven to hold it. Names, lifetimes and
 //! usages come from us.
 
-use rcgen::SubjectPublicKeyInfo;
 use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::certification_request::X509CertificationRequest;
@@ -44,8 +43,8 @@ pub enum CsrError {
     Key(String),
 }
 
-/// Checks a request of the caller `id` and returns its public key. One parse feeds the checks and the result.
-pub(super) fn checked_key(pem: &str, id: &SpiffeId) -> Result<SubjectPublicKeyInfo, CsrError> {
+/// Checks a request of the caller `id` and returns its public key (SubjectPublicKeyInfo in DER). One parse feeds the checks and the result.
+pub(super) fn checked_key(pem: &str, id: &SpiffeId) -> Result<Vec<u8>, CsrError> {
     if pem.len() > MAX_BYTES {
         return Err(CsrError::TooLarge);
     }
@@ -65,8 +64,7 @@ pub(super) fn checked_key(pem: &str, id: &SpiffeId) -> Result<SubjectPublicKeyIn
     request.verify_signature().map_err(|_| CsrError::Proof)?;
     check_subject(&request)?;
     check_extensions(&request, id)?;
-    SubjectPublicKeyInfo::from_der(request.certification_request_info.subject_pki.raw)
-        .map_err(|error| unreadable(&error))
+    Ok(request.certification_request_info.subject_pki.raw.to_vec())
 }
 
 fn check_key(request: &X509CertificationRequest<'_>) -> Result<(), CsrError> {

@@ -49,6 +49,27 @@ pub enum TrustError {
         /// Why.
         reason: String,
     },
+    /// The join token is unknown, used or expired. Which of these, nobody is told who has not made it.
+    #[error("the join token is not valid: it is unknown, was used before, or has expired; ask for a new one")]
+    JoinToken,
+    /// Nothing to revoke.
+    #[error(
+        "no certificate {0} is valid, as far as is known here: a serial number is as `countersign secrets` shows it, an identity is a \
+         SPIFFE ID"
+    )]
+    NotIssued(String),
+    /// The certificate by which another one was asked for.
+    #[error("the certificate that was shown is revoked, so nothing is issued for it")]
+    Revoked,
+    /// The key of an authority is not here.
+    #[error(
+        "the key of {subject} is kept elsewhere, so nothing can be signed with it: have an intermediate signed there (`countersign ca csr`, \
+         then `countersign ca import`)"
+    )]
+    KeyElsewhere {
+        /// The authority's name.
+        subject: String,
+    },
     /// A lifetime beyond what a certificate can say.
     #[error("the lifetime of {0} ends after the year 9999")]
     Lifetime(&'static str),

@@ -9,7 +9,7 @@ use super::authority::Authority;
 use super::{AuthorityKind, AuthorityRecord, AuthorityState, Serial, Settings, TrustBundle, TrustError};
 
 /// Who signs now, and what peers are verified against.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Hierarchy {
     roots: Vec<Arc<Authority>>,
     /// Each with the serial of its root.
@@ -57,6 +57,16 @@ impl Hierarchy {
         let bundle =
             TrustBundle::new(settings.trust_domain.clone(), trusted.iter().map(|root| root.der.clone()).collect())?;
         Ok(Self { root, signer, listener, bundle: Arc::new(bundle), roots, intermediates })
+    }
+
+    /// The same with these revocation lists in the bundle.
+    pub(super) fn with_lists(&self, crls: Option<Arc<str>>, listed: Vec<Serial>) -> Self {
+        Self { bundle: Arc::new(self.bundle.with_lists(crls, listed)), ..self.clone() }
+    }
+
+    /// The roots in the bundle.
+    pub(super) fn trusted_roots(&self) -> impl Iterator<Item = &Arc<Authority>> {
+        self.roots.iter().filter(|root| root.standing.trusted)
     }
 
     pub(super) fn root(&self, serial: &Serial) -> Option<&Arc<Authority>> {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rcgen::SanType;
@@ -11,9 +12,11 @@ use time::OffsetDateTime;
 
 use super::authority::Authority;
 use super::hierarchy::Hierarchy;
+use super::revocation::Note;
 use super::{
-    AuthorityInfo, AuthorityRecord, AuthorityState, IssuedChain, RotationRecord, Serial, Settings, Store, TrustBundle,
-    TrustError, WorkloadCertificate, WorkloadRecord, csr, leaf, server_identity,
+    AuthorityInfo, AuthorityRecord, AuthorityState, CrlRecord, IssuedChain, IssuedRecord, RevocationRecord,
+    RotationRecord, Serial, Settings, Store, TrustBundle, TrustError, WorkloadCertificate, WorkloadRecord, csr, leaf,
+    server_identity,
 };
 use crate::identity::SpiffeId;
 
@@ -33,6 +36,10 @@ pub struct Trust {
     books: Mutex<Books>,
     /// When each identity last had a certificate for a key of its own, and by which intermediate.
     requested: RwLock<HashMap<SpiffeId, (Serial, OffsetDateTime)>>,
+    /// Certificates for others' keys that wait to be written down.
+    pub(super) notes: Mutex<Vec<Arc<Note>>>,
+    /// What was revoked. It is in the store too.
+    pub(super) revoked: RwLock<HashMap<Serial, RevocationRecord>>,
 }
 
 /// What whoever writes to the store has to know.
@@ -44,6 +51,12 @@ pub(super) struct Books {
     pub(super) records: Vec<AuthorityRecord>,
     pub(super) rotation: Option<RotationRecord>,
     pub(super) seen: HashMap<String, OffsetDateTime>,
+    /// The newest revocation list of each intermediate that ever had one.
+    pub(super) crls: Vec<CrlRecord>,
+    /// The intermediates whose lists every proxy has acknowledged.
+    pub(super) listed: Vec<Serial>,
+    /// An operator wants another intermediate to sign.
+    pub(super) hand_over: bool,
 }
 
 type Issued = Result<Vec<Arc<WorkloadCertificate>>, TrustError>;
@@ -85,7 +98,11 @@ impl Trust {
             records: contents.authorities,
             rotation: contents.rotation,
             seen: contents.seen.into_iter().collect(),
+            crls: contents.crls,
+            listed: Vec::new(),
+            hand_over: false,
         };
+        let revoked = contents.revocations.into_iter().map(|it| (it.certificate.serial.clone(), it));
         let trust = Self {
             issued: RwLock::new(issued.collect::<Result<_, TrustError>>()?),
             settings,
@@ -94,6 +111,8 @@ impl Trust {
             queue: Mutex::default(),
             books: Mutex::new(books),
             requested: RwLock::default(),
+            notes: Mutex::default(),
+            revoked: RwLock::new(revoked.collect()),
         };
         trust.maintain(now)?;
         Ok(trust)
@@ -101,8 +120,11 @@ impl Trust {
 
     pub(super) fn forget_expired(&self, books: &mut Books, now: OffsetDateTime) -> Result<(), TrustError> {
         if books.forgotten_at.is_none_or(|at| at + FORGET <= now) {
-            if self.store.forget_expired(now)? > 0 {
+            let end = self.forgotten_until(now);
+            if self.store.forget_expired(now, end)? > 0 {
                 self.issued_mut().retain(|_, certificate| certificate.not_after > now);
+                let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
+                revoked.retain(|_, it| it.certificate.not_after > end);
             }
             books.forgotten_at = Some(now);
         }
@@ -133,12 +155,20 @@ impl Trust {
         self.order(workloads.to_vec(), false, now)
     }
 
-    /// A certificate for the key of a request, under this identity, whatever the request says. It is not kept: its key is not ours.
-    pub fn sign_csr(&self, csr_pem: &str, id: &SpiffeId, now: OffsetDateTime) -> Result<IssuedChain, TrustError> {
+    /// A certificate for the key of a request, under this identity, whatever the request says. It lives as long as any workload's, or
+    /// shorter if `lifetime` is. It is not kept: its key is not ours.
+    pub fn sign_csr(
+        &self,
+        csr_pem: &str,
+        id: &SpiffeId,
+        lifetime: Option<Duration>,
+        now: OffsetDateTime,
+    ) -> Result<IssuedChain, TrustError> {
         let key = csr::checked_key(csr_pem, id)?;
+        let lifetime = lifetime.map_or(self.settings.workload_ttl, |wish| wish.min(self.settings.workload_ttl));
         loop {
             let signer = Arc::clone(&self.hierarchy.load().signer);
-            let issued = leaf::issue_for(&signer, &self.settings, id, &key, now)?;
+            let issued = leaf::issue_for(&signer, &self.settings, id, &key, lifetime, now)?;
             if signer.issued_until.load(Ordering::Acquire) < issued.not_after.unix_timestamp() {
                 self.reserve(&mut self.books(), &signer, issued.not_after)?;
             }
@@ -236,10 +266,14 @@ impl Trust {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn held(&self, workload: &str, id: &SpiffeId, now: OffsetDateTime) -> Option<Arc<WorkloadCertificate>> {
+    /// The certificate that [`workload_certificate`](Self::workload_certificate) would return without issuing one. Waits for nothing.
+    pub fn held(&self, workload: &str, id: &SpiffeId, now: OffsetDateTime) -> Option<Arc<WorkloadCertificate>> {
         let issued = self.issued.read().unwrap_or_else(PoisonError::into_inner);
         let good = |held: &&Arc<WorkloadCertificate>| {
-            held.id == *id && now < held.renew_at && self.hierarchy.load().is_trusted(&held.issuer)
+            held.id == *id
+                && now < held.renew_at
+                && self.hierarchy.load().is_trusted(&held.issuer)
+                && !self.is_revoked(&held.serial)
         };
         issued.get(workload).filter(good).cloned()
     }
@@ -319,8 +353,14 @@ impl Trust {
             not_after: certificate.not_after,
         });
         let records: Vec<_> = records.collect();
+        let issued = fresh.values().map(|it| IssuedRecord {
+            serial: it.serial.clone(),
+            issuer: it.issuer.clone(),
+            identity: it.id.to_string(),
+            not_after: it.not_after,
+        });
         if !records.is_empty() {
-            self.store.save_workloads(&records)?;
+            self.store.save_workloads(&records, &issued.collect::<Vec<_>>())?;
         }
         Ok(())
     }

@@ -1,15 +1,16 @@
 //! What a leaf says: one identity, both ends of TLS, and never a longer life than its signer's.
 
+use std::time::Duration;
+
 use rand::Rng;
-use rcgen::{
-    Certificate, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, PublicKeyData,
-    SanType,
-};
+use rcgen::{PublicKeyData as _, SanType};
+use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::authority::{Authority, after, before, generate};
+use super::authority::{Authority, after, before};
 use super::certificate::pem_of;
+use super::template::Leaf;
 use super::{IssuedChain, Serial, Settings, TrustError, WorkloadCertificate};
 use crate::identity::SpiffeId;
 
@@ -25,70 +26,70 @@ pub(super) fn issue(
     names: &[SanType],
     now: OffsetDateTime,
 ) -> Result<WorkloadCertificate, TrustError> {
-    let key = generate()?;
-    let (params, serial) = params(signer, settings, id, names, now)?;
-    let leaf = sign(signer, &params, &key)?;
+    let key = settings.workload_key.generate()?;
+    let new = sign(signer, settings, id, names, &key.subject_public_key_info(), settings.workload_ttl, now)?;
     Ok(WorkloadCertificate {
         id: id.clone(),
-        chain_pem: chain_pem(&leaf, signer),
+        chain_pem: chain_pem(&new.der, signer),
         key_pem: Zeroizing::new(key.serialize_pem()),
-        chain: vec![leaf.into(), signer.der.clone()],
-        serial,
+        chain: [new.der, signer.der.clone()].into_iter().chain(signer.between.iter().cloned()).collect(),
+        serial: new.serial,
         issuer: signer.info.serial.clone(),
-        not_before: params.not_before,
-        not_after: params.not_after,
+        not_before: new.not_before,
+        not_after: new.not_after,
         issued_at: now,
-        renew_at: renewal(now, params.not_after),
+        renew_at: renewal(now, new.not_after),
     })
 }
 
-/// Issues a certificate for a key that somebody else holds and has proven to hold.
+/// Issues a certificate for a key that somebody else holds and has proven to hold: its SubjectPublicKeyInfo in DER.
 pub(super) fn issue_for(
     signer: &Authority,
     settings: &Settings,
     id: &SpiffeId,
-    key: &impl PublicKeyData,
+    public_key: &[u8],
+    lifetime: Duration,
     now: OffsetDateTime,
 ) -> Result<IssuedChain, TrustError> {
-    let (params, serial) = params(signer, settings, id, &[], now)?;
-    let leaf = sign(signer, &params, key)?;
-    Ok(IssuedChain { chain_pem: chain_pem(&leaf, signer), serial, not_after: params.not_after })
+    let new = sign(signer, settings, id, &[], public_key, lifetime, now)?;
+    let (serial, issuer, not_after) = (new.serial, signer.info.serial.clone(), new.not_after);
+    Ok(IssuedChain { chain_pem: chain_pem(&new.der, signer), serial, issuer, not_after })
 }
 
-fn params(
+struct Signed {
+    der: CertificateDer<'static>,
+    serial: Serial,
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
+}
+
+fn sign(
     signer: &Authority,
     settings: &Settings,
     id: &SpiffeId,
     names: &[SanType],
+    public_key: &[u8],
+    lifetime: Duration,
     now: OffsetDateTime,
-) -> Result<(CertificateParams, Serial), TrustError> {
+) -> Result<Signed, TrustError> {
     signer.can_sign(now)?;
     if *id.trust_domain() != settings.trust_domain {
         let trust_domain = settings.trust_domain.clone();
         return Err(TrustError::ForeignIdentity { id: id.to_string(), trust_domain });
     }
     let uri = id.as_str().try_into().map_err(|error| TrustError::material(id.as_str(), error))?;
+    let names: Vec<_> = std::iter::once(SanType::URI(uri)).chain(names.iter().cloned()).collect();
     let serial = Serial::random();
-    let mut params = CertificateParams::default();
-    params.serial_number = Some(serial.to_rcgen());
-    // No subject: RFC 5280 §4.1.2.6 then makes the alternative name critical, so nobody can overlook the identity.
-    params.distinguished_name = DistinguishedName::new();
-    params.subject_alt_names = std::iter::once(SanType::URI(uri)).chain(names.iter().cloned()).collect();
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    params.use_authority_key_identifier_extension = true;
-    params.not_before = before(now, settings.clock_skew).max(signer.info.not_before);
-    params.not_after = after(now, settings.workload_ttl, "a workload certificate")?.min(signer.info.not_after);
-    Ok((params, serial))
+    let not_before = before(now, settings.clock_skew).max(signer.info.not_before);
+    let not_after = after(now, lifetime, "a workload certificate")?.min(signer.info.not_after);
+    let leaf = Leaf { serial: &serial, not_before, not_after, public_key, names: &names };
+    let signs = signer.signs()?;
+    let der = signs.template.sign(&leaf, signs.issuer.key())?;
+    Ok(Signed { der, serial, not_before, not_after })
 }
 
-fn sign(signer: &Authority, params: &CertificateParams, key: &impl PublicKeyData) -> Result<Certificate, TrustError> {
-    params.signed_by(key, &signer.issuer).map_err(|error| TrustError::material("a new certificate", error))
-}
-
-fn chain_pem(leaf: &Certificate, signer: &Authority) -> String {
-    let mut pem = pem_of(leaf.der());
+fn chain_pem(leaf: &CertificateDer<'_>, signer: &Authority) -> String {
+    let mut pem = pem_of(leaf);
     pem.push_str(&signer.pem);
     pem
 }

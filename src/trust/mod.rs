@@ -7,30 +7,41 @@
 pub mod tls;
 
 mod authority;
+mod brought;
 mod bundle;
 mod certificate;
 mod change;
+mod crl;
 mod csr;
 mod error;
+mod grace;
 mod hierarchy;
 mod issuance;
+mod key;
 mod leaf;
+mod revocation;
 mod serial;
 mod store;
+mod template;
+mod tokens;
 
 use std::time::Duration;
 
 pub use authority::AuthorityInfo;
+pub use brought::{Brought, import_authority, request_authority};
 pub use bundle::{Root, TrustBundle};
 pub use certificate::{IssuedChain, WorkloadCertificate};
 pub use change::{Maintained, Roots};
 pub use csr::CsrError;
 pub use error::TrustError;
 pub use issuance::Trust;
+pub use key::KeyAlgorithm;
+pub use revocation::Revoke;
 pub use serial::{Serial, SerialError};
 pub use store::{
-    AuthorityKind, AuthorityRecord, AuthorityState, Change, Contents, RotationRecord, RotationStep, SqliteStore,
-    Standing, Store, StoreError, WorkloadRecord,
+    AuthorityKind, AuthorityRecord, AuthorityState, Change, Contents, CrlRecord, IssuedRecord, JoinTokenRecord,
+    KEY_VARIABLE, KeyEncryptionKey, RevocationRecord, RotationRecord, RotationStep, SealError, SqliteStore, Standing,
+    Store, StoreError, WorkloadRecord, backup, restore,
 };
 
 use crate::identity::{SpiffeId, TrustDomain};
@@ -52,8 +63,41 @@ pub struct Settings {
     pub intermediate_activate: Duration,
     /// Lifetime of a workload certificate. It never outlives the intermediate.
     pub workload_ttl: Duration,
+    /// The keys of new authorities.
+    pub authority_key: KeyAlgorithm,
+    /// The keys of workload certificates.
+    pub workload_key: KeyAlgorithm,
     /// How far `notBefore` is set back, for peers whose clocks are behind.
     pub clock_skew: Duration,
+    /// How long after its end a certificate may be renewed. For so long it can be revoked, too.
+    pub renewal_grace: Duration,
+    /// Whether proxies are given revocation lists.
+    pub lists: Lists,
+}
+
+/// Whether proxies are given revocation lists. Who has one list demands one of every issuer that it meets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lists {
+    /// While something is revoked, and all roots have their key here, so that every intermediate below them is known here.
+    #[default]
+    Auto,
+    /// While something is revoked: no other intermediate is below the roots, even if a root's key is elsewhere.
+    Always,
+    /// Never. What is revoked is refused here; between proxies it is good until it ends.
+    Never,
+}
+
+impl std::str::FromStr for Lists {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            other => Err(format!("`{other}` is none of `auto`, `always` and `never`")),
+        }
+    }
 }
 
 /// The identity of the server itself, which the xDS clients of the trust domain expect.

@@ -28,6 +28,12 @@ impl Serial {
         rcgen::SerialNumber::from_slice(&self.0)
     }
 
+    /// As DER has an integer's content: not negative, so with a zero before a first byte of 0x80 or more. Ours never need one.
+    pub(super) fn as_positive(&self) -> &[u8] {
+        debug_assert!(self.0.first().is_some_and(|first| *first < 0x80));
+        &self.0
+    }
+
     /// The first four bytes in hexadecimal: enough for people to tell two authorities apart.
     pub(super) fn short(&self) -> String {
         self.to_string().chars().take(8).collect()

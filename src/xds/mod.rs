@@ -21,6 +21,7 @@ mod method;
 #[doc(hidden)]
 pub mod model;
 mod refusals;
+mod requests;
 mod resource;
 mod scope;
 mod service;

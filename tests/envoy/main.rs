@@ -5,8 +5,11 @@
 
 mod harness;
 
+mod clusters;
 mod credentials;
+mod enrollment;
 mod identity;
+mod lab;
 mod mesh;
 mod outage;
 mod outside;
@@ -15,6 +18,8 @@ mod policy;
 mod process;
 mod refusals;
 mod renewal;
+mod revocation;
 mod root_rotation;
+mod sleep;
 mod twenty_of_each;
 mod ways_in;

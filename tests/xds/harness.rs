@@ -268,6 +268,10 @@ impl Grpc {
         Self::over(UnixStream::connect(path).await.unwrap(), 1 << 20).await
     }
 
+    pub async fn plaintext(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).await.unwrap(), 1 << 20).await
+    }
+
     pub async fn open(&mut self, path: &str, token: Option<&str>) -> Call {
         let mut headers = Vec::new();
         let token = token.map(|token| format!("Bearer {token}"));

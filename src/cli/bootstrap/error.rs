@@ -25,6 +25,14 @@ pub enum BootstrapError {
         /// The path.
         path: PathBuf,
     },
+    /// There are no credentials to renew.
+    #[error("{} cannot be read ({source}): run `countersign bootstrap` into that directory first", path.display())]
+    NotBootstrapped {
+        /// What was looked for.
+        path: PathBuf,
+        /// Why it cannot be read.
+        source: std::io::Error,
+    },
     /// Making or using the key failed.
     #[error("the cryptographic library could not {0}")]
     Key(&'static str),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
+use time::OffsetDateTime;
 use x509_parser::pem::Pem;
 use zeroize::Zeroizing;
 
@@ -45,6 +46,16 @@ impl Key {
             false => Err(BootstrapError::Material("a certificate for another key".into())),
         }
     }
+}
+
+/// The serial number and the validity of a chain's first certificate.
+pub(super) fn leaf(chain: &str) -> Result<(String, OffsetDateTime, OffsetDateTime), BootstrapError> {
+    let blocks = certificates(chain, "certificate chain")?;
+    let unreadable = || BootstrapError::Material("a certificate chain that cannot be read".into());
+    let leaf = blocks.first().and_then(|pem| pem.parse_x509().ok()).ok_or_else(unreadable)?;
+    let validity = leaf.validity();
+    let serial = leaf.raw_serial_as_string().replace(':', "");
+    Ok((serial, validity.not_before.to_datetime(), validity.not_after.to_datetime()))
 }
 
 /// Refuses roots that would leave the server unverified.

@@ -4,6 +4,7 @@
 //! DIR/envoy.yaml           the bootstrap: envoy -c DIR/envoy.yaml
 //! DIR/sds-identity.yaml    file-based SDS for the certificate of the xDS connection
 //! DIR/sds-roots.yaml       file-based SDS for the roots that the server is verified by
+//! DIR/node.json            where the server is and who, for `countersign renew` and `agent`
 //! DIR/credentials          -> .credentials-3, a private directory with cert.pem, key.pem, roots.pem
 //! ```
 //! Running it again swaps the link by one rename, which a running Envoy notices: the certificate of the xDS connection is
@@ -19,6 +20,7 @@ use serde::Serialize;
 use super::table::Table;
 use super::{CliError, Connection, Format, WorkloadName};
 use crate::admin::api::{BootstrapMaterial, BootstrapRequest};
+use crate::enrollment::{Client, JoinToken};
 
 mod credentials;
 mod endpoint;
@@ -26,11 +28,14 @@ mod envoy;
 mod error;
 mod file;
 mod key;
+mod node;
 #[cfg(test)]
 mod tests;
 
+pub use credentials::Held;
 pub use error::BootstrapError;
 pub use key::Key;
+pub use node::Node;
 
 /// What `countersign bootstrap` takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -73,6 +78,15 @@ pub struct Options {
     /// Where the Envoy will see DIR, if that is elsewhere, as in a container
     #[arg(long, value_name = "PATH")]
     pub mount_path: Option<PathBuf>,
+    /// Join over the network with a token from `countersign token create`, without the admin API
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "COUNTERSIGN_JOIN_TOKEN",
+        hide_env_values = true,
+        requires = "xds_address"
+    )]
+    pub join_token: Option<JoinToken>,
 }
 
 impl Options {
@@ -87,6 +101,7 @@ impl Options {
             admin_port: 19000,
             node_id: None,
             mount_path: None,
+            join_token: None,
         }
     }
 }
@@ -120,10 +135,37 @@ pub struct Written {
 /// Makes a key, has it certified, and writes everything.
 pub async fn run(args: &Args) -> Result<Written, CliError> {
     let key = Key::generate()?;
-    let request = BootstrapRequest { workload: args.options.workload.to_string(), csr: key.csr()? };
-    let client = args.connection.client()?;
-    let material: BootstrapMaterial = client.post("/v1/bootstrap", &request, Duration::ZERO).await?;
+    let material = match &args.options.join_token {
+        Some(token) => join(&args.options, token, &key).await?,
+        None => {
+            let request = BootstrapRequest { workload: args.options.workload.to_string(), csr: key.csr()? };
+            args.connection.client()?.post("/v1/bootstrap", &request, Duration::ZERO).await?
+        }
+    };
     Ok(write(&args.options, &material, &key)?)
+}
+
+/// Spends the token. It decides which workload this is; one that was not meant is an error before anything is written.
+async fn join(options: &Options, token: &JoinToken, key: &Key) -> Result<BootstrapMaterial, CliError> {
+    let address = options.xds_address.clone().unwrap_or_default();
+    endpoint::parse(&address)?;
+    let joined = Client::new(&address).join(token, key.csr()?).await?;
+    if joined.workload != options.workload.to_string() {
+        let message = format!("the join token is for {}, and not for {}", joined.workload, options.workload);
+        return Err(CliError::Incomplete(message));
+    }
+    Ok(BootstrapMaterial {
+        workload: joined.workload,
+        identity: joined.identity,
+        trust_domain: joined.trust_domain,
+        certificate_chain: joined.certificate_chain,
+        roots: joined.roots,
+        xds_address: address,
+        server_identity: joined.server_identity,
+        service_account: joined.service_account,
+        namespace: options.workload.namespace().to_owned(),
+        labels: joined.labels.into_iter().collect(),
+    })
 }
 
 /// Writes the files of `material` and `key`. Nothing is touched before the material is found to be usable: a certificate for
@@ -137,7 +179,8 @@ pub fn write(options: &Options, material: &BootstrapMaterial, key: &Key) -> Resu
     let directory = &options.output;
     std::fs::create_dir_all(directory).map_err(BootstrapError::at(directory))?;
     let lock = credentials::lock(directory)?;
-    credentials::swap(directory, material, key)?;
+    credentials::swap(directory, &material.certificate_chain, &material.roots, key)?;
+    Node { xds_address: address.to_owned(), server_identity: material.server_identity.clone() }.write(directory)?;
     file::replace_if_changed(&directory.join("sds-identity.yaml"), &bootstrap.identity)?;
     file::replace_if_changed(&directory.join("sds-roots.yaml"), &bootstrap.roots)?;
     let envoy_yaml = directory.join("envoy.yaml");

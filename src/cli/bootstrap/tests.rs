@@ -115,7 +115,10 @@ fn again_means_new_credentials_and_the_same_envoy_yaml() {
     let mut names: Vec<_> =
         std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    assert_eq!(names, [".credentials-2", "credentials", "envoy.yaml", "sds-identity.yaml", "sds-roots.yaml"]);
+    assert_eq!(
+        names,
+        [".credentials-2", "credentials", "envoy.yaml", "node.json", "sds-identity.yaml", "sds-roots.yaml"]
+    );
 }
 
 #[test]

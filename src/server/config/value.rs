@@ -26,6 +26,11 @@ pub(super) fn lifetime<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::E
     Ok(value)
 }
 
+/// What has a text form of its own, with its own message.
+pub(super) fn parsed<'de, D: Deserializer<'de>, T: std::str::FromStr<Err = String>>(d: D) -> Result<T, D::Error> {
+    String::deserialize(d)?.parse().map_err(D::Error::custom)
+}
+
 /// `127.0.0.1:15012`, `[::]:15012`.
 pub(super) fn address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(d)?;

@@ -3,8 +3,10 @@
 
 use rusqlite::{Connection, Transaction, params};
 use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
 use super::super::certificate;
+use super::IssuedRecord;
 use super::sqlite::nanoseconds;
 
 /// The format that is written.
@@ -13,7 +15,7 @@ pub(super) const VERSION: i64 = 1 + STEPS.len() as i64;
 type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
 
 /// What turns format `n + 1` into `n + 2`. Append only: files of every format are out there.
-const STEPS: &[Step] = &[several_authorities];
+const STEPS: &[Step] = &[several_authorities, join_tokens_and_encryption, revocations];
 
 /// The first format.
 pub(super) const FIRST: &str = "
@@ -97,4 +99,78 @@ fn several_authorities(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     }
     transaction.execute("CREATE UNIQUE INDEX authority_serial ON authority (serial)", [])?;
     Ok(())
+}
+
+/// 2 to 3: join tokens by the digest of their secret; a value by which the right key-encryption key is known; keys whose certificate
+/// somebody else is to sign.
+fn join_tokens_and_encryption(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(
+        "
+        CREATE TABLE join_token (
+            id TEXT PRIMARY KEY,
+            digest BLOB NOT NULL UNIQUE,
+            workload TEXT NOT NULL,
+            identity TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            expires_at INTEGER NOT NULL,
+            used_at INTEGER
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE encryption (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            proof BLOB NOT NULL
+        ) STRICT;
+        CREATE TABLE authority_request (
+            cluster TEXT PRIMARY KEY,
+            key BLOB NOT NULL,
+            created_at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        ",
+    )
+}
+
+/// 3 to 4: what was issued, so that it can be revoked by its identity, what was, and the lists that say so. Of what was issued before, only
+/// the certificates that are kept with their key are known.
+fn revocations(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(
+        "
+        CREATE TABLE issued (
+            serial TEXT PRIMARY KEY,
+            issuer TEXT NOT NULL,
+            identity TEXT NOT NULL,
+            not_after INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX issued_identity ON issued (identity);
+        CREATE INDEX issued_not_after ON issued (not_after);
+        CREATE TABLE revocation (
+            serial TEXT PRIMARY KEY,
+            issuer TEXT NOT NULL,
+            identity TEXT NOT NULL,
+            not_after INTEGER NOT NULL,
+            revoked_at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE crl (
+            issuer TEXT PRIMARY KEY,
+            number INTEGER NOT NULL,
+            der BLOB NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        ",
+    )?;
+    let mut chains = transaction.prepare("SELECT chain FROM workload")?;
+    let chains = chains.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+    let unreadable = |error: Box<dyn std::error::Error + Send + Sync>| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error)
+    };
+    for chain in chains {
+        let issued = issued(&chain).map_err(unreadable)?;
+        super::revocation::note(transaction, &[issued])?;
+    }
+    Ok(())
+}
+
+fn issued(chain: &str) -> Result<IssuedRecord, Box<dyn std::error::Error + Send + Sync>> {
+    let mut certificates = CertificateDer::pem_slice_iter(chain.as_bytes());
+    let leaf = certificate::read(&certificates.next().ok_or("a chain is empty")??)?;
+    let issuer = certificate::read(&certificates.next().ok_or("a chain lacks its issuer")??)?.serial;
+    let identity = leaf.id.ok_or("a workload's certificate has no identity")?.to_string();
+    Ok(IssuedRecord { serial: leaf.serial, issuer, identity, not_after: leaf.not_after })
 }

@@ -1,17 +1,24 @@
 //! Where the hierarchy is kept. The embedded default is SQLite; the trait is what a store shared between replicas will implement.
 
+mod backup;
 mod error;
 mod migration;
+mod revocation;
 mod rotation;
+mod seal;
 mod sqlite;
+mod tokens;
 
 use std::fmt;
 
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+pub use backup::{backup, restore};
 pub use error::StoreError;
+pub use revocation::{CrlRecord, IssuedRecord, RevocationRecord};
 pub use rotation::{RotationRecord, RotationStep};
+pub use seal::{KEY_VARIABLE, KeyEncryptionKey, SealError};
 pub use sqlite::SqliteStore;
 
 use super::Serial;
@@ -35,11 +42,67 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Remembers that these workloads' proxies were connected at `at`.
     fn save_seen(&self, workloads: &[String], at: OffsetDateTime) -> Result<(), StoreError>;
 
-    /// Keeps these certificates, each in place of an older one of the same workload: all or none.
-    fn save_workloads(&self, workloads: &[WorkloadRecord]) -> Result<(), StoreError>;
+    /// Keeps these certificates, each in place of an older one of the same workload, and that they were issued: all or none.
+    fn save_workloads(&self, workloads: &[WorkloadRecord], issued: &[IssuedRecord]) -> Result<(), StoreError>;
 
-    /// Forgets workload certificates that have expired at `now`. How many there were.
-    fn forget_expired(&self, now: OffsetDateTime) -> Result<usize, StoreError>;
+    /// Forgets workload certificates that have expired at `now`, and that those were issued or revoked which had at `end`. How many
+    /// there were.
+    fn forget_expired(&self, now: OffsetDateTime, end: OffsetDateTime) -> Result<usize, StoreError>;
+
+    /// Remembers that these certificates were issued.
+    fn note_issued(&self, issued: &[IssuedRecord]) -> Result<(), StoreError>;
+
+    /// The certificate with this serial number.
+    fn find_issued(&self, serial: &Serial) -> Result<Option<IssuedRecord>, StoreError>;
+
+    /// Every certificate of this identity, the first to end first.
+    fn issued_to(&self, identity: &str) -> Result<Vec<IssuedRecord>, StoreError>;
+
+    /// Remembers that these are revoked: all or none.
+    fn revoke(&self, revoked: &[RevocationRecord]) -> Result<(), StoreError>;
+
+    /// Keeps these revocation lists, each in place of its issuer's older one.
+    fn save_crls(&self, crls: &[CrlRecord]) -> Result<(), StoreError>;
+
+    /// Keeps a join token.
+    fn add_join_token(&self, token: &JoinTokenRecord) -> Result<(), StoreError>;
+
+    /// Every join token, used and expired ones too, the oldest first.
+    fn join_tokens(&self) -> Result<Vec<JoinTokenRecord>, StoreError>;
+
+    /// The join token whose secret has this digest.
+    fn find_join_token(&self, digest: &[u8; 32]) -> Result<Option<JoinTokenRecord>, StoreError>;
+
+    /// Marks a token as used, if it is neither used nor expired. Whether it did: of all who try, one is told `true`, ever.
+    fn consume_join_token(&self, digest: &[u8; 32], now: OffsetDateTime) -> Result<bool, StoreError>;
+
+    /// Forgets a token. Whether there was one.
+    fn remove_join_token(&self, id: &str) -> Result<bool, StoreError>;
+
+    /// Keeps a key (PKCS #8) whose certificate somebody else is to sign, in place of an older one for the same cluster.
+    fn keep_authority_request(&self, cluster: &str, key: &[u8], now: OffsetDateTime) -> Result<(), StoreError>;
+
+    /// That key.
+    fn authority_request(&self, cluster: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError>;
+}
+
+/// A join token as it is kept: its secret is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinTokenRecord {
+    /// Names it to operators. It tells nothing about the secret.
+    pub id: String,
+    /// The SHA-256 of the secret.
+    pub digest: [u8; 32],
+    /// `namespace/name` of the workload it is for.
+    pub workload: String,
+    /// The identity that its user gets.
+    pub identity: String,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+    /// From when on it is of no use.
+    pub expires_at: OffsetDateTime,
+    /// When it was used.
+    pub used_at: Option<OffsetDateTime>,
 }
 
 /// Everything that is kept.
@@ -55,6 +118,10 @@ pub struct Contents {
     pub rotation: Option<RotationRecord>,
     /// When a proxy of each workload was last connected.
     pub seen: Vec<(String, OffsetDateTime)>,
+    /// What was revoked, the oldest first.
+    pub revocations: Vec<RevocationRecord>,
+    /// The newest revocation list of each intermediate.
+    pub crls: Vec<CrlRecord>,
 }
 
 /// What is written together when the hierarchy changes.
@@ -104,9 +171,9 @@ pub struct AuthorityRecord {
     pub kind: AuthorityKind,
     /// The cluster it was made for.
     pub cluster: String,
-    /// The certificate in DER.
+    /// The certificate in DER, and behind it those between it and its root, where there are any.
     pub certificate: Vec<u8>,
-    /// The key: PKCS #8 in DER.
+    /// The key: PKCS #8 in DER. Empty if it is kept elsewhere.
     pub key: Zeroizing<Vec<u8>>,
     /// When it was made.
     pub created_at: OffsetDateTime,

@@ -5,14 +5,15 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, ErrorCode, Row, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, params};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::migration::{FIRST, VERSION, migrate};
+use super::seal::{KeyEncryptionKey, SealError, Sealer};
 use super::{
-    AuthorityKind, AuthorityRecord, AuthorityState, Change, Contents, RotationRecord, RotationStep, Standing, Store,
-    StoreError, WorkloadRecord,
+    AuthorityKind, AuthorityRecord, AuthorityState, Change, Contents, CrlRecord, IssuedRecord, JoinTokenRecord,
+    RevocationRecord, RotationRecord, RotationStep, Standing, Store, StoreError, WorkloadRecord, revocation, tokens,
 };
 use crate::identity::TrustDomain;
 use crate::trust::Serial;
@@ -24,20 +25,82 @@ const APPLICATION_ID: i64 = 0x6373_676e;
 pub struct SqliteStore {
     path: PathBuf,
     connection: Mutex<Connection>,
+    sealer: Sealer,
 }
 
 impl SqliteStore {
-    /// Opens the store, or makes one if there is no file. A file that is damaged, empty or not a store is an error.
+    /// Opens the store, or makes one if there is no file. A file that is damaged, empty or not a store is an error. Keys are in the
+    /// clear.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_sealed(path, None)
+    }
+
+    /// The same with keys encrypted by `key`. What was in the clear is encrypted at once. A store that was opened with a key once needs
+    /// that key from then on.
+    pub fn open_sealed(path: &Path, key: Option<KeyEncryptionKey>) -> Result<Self, StoreError> {
         if !path.try_exists().map_err(|error| StoreError::failed("look for", path, error))? {
             create(path)?;
         }
         fs::set_permissions(path, Permissions::from_mode(0o600))
             .map_err(|error| StoreError::failed("take away others' access to", path, error))?;
         let mut connection = connect(path)?;
-        let found = check(path, &connection)?;
-        migrate(&mut connection, found).map_err(|error| explain("bring up to date", path, error))?;
-        Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
+        let version = check(path, &connection)?;
+        migrate(&mut connection, version).map_err(|error| explain("bring up to date", path, error))?;
+        let store = Self { path: path.to_owned(), connection: Mutex::new(connection), sealer: Sealer(key) };
+        store.prove_key()?;
+        Ok(store)
+    }
+
+    /// Whether keys are encrypted.
+    pub fn is_sealed(&self) -> bool {
+        self.sealer.0.is_some()
+    }
+
+    /// Refuses a wrong key, and none where there was one. Turns encryption on where there was none.
+    fn prove_key(&self) -> Result<(), StoreError> {
+        let select = "SELECT proof FROM encryption";
+        let proof = self.connection().query_row(select, [], |row| row.get::<_, Vec<u8>>(0)).optional();
+        match (proof.map_err(|error| explain("read", &self.path, error))?, &self.sealer.0) {
+            (None, None) => Ok(()),
+            (Some(_), None) => Err(StoreError::Encrypted { path: self.path.clone() }),
+            (Some(proof), Some(key)) => match key.open(&PROOF, &proof) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(self.sealed(error)),
+            },
+            (None, Some(key)) => self.encrypt(key),
+        }
+    }
+
+    /// Encrypts everything that is in the clear, in one transaction, and leaves no copy in free pages or in the log.
+    fn encrypt(&self, key: &KeyEncryptionKey) -> Result<(), StoreError> {
+        let clear = Sealer::default();
+        let connection = self.connection();
+        let authorities = self.authorities(&connection, &clear)?;
+        let workloads = self.workloads(&connection, &clear)?;
+        let requests = self.requests(&connection, &clear)?;
+        drop(connection);
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM authority_request", [])?;
+            for (cluster, pkcs8, created_at) in &requests {
+                self.insert_request(transaction, cluster, pkcs8, *created_at)?;
+            }
+            for (id, authority) in &authorities {
+                let sealed = self.sealer.write(&authority_row(authority), &authority.key);
+                transaction.execute("UPDATE authority SET key = ?2 WHERE id = ?1", params![id, sealed.as_slice()])?;
+            }
+            for workload in &workloads {
+                self.save_workload(transaction, workload)?;
+            }
+            let proof = key.seal(&PROOF, b"countersign");
+            transaction.execute("INSERT INTO encryption (one, proof) VALUES (1, ?1)", [proof])?;
+            Ok(())
+        })?;
+        let cleaned = self.connection().execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
+        cleaned.map_err(|error| explain("clean", &self.path, error))
+    }
+
+    fn sealed(&self, error: SealError) -> StoreError {
+        StoreError::Sealed { path: self.path.clone(), reason: error }
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -79,6 +142,11 @@ fn create(path: &Path) -> Result<(), StoreError> {
     });
     made.map_err(|error| explain("make", &new, error))?;
     fs::rename(&new, path).map_err(|error| StoreError::failed("make", path, error))?;
+    sync_directory(path)
+}
+
+/// Makes a rename to `path` durable.
+pub(super) fn sync_directory(path: &Path) -> Result<(), StoreError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(directory)
         .and_then(|directory| directory.sync_all())
@@ -100,8 +168,8 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     open().map_err(|error| explain("open", path, error))
 }
 
-/// The format of a file that can be used.
-fn check(path: &Path, connection: &Connection) -> Result<i64, StoreError> {
+/// Refuses what is damaged, too new, or not ours. Returns the format.
+pub(super) fn check(path: &Path, connection: &Connection) -> Result<i64, StoreError> {
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let read = || -> rusqlite::Result<(i64, i64, String)> {
         let sound = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
@@ -120,7 +188,7 @@ fn check(path: &Path, connection: &Connection) -> Result<i64, StoreError> {
     }
 }
 
-fn explain(action: &'static str, path: &Path, error: rusqlite::Error) -> StoreError {
+pub(super) fn explain(action: &'static str, path: &Path, error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::damaged(path, error),
         _ => StoreError::failed(action, path, error),
@@ -130,39 +198,34 @@ fn explain(action: &'static str, path: &Path, error: rusqlite::Error) -> StoreEr
 impl Store for SqliteStore {
     fn load(&self) -> Result<Contents, StoreError> {
         let connection = self.connection();
-        let load = || -> rusqlite::Result<_> {
-            let mut mesh = connection.prepare("SELECT trust_domain FROM mesh")?;
-            let trust_domain = mesh.query_map([], |row| row.get::<_, String>(0))?.next().transpose()?;
-            let mut authorities = connection.prepare(
-                "SELECT kind, cluster, certificate, key, created_at, serial, state, trusted, issued_until FROM authority ORDER BY id",
-            )?;
-            let authorities = authorities.query_map([], authority)?.collect::<rusqlite::Result<_>>()?;
-            let mut workloads =
-                connection.prepare("SELECT workload, chain, key, issued_at, renew_at, not_after FROM workload")?;
-            let workloads = workloads.query_map([], workload)?.collect::<rusqlite::Result<_>>()?;
+        let trust_domain = connection.query_row("SELECT trust_domain FROM mesh", [], |row| row.get::<_, String>(0));
+        let trust_domain = trust_domain.optional().map_err(|error| explain("read", &self.path, error))?;
+        let trust_domain = trust_domain.map(|text| text.parse()).transpose();
+        let trust_domain = trust_domain.map_err(|error| StoreError::damaged(&self.path, error))?;
+        let authorities = self.authorities(&connection, &self.sealer)?.into_iter().map(|(_, record)| record).collect();
+        let workloads = self.workloads(&connection, &self.sealer)?;
+        let read = || -> rusqlite::Result<_> {
             let mut rotations =
                 connection.prepare("SELECT old, new, step, paused, force, started_at, step_at FROM rotation")?;
             let rotation = rotations.query_map([], rotation)?.next().transpose()?;
             let mut seen = connection.prepare("SELECT workload, at FROM seen")?;
             let seen = seen.query_map([], |row| Ok((row.get(0)?, time(row, 1)?)))?.collect::<rusqlite::Result<_>>()?;
-            Ok((trust_domain, Contents { trust_domain: None, authorities, workloads, rotation, seen }))
+            Ok((rotation, seen, revocation::revocations(&connection)?, revocation::crls(&connection)?))
         };
-        let (trust_domain, contents) = load().map_err(|error| explain("read", &self.path, error))?;
-        let trust_domain = trust_domain.map(|text| text.parse()).transpose();
-        let trust_domain = trust_domain.map_err(|error| StoreError::damaged(&self.path, error))?;
-        Ok(Contents { trust_domain, ..contents })
+        let (rotation, seen, revocations, crls) = read().map_err(|error| explain("read", &self.path, error))?;
+        Ok(Contents { trust_domain, authorities, workloads, rotation, seen, revocations, crls })
     }
 
     fn found(&self, trust_domain: &TrustDomain, authorities: &[AuthorityRecord]) -> Result<(), StoreError> {
         self.write(|transaction| {
             transaction.execute("INSERT INTO mesh (one, trust_domain) VALUES (1, ?1)", [trust_domain.as_str()])?;
-            authorities.iter().try_for_each(|authority| insert_authority(transaction, authority))
+            authorities.iter().try_for_each(|authority| self.insert_authority(transaction, authority))
         })
     }
 
     fn change(&self, change: &Change) -> Result<(), StoreError> {
         self.write(|transaction| {
-            change.add.iter().try_for_each(|authority| insert_authority(transaction, authority))?;
+            change.add.iter().try_for_each(|authority| self.insert_authority(transaction, authority))?;
             for (serial, standing) in &change.standings {
                 let changed = transaction.execute(
                     "UPDATE authority SET state = ?2, trusted = ?3 WHERE serial = ?1",
@@ -207,45 +270,175 @@ impl Store for SqliteStore {
         })
     }
 
-    fn save_workloads(&self, workloads: &[WorkloadRecord]) -> Result<(), StoreError> {
+    fn save_workloads(&self, workloads: &[WorkloadRecord], issued: &[IssuedRecord]) -> Result<(), StoreError> {
         self.write(|transaction| {
-            let mut save = transaction.prepare_cached(
-                "INSERT OR REPLACE INTO workload (workload, chain, key, issued_at, renew_at, not_after) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?;
-            for it in workloads {
-                let times = (nanoseconds(it.issued_at), nanoseconds(it.renew_at), nanoseconds(it.not_after));
-                save.execute(params![it.workload, it.chain_pem, it.key_pem.as_str(), times.0, times.1, times.2])?;
-            }
-            Ok(())
+            workloads.iter().try_for_each(|workload| self.save_workload(transaction, workload))?;
+            revocation::note(transaction, issued)
         })
     }
 
-    fn forget_expired(&self, now: OffsetDateTime) -> Result<usize, StoreError> {
-        self.write(|transaction| transaction.execute("DELETE FROM workload WHERE not_after <= ?1", [nanoseconds(now)]))
+    fn forget_expired(&self, now: OffsetDateTime, end: OffsetDateTime) -> Result<usize, StoreError> {
+        self.write(|transaction| {
+            let over = transaction.execute("DELETE FROM workload WHERE not_after <= ?1", [nanoseconds(now)])?;
+            Ok(over + revocation::forget(transaction, end)?)
+        })
+    }
+
+    fn note_issued(&self, issued: &[IssuedRecord]) -> Result<(), StoreError> {
+        self.write(|transaction| revocation::note(transaction, issued))
+    }
+
+    fn find_issued(&self, serial: &Serial) -> Result<Option<IssuedRecord>, StoreError> {
+        revocation::find(&self.connection(), serial).map_err(|error| explain("read", &self.path, error))
+    }
+
+    fn issued_to(&self, identity: &str) -> Result<Vec<IssuedRecord>, StoreError> {
+        revocation::of_identity(&self.connection(), identity).map_err(|error| explain("read", &self.path, error))
+    }
+
+    fn revoke(&self, revoked: &[RevocationRecord]) -> Result<(), StoreError> {
+        self.write(|transaction| revocation::revoke(transaction, revoked))
+    }
+
+    fn save_crls(&self, crls: &[CrlRecord]) -> Result<(), StoreError> {
+        self.write(|transaction| revocation::save_crls(transaction, crls))
+    }
+
+    fn add_join_token(&self, token: &JoinTokenRecord) -> Result<(), StoreError> {
+        self.write(|transaction| tokens::add(transaction, token))
+    }
+
+    fn join_tokens(&self) -> Result<Vec<JoinTokenRecord>, StoreError> {
+        tokens::all(&self.connection()).map_err(|error| explain("read", &self.path, error))
+    }
+
+    fn find_join_token(&self, digest: &[u8; 32]) -> Result<Option<JoinTokenRecord>, StoreError> {
+        tokens::find(&self.connection(), digest).map_err(|error| explain("read", &self.path, error))
+    }
+
+    fn consume_join_token(&self, digest: &[u8; 32], now: OffsetDateTime) -> Result<bool, StoreError> {
+        self.write(|transaction| tokens::consume(transaction, digest, now))
+    }
+
+    fn remove_join_token(&self, id: &str) -> Result<bool, StoreError> {
+        self.write(|transaction| tokens::remove(transaction, id))
+    }
+
+    fn keep_authority_request(&self, cluster: &str, key: &[u8], now: OffsetDateTime) -> Result<(), StoreError> {
+        self.write(|transaction| self.insert_request(transaction, cluster, key, now))
+    }
+
+    fn authority_request(&self, cluster: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        let requests = self.requests(&self.connection(), &self.sealer)?;
+        Ok(requests.into_iter().find(|request| request.0 == cluster).map(|request| request.1))
     }
 }
 
-fn insert_authority(transaction: &Transaction<'_>, authority: &AuthorityRecord) -> rusqlite::Result<()> {
-    let kind = match authority.kind {
-        AuthorityKind::Root => "root",
-        AuthorityKind::Intermediate => "intermediate",
-    };
-    transaction.execute(
-        "INSERT INTO authority (kind, cluster, certificate, key, created_at, serial, state, trusted, issued_until)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        params![
-            kind,
-            authority.cluster,
-            authority.certificate,
-            authority.key.as_slice(),
-            nanoseconds(authority.created_at),
-            authority.serial.to_string(),
-            state_name(authority.standing.state),
-            authority.standing.trusted,
-            nanoseconds(authority.issued_until)
-        ],
-    )?;
-    Ok(())
+/// What the value is bound to by which a key-encryption key is known.
+const PROOF: [&[u8]; 1] = [b"proof"];
+
+fn authority_row(authority: &AuthorityRecord) -> [&[u8]; 2] {
+    [b"authority", &authority.certificate]
+}
+
+fn workload_row<'a>(workload: &'a str, chain: &'a str) -> [&'a [u8]; 3] {
+    [b"workload", workload.as_bytes(), chain.as_bytes()]
+}
+
+/// A key whose certificate somebody else is to sign: the cluster it is for, PKCS #8, and when it was made.
+type AuthorityRequest = (String, Zeroizing<Vec<u8>>, OffsetDateTime);
+
+impl SqliteStore {
+    fn authorities(&self, connection: &Connection, sealer: &Sealer) -> Result<Vec<(i64, AuthorityRecord)>, StoreError> {
+        let read = || -> rusqlite::Result<Vec<_>> {
+            let mut select = connection
+                .prepare("SELECT kind, cluster, certificate, key, created_at, serial, state, trusted, issued_until, id FROM authority ORDER BY id")?;
+            select.query_map([], |row| Ok((row.get(9)?, authority(row)?)))?.collect()
+        };
+        let mut all: Vec<(i64, AuthorityRecord)> = read().map_err(|error| explain("read", &self.path, error))?;
+        for (_, record) in &mut all {
+            let kept = std::mem::take(&mut *record.key);
+            record.key = sealer.read(&authority_row(record), kept).map_err(|error| self.sealed(error))?;
+        }
+        Ok(all)
+    }
+
+    fn workloads(&self, connection: &Connection, sealer: &Sealer) -> Result<Vec<WorkloadRecord>, StoreError> {
+        let read = || -> rusqlite::Result<Vec<_>> {
+            let mut select =
+                connection.prepare("SELECT workload, chain, key, issued_at, renew_at, not_after FROM workload")?;
+            select.query_map([], workload)?.collect()
+        };
+        let mut all: Vec<WorkloadRecord> = read().map_err(|error| explain("read", &self.path, error))?;
+        for record in &mut all {
+            let kept = std::mem::take(&mut *record.key_pem);
+            let row = workload_row(&record.workload, &record.chain_pem);
+            record.key_pem = sealer.read_text(&row, kept).map_err(|error| self.sealed(error))?;
+        }
+        Ok(all)
+    }
+
+    fn requests(&self, connection: &Connection, sealer: &Sealer) -> Result<Vec<AuthorityRequest>, StoreError> {
+        let read = || -> rusqlite::Result<Vec<(String, Vec<u8>, OffsetDateTime)>> {
+            let mut select = connection.prepare("SELECT cluster, key, created_at FROM authority_request")?;
+            select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, time(row, 2)?)))?.collect()
+        };
+        let all = read().map_err(|error| explain("read", &self.path, error))?.into_iter();
+        let opened = all.map(|(cluster, key, created_at)| {
+            let key = sealer.read(&[b"request", cluster.as_bytes()], key).map_err(|error| self.sealed(error))?;
+            Ok((cluster, key, created_at))
+        });
+        opened.collect()
+    }
+
+    fn insert_request(
+        &self,
+        transaction: &Transaction<'_>,
+        cluster: &str,
+        key: &[u8],
+        now: OffsetDateTime,
+    ) -> rusqlite::Result<()> {
+        let sealed = self.sealer.write(&[b"request", cluster.as_bytes()], key);
+        transaction.execute(
+            "INSERT OR REPLACE INTO authority_request (cluster, key, created_at) VALUES (?1, ?2, ?3)",
+            params![cluster, sealed.as_slice(), nanoseconds(now)],
+        )?;
+        Ok(())
+    }
+
+    fn insert_authority(&self, transaction: &Transaction<'_>, authority: &AuthorityRecord) -> rusqlite::Result<()> {
+        let kind = match authority.kind {
+            AuthorityKind::Root => "root",
+            AuthorityKind::Intermediate => "intermediate",
+        };
+        let key = self.sealer.write(&authority_row(authority), &authority.key);
+        transaction.execute(
+            "INSERT INTO authority (kind, cluster, certificate, key, created_at, serial, state, trusted, issued_until)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                kind,
+                authority.cluster,
+                authority.certificate,
+                key.as_slice(),
+                nanoseconds(authority.created_at),
+                authority.serial.to_string(),
+                state_name(authority.standing.state),
+                authority.standing.trusted,
+                nanoseconds(authority.issued_until)
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn save_workload(&self, transaction: &Transaction<'_>, it: &WorkloadRecord) -> rusqlite::Result<()> {
+        let mut save = transaction.prepare_cached(
+            "INSERT OR REPLACE INTO workload (workload, chain, key, issued_at, renew_at, not_after) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        let key = self.sealer.write_text(&workload_row(&it.workload, &it.chain_pem), &it.key_pem);
+        let times = (nanoseconds(it.issued_at), nanoseconds(it.renew_at), nanoseconds(it.not_after));
+        save.execute(params![it.workload, it.chain_pem, key.as_str(), times.0, times.1, times.2])?;
+        Ok(())
+    }
 }
 
 fn authority(row: &Row<'_>) -> rusqlite::Result<AuthorityRecord> {
@@ -280,7 +473,7 @@ fn state_name(state: AuthorityState) -> &'static str {
     }
 }
 
-fn serial(row: &Row<'_>, column: usize) -> rusqlite::Result<Serial> {
+pub(super) fn serial(row: &Row<'_>, column: usize) -> rusqlite::Result<Serial> {
     row.get_ref(column)?.as_str()?.parse().map_err(|error| unreadable(column, error))
 }
 
@@ -318,7 +511,7 @@ pub(super) fn nanoseconds(time: OffsetDateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
 }
 
-fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<OffsetDateTime> {
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<OffsetDateTime> {
     let nanoseconds = i128::from(row.get::<_, i64>(column)?);
     OffsetDateTime::from_unix_timestamp_nanos(nanoseconds)
         .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, i64::MAX))

@@ -9,11 +9,15 @@ use time::macros::datetime;
 
 use super::*;
 
+mod at_rest;
+mod brought;
 mod issuance;
 mod requests;
+mod revocation;
 mod restart;
 mod roots;
 mod tls;
+mod tokens;
 
 const NOW: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -27,7 +31,11 @@ fn settings() -> Settings {
         intermediate_prepare: 30 * DAY,
         intermediate_activate: 7 * DAY,
         workload_ttl: DAY,
+        authority_key: KeyAlgorithm::P256,
+        workload_key: KeyAlgorithm::P256,
         clock_skew: Duration::from_secs(60),
+        renewal_grace: DAY,
+        lists: Lists::Auto,
     }
 }
 

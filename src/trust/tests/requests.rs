@@ -15,9 +15,14 @@ fn request(key: &KeyPair, change: impl FnOnce(&mut CertificateParams)) -> String
     params.serialize_request(key).unwrap().pem().unwrap()
 }
 
+/// A request with nothing in it but a key.
+pub(super) fn csr() -> String {
+    request(&KeyPair::generate().unwrap(), |_| ())
+}
+
 fn refused(pem: &str) -> CsrError {
     let (_directory, trust) = fresh();
-    match trust.sign_csr(pem, &id("a", "b"), NOW) {
+    match trust.sign_csr(pem, &id("a", "b"), None, NOW) {
         Err(TrustError::Csr(error)) => error,
         other => panic!("{other:?}"),
     }
@@ -40,7 +45,7 @@ fn threat_04_the_certificate_says_what_we_say() {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
         params.key_usages = vec![KeyUsagePurpose::DataEncipherment];
     });
-    let issued = trust.sign_csr(&pem, &id("a", "b"), NOW).unwrap();
+    let issued = trust.sign_csr(&pem, &id("a", "b"), None, NOW).unwrap();
     let (_, pem) = x509_parser::pem::parse_x509_pem(issued.chain_pem.as_bytes()).unwrap();
     let (_, leaf) = X509Certificate::from_der(&pem.contents).unwrap();
     assert_eq!(leaf.public_key().raw, rcgen::PublicKeyData::subject_public_key_info(&key));
@@ -56,7 +61,7 @@ fn an_empty_request_is_enough() {
     let (_directory, trust) = fresh();
     for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_RSA_SHA256] {
         let key = KeyPair::generate_for(algorithm).unwrap();
-        trust.sign_csr(&request(&key, |_| ()), &id("a", "b"), NOW).unwrap();
+        trust.sign_csr(&request(&key, |_| ()), &id("a", "b"), None, NOW).unwrap();
     }
 }
 

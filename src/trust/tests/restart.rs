@@ -44,7 +44,11 @@ fn a_damaged_store_is_refused_and_left_alone() {
         fs::write(&path, &damaged).unwrap();
         let error = open(directory.path(), settings(), NOW).unwrap_err();
         assert!(matches!(error, TrustError::Store(StoreError::Damaged { .. })), "{error}");
-        assert!(error.to_string().contains("restore the file from a backup"), "{error}");
+        assert!(
+            error.to_string().contains("restore the file from a backup")
+                && error.to_string().contains("countersign restore FILE"),
+            "{error}"
+        );
         assert_eq!(fs::read(&path).unwrap(), damaged, "nothing is written over it");
     }
     fs::write(&path, &good).unwrap();

@@ -6,12 +6,12 @@ fn record(old: Serial, new: Serial, step: RotationStep) -> RotationRecord {
     RotationRecord { old, new, step, paused: false, force: false, started_at: NOW, step_at: NOW }
 }
 
-fn prepared(trust: &Trust) -> (Serial, Serial) {
+pub(super) fn prepared(trust: &Trust) -> (Serial, Serial) {
     let kept = trust.prepare_root(NOW, |old, new| record(old, new, RotationStep::Prepared)).unwrap();
     (kept.old, kept.new)
 }
 
-fn change(trust: &Trust, signing: &Serial, trusted: &[&Serial], step: RotationStep) {
+pub(super) fn change(trust: &Trust, signing: &Serial, trusted: &[&Serial], step: RotationStep) {
     let last = trust.rotation().unwrap();
     let roots = Roots { signing: signing.clone(), trusted: trusted.iter().map(|it| (*it).clone()).collect() };
     trust.change_roots(&roots, RotationRecord { step, ..last }, NOW).unwrap();
@@ -30,7 +30,7 @@ fn each_step_of_a_rotation_survives_a_crash() {
     let (directory, mut trust) = fresh();
     let first = trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
     let (old, new) = prepared(&trust);
-    assert_eq!(serials(&trust), [old.clone()], "a prepared root is nobody's business");
+    assert_eq!(serials(&trust), std::slice::from_ref(&old), "a prepared root is nobody's business");
 
     let steps: [(RotationStep, &Serial, Vec<&Serial>); 3] = [
         (RotationStep::Distributing, &old, vec![&old, &new]),
@@ -83,7 +83,7 @@ fn until_when_something_may_be_valid_is_known_before_it_is_handed_out() {
     .unwrap()
     .pem()
     .unwrap();
-    let issued = trust.sign_csr(&csr, &id("a", "b"), NOW).unwrap();
+    let issued = trust.sign_csr(&csr, &id("a", "b"), None, NOW).unwrap();
     let until = trust.issued_until(&root);
     assert!(until >= issued.not_after && until <= issued.not_after + time::Duration::HOUR, "{until}");
     assert_eq!(trust.last_request(&id("a", "b")), Some((trust.intermediate().serial, NOW)));
@@ -110,13 +110,13 @@ fn an_intermediate_is_prepared_before_it_signs() {
     let (directory, trust) = fresh();
     let first = trust.intermediate();
     assert_eq!(trust.maintain(NOW + 14 * DAY).unwrap(), Maintained::default());
-    assert_eq!(trust.maintain(NOW + 16 * DAY).unwrap(), Maintained { prepared: true, activated: false });
+    assert_eq!(trust.maintain(NOW + 16 * DAY).unwrap(), Maintained { prepared: true, ..Maintained::default() });
     assert_eq!(trust.maintain(NOW + 16 * DAY).unwrap(), Maintained::default(), "one is enough");
     assert_eq!(trust.intermediate(), first);
     drop(trust);
     let trust = open(directory.path(), settings(), NOW + 17 * DAY).unwrap();
     assert_eq!(trust.intermediate(), first);
-    assert_eq!(trust.maintain(NOW + 26 * DAY).unwrap(), Maintained { prepared: false, activated: true });
+    assert_eq!(trust.maintain(NOW + 26 * DAY).unwrap(), Maintained { activated: true, ..Maintained::default() });
     let second = trust.intermediate();
     assert!(second.not_after - (NOW + 16 * DAY) <= time::Duration::days(30), "it is the prepared one");
     trust.rotate_intermediate(NOW + 26 * DAY).unwrap();

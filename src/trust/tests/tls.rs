@@ -6,17 +6,22 @@ use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
 
-use super::super::tls::ServerTls;
+use super::super::tls::{Clients, ServerTls};
 use super::*;
 use crate::identity::Peer;
 
-fn server(trust: &Trust) -> ServerTls {
+pub(super) fn server(trust: &Trust) -> ServerTls {
     let certificate = trust.server_certificate(&["localhost".into(), "127.0.0.1".into()], now()).unwrap();
-    ServerTls::new(&certificate, &trust.bundle()).unwrap()
+    ServerTls::new(&certificate, &trust.bundle(), clients(now())).unwrap()
+}
+
+/// The server's clock stands still, at this time.
+fn clients(now: OffsetDateTime) -> Clients {
+    Clients { clock: Arc::new(move || now), grace: DAY }
 }
 
 /// TLS libraries look at the real clock.
-fn now() -> OffsetDateTime {
+pub(super) fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }
 
@@ -26,7 +31,7 @@ fn live() -> (tempfile::TempDir, Trust) {
     (directory, trust)
 }
 
-fn client(server_roots: &TrustBundle, certificate: Option<&WorkloadCertificate>) -> Arc<ClientConfig> {
+pub(super) fn client(server_roots: &TrustBundle, certificate: Option<&WorkloadCertificate>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(server_roots.roots()[0].der.clone()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -43,7 +48,10 @@ fn client(server_roots: &TrustBundle, certificate: Option<&WorkloadCertificate>)
 }
 
 /// A handshake in memory: what the server made of it, and whether the client had resumed a session.
-fn handshake(server: &ServerTls, client: &Arc<ClientConfig>) -> Result<(Peer, rustls::HandshakeKind), String> {
+pub(super) fn handshake(
+    server: &ServerTls,
+    client: &Arc<ClientConfig>,
+) -> Result<(Peer, rustls::HandshakeKind), String> {
     let mut client = ClientConnection::new(Arc::clone(client), "localhost".try_into().unwrap()).unwrap();
     let mut server = ServerConnection::new(server.config()).unwrap();
     for _ in 0..10 {
@@ -80,6 +88,29 @@ fn nobody_is_let_in_without_a_certificate_or_with_a_strangers() {
     let foreign = stranger.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
     let refused = handshake(&server, &client(&trust.bundle(), Some(&foreign))).unwrap_err();
     assert!(refused.contains("UnknownIssuer"), "{refused}");
+}
+
+#[test]
+fn a_certificate_that_ended_a_short_while_ago_comes_as_far_as_the_door() {
+    let ((_directory, trust), (_elsewhere, stranger)) = (live(), live());
+    let own = trust.server_certificate(&["localhost".into()], now()).unwrap();
+    let at = |clock: OffsetDateTime| ServerTls::new(&own, &trust.bundle(), clients(clock)).unwrap();
+    let leaf = trust.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
+    let shown = client(&trust.bundle(), Some(&leaf));
+    let second = Duration::from_secs(1);
+    for let_in in [leaf.not_before, leaf.not_after, leaf.not_after + second, leaf.not_after + DAY] {
+        let (peer, _) = handshake(&at(let_in), &shown).unwrap();
+        assert_eq!(peer.id(), Some(&id("a", "b")));
+    }
+    for refused in [leaf.not_before - second, leaf.not_after + DAY + second] {
+        assert!(handshake(&at(refused), &shown).is_err(), "{refused}");
+    }
+    // The grace is for the date alone.
+    let foreign = stranger.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
+    let foreign = client(&trust.bundle(), Some(&foreign));
+    assert!(handshake(&at(leaf.not_after + second), &foreign).unwrap_err().contains("UnknownIssuer"));
+    let no_grace = Clients { grace: Duration::ZERO, ..clients(leaf.not_after + second) };
+    assert!(handshake(&ServerTls::new(&own, &trust.bundle(), no_grace).unwrap(), &shown).is_err());
 }
 
 #[test]

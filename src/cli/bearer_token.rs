@@ -1,4 +1,4 @@
-//! `countersign token`: a bearer token for a client, and the entry by which the server knows it.
+//! `countersign token bearer`: a bearer token for a client, and the entry by which the server knows it.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use super::table::Table;
 use super::{CliError, Format};
 use crate::identity::{SpiffeId, TokenHash, generate_token};
 
-/// What `countersign token` takes.
+/// What `countersign token bearer` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Whose token it is to be

@@ -1,0 +1,53 @@
+//! `countersign ca csr` and `countersign ca import`: the arguments.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+/// What can be done with authorities that come from elsewhere. The server must not be running.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Ca {
+    /// Make the key of an intermediate for this cluster and print the request for its certificate, to be signed where the root's key is.
+    Csr(CsrArgs),
+    /// Take an intermediate into service: one that was signed for `ca csr`, or one with its key.
+    Import(ImportArgs),
+}
+
+/// Which server's authorities.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Place {
+    /// The server's configuration file [default: config/countersign.yaml if there is one]
+    #[arg(long, value_name = "FILE", env = "COUNTERSIGN_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The server's data directory [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// What `countersign ca csr` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CsrArgs {
+    /// Which server.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// What `countersign ca import` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ImportArgs {
+    /// A directory with Istio's ca-cert.pem, ca-key.pem, cert-chain.pem and root-cert.pem
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["chain", "root", "key"])]
+    pub cacerts: Option<PathBuf>,
+    /// PEM: the intermediate, then those between it and the root; also tls.crt of a kubernetes.io/tls secret
+    #[arg(long, value_name = "FILE", required_unless_present = "cacerts")]
+    pub chain: Option<PathBuf>,
+    /// PEM: the root; also ca.crt of a kubernetes.io/tls secret
+    #[arg(long, value_name = "FILE", required_unless_present = "cacerts")]
+    pub root: Option<PathBuf>,
+    /// PEM: the intermediate's key, unless it was made by `ca csr`
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Which server.
+    #[command(flatten)]
+    pub place: Place,
+}

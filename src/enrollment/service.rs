@@ -1,0 +1,127 @@
+//! The services, over whoever decides what is signed.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::body::Body;
+use tonic::codegen::Service as _;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::istio::istio_certificate_service_server::{IstioCertificateService, IstioCertificateServiceServer};
+use super::istio::{IstioCertificateRequest, IstioCertificateResponse};
+use super::v1::enrollment_server::{self, EnrollmentServer};
+use super::v1::{GetBundleRequest, GetBundleResponse, JoinRequest, JoinResponse};
+use crate::identity::{Peer, PeerCertificate, SpiffeId};
+
+/// The largest message that is read, in bytes: a request with a key of 4096 bits and an agent's metadata is some 10 KB.
+const MAX_MESSAGE: usize = 64 << 10;
+
+const CREATE_CERTIFICATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
+const GET_BUNDLE: &str = "/countersign.v1.Enrollment/GetBundle";
+const JOIN: &str = "/countersign.v1.Enrollment/Join";
+
+/// Who decides what is signed. Errors are what the caller is told, so they hold no secret.
+pub trait Enroller: Send + Sync + 'static {
+    /// A certificate for the key of `csr` under the identity `id`, which TLS has verified by `certificate`. PEM blocks: the leaf first,
+    /// the roots last. `lifetime` is a wish.
+    fn renew(
+        &self,
+        id: SpiffeId,
+        certificate: Option<PeerCertificate>,
+        csr: String,
+        lifetime: Option<Duration>,
+    ) -> impl Future<Output = Result<Vec<String>, Status>> + Send;
+
+    /// The trust domain, and its roots in PEM.
+    fn bundle(&self) -> (String, String);
+
+    /// A certificate for a secret that nobody has used before.
+    fn join(&self, secret: String, csr: String) -> impl Future<Output = Result<Joined, Status>> + Send;
+}
+
+/// What a node gets for its token.
+pub type Joined = JoinResponse;
+
+/// `istio.v1.auth.IstioCertificateService` and `countersign.v1.Enrollment`.
+pub struct Enrollment<E> {
+    certificates: IstioCertificateServiceServer<Over<E>>,
+    enrollment: EnrollmentServer<Over<E>>,
+}
+
+impl<E> Clone for Enrollment<E> {
+    fn clone(&self) -> Self {
+        Self { certificates: self.certificates.clone(), enrollment: self.enrollment.clone() }
+    }
+}
+
+impl<E: Enroller> Enrollment<E> {
+    /// The services over `enroller`.
+    pub fn new(enroller: Arc<E>) -> Self {
+        let certificates = IstioCertificateServiceServer::new(Over(Arc::clone(&enroller)));
+        let enrollment = EnrollmentServer::new(Over(enroller));
+        Self {
+            certificates: certificates.max_decoding_message_size(MAX_MESSAGE),
+            enrollment: enrollment.max_decoding_message_size(MAX_MESSAGE),
+        }
+    }
+
+    /// Whether this path is for everybody: a new node has nothing yet to be known by.
+    pub fn is_public(path: &str) -> bool {
+        matches!(path, GET_BUNDLE | JOIN)
+    }
+
+    /// Whether this path is where a certificate is renewed.
+    pub fn is_renewal(path: &str) -> bool {
+        path == CREATE_CERTIFICATE
+    }
+
+    /// Answers one HTTP/2 request, or gives it back because it is for another service. The peer, where the client has shown a
+    /// certificate, is in the request's extensions.
+    pub async fn handle<B>(&self, request: http::Request<B>) -> Result<http::Response<Body>, http::Request<B>>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        // The path is compared byte for byte: one that only looks like ours after some clean-up is not ours.
+        let response = match request.uri().path() {
+            CREATE_CERTIFICATE => self.certificates.clone().call(request).await,
+            GET_BUNDLE | JOIN => self.enrollment.clone().call(request).await,
+            _ => return Err(request),
+        };
+        Ok(response.unwrap_or_else(|never| match never {}))
+    }
+}
+
+struct Over<E>(Arc<E>);
+
+#[async_trait]
+impl<E: Enroller> IstioCertificateService for Over<E> {
+    async fn create_certificate(
+        &self,
+        request: Request<IstioCertificateRequest>,
+    ) -> Result<Response<IstioCertificateResponse>, Status> {
+        let Some(Peer::Authenticated { id, certificate }) = request.extensions().get::<Peer>().cloned() else {
+            return Err(Status::unauthenticated(
+                "a certificate is renewed for whoever shows one; a new node needs a join token",
+            ));
+        };
+        let IstioCertificateRequest { csr, validity_duration, .. } = request.into_inner();
+        let lifetime = u64::try_from(validity_duration).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        let cert_chain = self.0.renew(id, certificate, csr, lifetime).await?;
+        Ok(Response::new(IstioCertificateResponse { cert_chain }))
+    }
+}
+
+#[async_trait]
+impl<E: Enroller> enrollment_server::Enrollment for Over<E> {
+    async fn get_bundle(&self, _: Request<GetBundleRequest>) -> Result<Response<GetBundleResponse>, Status> {
+        let (trust_domain, roots) = self.0.bundle();
+        Ok(Response::new(GetBundleResponse { trust_domain, roots }))
+    }
+
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        let JoinRequest { secret, csr } = request.into_inner();
+        self.0.join(secret, csr).await.map(Response::new)
+    }
+}

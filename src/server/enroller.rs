@@ -1,0 +1,97 @@
+//! What is signed for nodes: a new certificate for whoever has one and is still in the policy, a first one for a join token.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::Status;
+use tracing::{info, warn};
+
+use super::blocking;
+use super::proxies::Proxies;
+use crate::enrollment::{Enroller, Joined};
+use crate::identity::{PeerCertificate, SpiffeId};
+use crate::mesh::{Workload, WorkloadKey};
+use crate::trust::{self, Serial, TrustError};
+
+impl Enroller for Proxies {
+    async fn renew(
+        &self,
+        id: SpiffeId,
+        certificate: Option<PeerCertificate>,
+        csr: String,
+        lifetime: Option<Duration>,
+    ) -> Result<Vec<String>, Status> {
+        let model = self.model.load_full().ok_or_else(no_policy)?;
+        // Who is no longer in the policy keeps what it has, and gets nothing new.
+        if !model.mesh.workloads().any(|workload| workload.spiffe_id == id.as_str()) {
+            warn!(identity = %id, "refused: a certificate for an identity that no workload has any more");
+            return Err(Status::permission_denied(format!(
+                "{id} is no workload's identity: no WorkloadEntry gives it"
+            )));
+        }
+        let (trust, now, caller) = (Arc::clone(&self.trust), (self.clock)(), id.clone());
+        let shown = certificate.map(|certificate| Serial::from_der(&certificate.serial));
+        let issued = blocking(move || trust.enroll(&csr, &caller, shown.as_ref(), lifetime, now)).await;
+        let issued = issued.map_err(|error| refusal(&id.to_string(), &error))?;
+        self.metrics.certificates_issued.inc();
+        info!(identity = %id, serial = %issued.serial, "a certificate for a key that its holder has made");
+        let blocks = issued.chain_pem.split_inclusive("-----END CERTIFICATE-----\n").map(str::to_owned);
+        // Istio's agents take the last entry for the roots, all of them.
+        Ok(blocks.chain([self.trust.bundle().pem().to_owned()]).collect())
+    }
+
+    fn bundle(&self) -> (String, String) {
+        let bundle = self.trust.bundle();
+        (bundle.trust_domain().to_string(), bundle.pem().to_owned())
+    }
+
+    async fn join(&self, secret: String, csr: String) -> Result<Joined, Status> {
+        let model = self.model.load_full().ok_or_else(no_policy)?;
+        let (trust, now) = (Arc::clone(&self.trust), (self.clock)());
+        let workload_of = move |name: &str, identity: &str| -> Option<Arc<Workload>> {
+            let workload = model.mesh.workload(&name.parse::<WorkloadKey>().ok()?)?;
+            (workload.spiffe_id == identity).then(|| Arc::clone(workload))
+        };
+        let joined = blocking(move || {
+            let token = trust.usable_join_token(&secret, now)?;
+            let Some(workload) = workload_of(&token.workload, &token.identity) else { return Ok(None) };
+            trust.join(&secret, &csr, now).map(|(token, issued)| Some((token, issued, workload)))
+        });
+        let joined = joined.await.map_err(|error| refusal("a new node", &error))?;
+        let Some((token, issued, workload)) = joined else {
+            warn!("refused: a join token for a workload that is not in the policy under that identity any more");
+            return Err(Status::failed_precondition(
+                "the workload of the join token is not in the policy under the identity that the token was made for",
+            ));
+        };
+        self.metrics.certificates_issued.inc();
+        info!(workload = %token.workload, token = %token.id, serial = %issued.serial, "a new node has joined");
+        let bundle = self.trust.bundle();
+        Ok(Joined {
+            workload: token.workload,
+            identity: token.identity,
+            trust_domain: bundle.trust_domain().to_string(),
+            certificate_chain: issued.chain_pem,
+            roots: bundle.pem().to_owned(),
+            server_identity: trust::server_identity(bundle.trust_domain()).to_string(),
+            service_account: workload.service_account.clone(),
+            labels: workload.labels.clone().into_iter().collect(),
+        })
+    }
+}
+
+fn no_policy() -> Status {
+    Status::unavailable("no policy is loaded yet")
+}
+
+/// What the caller is told. What concerns the server only is in its log.
+fn refusal(who: &str, error: &TrustError) -> Status {
+    warn!(who, %error, "no certificate");
+    match error {
+        TrustError::Csr(reason) => Status::invalid_argument(format!("the certificate request is refused: {reason}")),
+        TrustError::Revoked => Status::unauthenticated(error.to_string()),
+        TrustError::JoinToken => Status::unauthenticated(error.to_string()),
+        TrustError::ForeignIdentity { .. } => Status::permission_denied(error.to_string()),
+        _ => Status::unavailable("no certificate can be issued at the moment"),
+    }
+}
