@@ -222,7 +222,7 @@ async fn truncated_unreadable_and_foreign_files_are_rejected() {
     let root = fixture.root();
     let file = root.join("a.yaml");
     let breakages: [(&str, &dyn Fn()); 4] = [
-        ("is empty and had content", &|| fs::write(&file, "").unwrap()),
+        ("holds nothing and had policies before", &|| fs::write(&file, "").unwrap()),
         ("not UTF-8", &|| fs::write(&file, [0xff, 0xfe]).unwrap()),
         ("the limit is 4194304", &|| fs::File::create(&file).unwrap().set_len(5 << 20).unwrap()),
         ("cannot be read", &|| {

@@ -106,12 +106,12 @@ impl DeltaSubscription {
             self.resend.retain(|name| interest.covers(name));
             return;
         }
-        self.holdings.unsubscribe(name);
+        let was_subscribed = self.holdings.unsubscribe(name);
         self.refusals.forget(name);
         if self.holdings.interest.wildcard {
-            // The wildcard may still cover it; the client is told what it has now. Of a name that stands for nothing there is
-            // nothing to tell, however many of them a client thinks of.
-            if matches!(view.lookup(name), Lookup::Present(_)) || self.holdings.entry(name).is_something() {
+            // The wildcard may still cover it; the client is told what it has now. Of a name that it never asked for and that stands
+            // for nothing there is nothing to tell.
+            if was_subscribed || matches!(view.lookup(name), Lookup::Present(_)) {
                 self.resend.insert(view.intern(name));
             }
         } else {
@@ -250,11 +250,12 @@ impl Subscription for DeltaSubscription {
     }
 
     fn names(&self) -> usize {
-        self.holdings.interest.names.len()
+        // Those that wait for an answer too: a client that takes back what it has just asked for leaves them behind.
+        self.holdings.interest.names.len().max(self.resend.len())
     }
 
     fn name_bytes(&self) -> usize {
-        self.holdings.interest.names.iter().map(|name| name.len()).sum()
+        self.holdings.interest.names.iter().chain(&self.resend).map(|name| name.len()).sum()
     }
 
     fn is_refused(&self) -> bool {

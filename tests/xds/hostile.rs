@@ -169,6 +169,23 @@ async fn messages_and_subscriptions_have_a_size() {
     call.send.send_data(announced.into(), false).unwrap();
     let end = call.next::<DiscoveryResponse>().await.unwrap_err();
     assert!(matches!(end.code, Code::OutOfRange | Code::ResourceExhausted), "{end:?}");
+    // On a stream that is open too: it ends with a word about why, and is counted.
+    let counted = server.refused("stream").await;
+    let mut call = grpc.open(DELTA_ADS, None).await;
+    call.send(&delta(SECRET, &["default"]));
+    call.next::<DeltaDiscoveryResponse>().await.unwrap();
+    let announced = [&[0][..], &100_000_000_u32.to_be_bytes()].concat();
+    call.send.send_data(announced.into(), false).unwrap();
+    assert_eq!(call.next::<DeltaDiscoveryResponse>().await.unwrap_err().code, Code::OutOfRange);
+    // A name longer than any real one is not kept, nor written down.
+    let long = "x".repeat(1 << 20);
+    let mut call = grpc.open(DELTA_ADS, None).await;
+    call.send(&delta(SECRET, &["default"]));
+    call.next::<DeltaDiscoveryResponse>().await.unwrap();
+    call.send(&delta(SECRET, &[&long]));
+    assert_eq!(call.next::<DeltaDiscoveryResponse>().await.unwrap_err().code, Code::ResourceExhausted);
+    assert_eq!(server.refused("stream").await - counted, 2);
+    assert!(!server.log().contains(&long[..5000]));
     // Within a message of less than 4 MiB, 100,000 names are too many: at once,
     let names: Vec<String> = (0..100_000).map(|number| format!("name-{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();

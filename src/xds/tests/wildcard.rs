@@ -107,3 +107,20 @@ fn unsubscribing_a_name_under_a_star_is_answered_with_what_there_is() {
     it.ask(Cluster, &[], &["a", "none"], &view);
     assert_eq!(it.drain(&view), ["a=1", "-none"]);
 }
+
+/// A client that never acknowledges can think of any number of names, to ask for and to take back.
+#[test]
+fn names_that_are_taken_back_before_they_are_answered_are_counted() {
+    let (view, mut it) = (two(), Delta::default());
+    it.ask(Cluster, &["*"], &[], &view);
+    it.next(&view).unwrap();
+    let names: Vec<String> = (0..1000).map(|number| format!("never-asked-for-{number}")).collect();
+    it.ask(Cluster, &[], &names.iter().map(String::as_str).collect::<Vec<_>>(), &view);
+    assert_eq!(it.0.names(Cluster), 0, "nothing is kept of them");
+    for name in &names {
+        it.ask(Cluster, &[name], &[], &view);
+        it.ask(Cluster, &[], &[name], &view);
+    }
+    assert_eq!(it.0.names(Cluster), names.len());
+    assert!(it.0.name_bytes(Cluster) >= names.iter().map(String::len).sum());
+}
