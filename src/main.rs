@@ -8,6 +8,11 @@ use countersign::server::AuthorityFiles;
 use countersign::server::config::{Config, Overrides};
 use countersign::{server, telemetry};
 
+/// Streams live long and are of many sizes, and a fleet that comes back must find the memory that it left. `.cargo/config.toml` says how
+/// soon what is free goes back to the system; `docs/performance.md` has the figures of other allocators.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Threads for what waits for the disk. When a fleet comes at once, its orders wait for each other anyway and are filled together; each
 /// thread more costs memory that stays.
 const BLOCKING_THREADS: usize = 32;

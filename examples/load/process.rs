@@ -25,8 +25,10 @@ impl Process {
     pub async fn start(binary: &Path, directory: &Path, plaintext: bool) -> Result<Self, Box<dyn Error>> {
         let log = File::create(directory.join("server.log"))?;
         let data = directory.join("data");
+        // A few connections with thousands of streams each are a case of this program's own.
+        fs::write(directory.join("countersign.yaml"), "xds:\n  limits:\n    streamsPerConnection: 65536\n")?;
         let mut command = Command::new(binary);
-        command.arg("serve").current_dir(directory);
+        command.args(["serve", "--config", "countersign.yaml"]).current_dir(directory);
         command.args(["--policy", "policy", "--data-dir", "data", "--xds", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         if plaintext {
             command.arg("--insecure-plaintext");

@@ -1,5 +1,6 @@
 //! What the parser accepts, and what it says about what it does not.
 
+mod after;
 mod bombs;
 mod kinds;
 mod messages;
