@@ -8,9 +8,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use countersign::identity::{SpiffeId, TrustDomain};
-use countersign::trust::{CrlRecord, IssuedRecord, Lists, RevocationRecord, 
-    AuthorityRecord, Change, Contents, JoinTokenRecord, KeyAlgorithm, Serial, Settings, SqliteStore, Store, StoreError,
-    Trust, WorkloadRecord,
+use countersign::trust::{
+    AuthorityRecord, Change, Contents, CrlRecord, IssuedRecord, JoinTokenRecord, KeyAlgorithm, Lists, RevocationRecord,
+    Serial, Settings, SqliteStore, Store, StoreError, Trust, WorkloadRecord,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod trust;
 pub mod enrollment;
 pub mod secrets;
+pub mod analysis;
 pub mod fleet;
 pub mod rollout;
 pub mod telemetry;

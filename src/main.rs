@@ -8,8 +8,19 @@ use countersign::server::AuthorityFiles;
 use countersign::server::config::{Config, Overrides};
 use countersign::{server, telemetry};
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// Threads for what waits for the disk. When a fleet comes at once, its orders wait for each other anyway and are filled together; each
+/// thread more costs memory that stays.
+const BLOCKING_THREADS: usize = 32;
+
+fn main() -> ExitCode {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    match runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build() {
+        Ok(runtime) => runtime.block_on(run()),
+        Err(error) => finish(Err(error.into())),
+    }
+}
+
+async fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => finish(serve(args).await),
         Command::Lab(args) => server::lab(args).await,

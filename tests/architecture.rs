@@ -21,6 +21,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("identity", &[]),
     ("trust", &["identity"]),
     ("secrets", &["trust", "identity"]),
+    // What is wrong in a policy set: the model's own decisions, and whether a Secret could be served.
+    ("analysis", &["policy", "mesh", "secrets"]),
     // The contracts of a node's own credentials, both ends of them.
     ("enrollment", &["identity"]),
     // What came back from the proxies, and what waits for it.
@@ -43,10 +45,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "fleet",
             "rollout",
             "telemetry",
+            "analysis",
         ],
     ),
-    // Commands speak the door's types; `serve` and `bootstrap` name trust domains and SPIFFE IDs.
-    ("cli", &["admin", "identity", "enrollment"]),
+    // Commands speak the door's types; `serve` and `bootstrap` name trust domains and SPIFFE IDs. Those about policy work on a
+    // directory too.
+    ("cli", &["admin", "identity", "enrollment", "analysis", "source", "mesh", "policy"]),
     ("lab", &["cli"]),
     // Puts all of it together.
     (
@@ -65,6 +69,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "fleet",
             "rollout",
             "telemetry",
+            "analysis",
             "admin",
             "cli",
             "lab",

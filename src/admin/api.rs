@@ -466,3 +466,9 @@ pub fn is_workload_name(text: &str) -> bool {
     let part = |p: &str| (1..=253).contains(&p.len()) && p.bytes().all(legal);
     text.split_once('/').is_some_and(|(namespace, name)| part(namespace) && part(name))
 }
+
+/// Whether `text` is a service's host, or a short name of one: 1 to 253 letters, digits, `-`, `_`, `.` and `*`.
+pub fn is_host(text: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'*');
+    (1..=253).contains(&text.len()) && text.bytes().all(legal)
+}

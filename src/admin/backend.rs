@@ -2,9 +2,12 @@
 
 use std::future::Future;
 
+use crate::analysis::{Filter, Report, ServiceDescription, Way, WorkloadDescription};
+
 use super::api::{
     BootstrapMaterial, BootstrapRequest, IntermediateReport, NewToken, ProxyStatus, RevokeReport, RevokeRequest,
-    RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest, SecretStatus, ServerStatus, TokenRequest, TokenStatus,
+    RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest, SecretStatus, ServerStatus, TokenRequest,
+    TokenStatus,
 };
 
 /// The server as the admin API sees it. Names in requests have been checked for form (`namespace/name`) and for nothing else.
@@ -19,6 +22,18 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The server itself.
     fn status(&self) -> impl Future<Output = Result<ServerStatus, Failure>> + Send;
+
+    /// What is wrong or surprising in the policy that is served, and in a newer one that is refused.
+    fn findings(&self) -> impl Future<Output = Result<Report, Failure>> + Send;
+
+    /// How clients reach what they reach, as far as `filter` lets through.
+    fn ways(&self, filter: Filter) -> impl Future<Output = Result<Vec<Way>, Failure>> + Send;
+
+    /// The workload `namespace/name`, and what governs it.
+    fn describe_workload(&self, name: String) -> impl Future<Output = Result<WorkloadDescription, Failure>> + Send;
+
+    /// The services of this host. Empty: there is none.
+    fn describe_service(&self, host: String) -> impl Future<Output = Result<Vec<ServiceDescription>, Failure>> + Send;
 
     /// Every connected proxy.
     fn proxies(&self) -> impl Future<Output = Result<Vec<ProxyStatus>, Failure>> + Send;

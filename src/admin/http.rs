@@ -13,8 +13,8 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::api::{
-    BootstrapRequest, MAX_TOKEN_SECONDS, MAX_WAIT_SECONDS, Problem, RevokeRequest, RevokeTokenRequest, RootRotationRequest,
-    RotateRequest, TokenRequest, is_workload_name,
+    BootstrapRequest, MAX_TOKEN_SECONDS, MAX_WAIT_SECONDS, Problem, RevokeRequest, RevokeTokenRequest,
+    RootRotationRequest, RotateRequest, TokenRequest, is_workload_name,
 };
 use super::token::Token;
 use super::{Backend, Failure};
@@ -54,6 +54,7 @@ fn api<B: Backend>(backend: Arc<B>) -> Router {
         .route("/v1/status", get(status::<B>))
         .route("/v1/proxies", get(proxies::<B>))
         .route("/v1/secrets", get(secrets::<B>))
+        .merge(super::policy::routes::<B>())
         .route("/v1/bootstrap", post(bootstrap::<B>))
         .route("/v1/rotate/root", get(root_rotation::<B>).post(rotate_root::<B>))
         .route("/v1/rotate/intermediate", post(rotate_intermediate::<B>))
@@ -224,7 +225,7 @@ async fn revoke_token<B: Backend>(
     }
 }
 
-fn not_a_name(text: &str) -> Failure {
+pub(super) fn not_a_name(text: &str) -> Failure {
     Failure::Invalid(format!("`{}` is not NAMESPACE/NAME", text.escape_default()), String::new())
 }
 
@@ -232,7 +233,7 @@ fn bad_body(rejected: &JsonRejection) -> Response {
     problem(rejected.status(), &rejected.body_text(), "the body is JSON with `Content-Type: application/json`")
 }
 
-fn answer<T: Serialize>(result: Result<T, Failure>) -> Response {
+pub(super) fn answer<T: Serialize>(result: Result<T, Failure>) -> Response {
     let (status, error, help) = match result {
         Ok(value) => return Json(value).into_response(),
         Err(Failure::Invalid(error, help)) => (StatusCode::BAD_REQUEST, error, help),
@@ -244,12 +245,13 @@ fn answer<T: Serialize>(result: Result<T, Failure>) -> Response {
     problem(status, &error, &help)
 }
 
-fn problem(status: StatusCode, error: &str, help: &str) -> Response {
+pub(super) fn problem(status: StatusCode, error: &str, help: &str) -> Response {
     (status, Json(Problem { error: error.to_owned(), help: help.to_owned() })).into_response()
 }
 
 async fn no_such_path() -> Response {
-    let help = "GET /v1/status, /v1/proxies, /v1/secrets, /v1/tokens, /v1/rotate/root; POST /v1/rotate/workload, \
+    let help = "GET /v1/status, /v1/proxies, /v1/secrets, /v1/tokens, /v1/findings, \
+                /v1/tls-check, /v1/workload, /v1/service, /v1/rotate/root; POST /v1/rotate/workload, \
                 /v1/rotate/intermediate, /v1/rotate/root, /v1/revoke, /v1/bootstrap, /v1/tokens";
     problem(StatusCode::NOT_FOUND, "there is no such path", help)
 }

@@ -12,6 +12,7 @@ mod backend;
 mod data_dir;
 mod http;
 mod listen;
+mod policy;
 mod socket;
 mod token;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::api::*;
 use super::token::Token;
 use super::*;
+use crate::analysis::{Filter, Finding, Report, ServiceDescription, Way, WorkloadDescription};
 
 struct Fake;
 
@@ -23,6 +24,26 @@ impl Backend for Fake {
     }
     async fn status(&self) -> Result<ServerStatus, Failure> {
         Ok(ServerStatus { trust_domain: "fake.example".into(), ..ServerStatus::default() })
+    }
+    async fn findings(&self) -> Result<Report, Failure> {
+        let finding = Finding { code: "CS0101".into(), file: "a.yaml".into(), line: 3, ..Finding::default() };
+        Ok(Report { findings: vec![finding], ..Report::default() })
+    }
+    async fn ways(&self, filter: Filter) -> Result<Vec<Way>, Failure> {
+        let clients = filter.workload.iter().map(ToString::to_string).collect();
+        Ok(vec![Way {
+            clients,
+            host: filter.host.unwrap_or_default(),
+            port: filter.port.unwrap_or(80),
+            ..Way::default()
+        }])
+    }
+    async fn describe_workload(&self, name: String) -> Result<WorkloadDescription, Failure> {
+        Ok(WorkloadDescription { name, ..WorkloadDescription::default() })
+    }
+    async fn describe_service(&self, host: String) -> Result<Vec<ServiceDescription>, Failure> {
+        let known = ServiceDescription { host: host.clone(), ..ServiceDescription::default() };
+        Ok(if host == "nobody.example" { vec![] } else { vec![known] })
     }
     async fn proxies(&self) -> Result<Vec<ProxyStatus>, Failure> {
         let rds = TypeStatus { type_name: "RDS".into(), ..TypeStatus::default() };
@@ -49,7 +70,10 @@ impl Backend for Fake {
         Ok(RootRotationStatus { step, force: request.force, waiting, ..RootRotationStatus::default() })
     }
     async fn rotate_intermediate(&self) -> Result<IntermediateReport, Failure> {
-        Ok(IntermediateReport { intermediate: AuthorityStatus { serial: "0b".into(), not_after: "then".into() }, waiting: false })
+        Ok(IntermediateReport {
+            intermediate: AuthorityStatus { serial: "0b".into(), not_after: "then".into() },
+            waiting: false,
+        })
     }
     async fn revoke(&self, request: RevokeRequest) -> Result<RevokeReport, Failure> {
         let one = RevokedCertificate { serial: "0c".into(), identity: request.target, ..RevokedCertificate::default() };

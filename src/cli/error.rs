@@ -47,6 +47,20 @@ pub enum CliError {
     /// The command was done, and not everything came out as asked.
     #[error("{0}")]
     Incomplete(String),
+    /// The policy directory cannot be read.
+    #[error("cannot read the policy directory {}: {source}", directory.display())]
+    Policy {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The policies in it would be refused.
+    #[error("the policy set is refused: {0}")]
+    BadPolicy(String),
+    /// It is not in the policy set.
+    #[error("{0}")]
+    NoSuchThing(String),
     /// The bootstrap could not be written.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
@@ -76,6 +90,7 @@ impl CliError {
             Self::Refused { status: 401, .. } | Self::Token { .. } => {
                 Some("name the file of that server's token with --token-file; the server writes it to DATA-DIR/admin.token".into())
             }
+            Self::BadPolicy(_) => Some("countersign analyze DIR lists all that is wrong with it".into()),
             _ => None,
         }
     }

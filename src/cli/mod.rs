@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod analyze;
 mod bearer_token;
 pub mod bootstrap;
 pub mod agent;
@@ -15,11 +16,14 @@ pub mod backup;
 pub mod ca;
 mod client;
 mod connection;
+pub mod describe;
+pub mod diff;
 mod error;
 pub mod lab;
 mod join_token;
 mod name;
 mod output;
+pub mod policy;
 mod proxy_status;
 pub mod renew;
 mod revoke;
@@ -28,6 +32,7 @@ mod secrets;
 pub mod serve;
 mod status;
 mod table;
+pub mod tls_check;
 #[cfg(test)]
 mod tests;
 
@@ -67,7 +72,7 @@ pub enum Command {
     Operator(Operator),
 }
 
-/// The subcommands of an operator. All but `token` talk to a running server.
+/// The subcommands of an operator. `token` and `explain` need no server, and those about policy work on a directory too.
 #[derive(Debug, Subcommand)]
 pub enum Operator {
     /// Write an Envoy's bootstrap configuration and the credentials of its xDS connection.
@@ -88,6 +93,17 @@ pub enum Operator {
     /// Let new nodes in, and clients with bearer tokens.
     #[command(subcommand)]
     Token(join_token::Token),
+    /// Find what is wrong or surprising in a policy set: a directory's, or a running server's.
+    Analyze(analyze::Args),
+    /// Say what a code of `analyze` means, and what to do.
+    Explain(analyze::ExplainArgs),
+    /// Show for each pair whether client and server agree on TLS, and why.
+    TlsCheck(tls_check::Args),
+    /// Show what governs a workload or a service.
+    #[command(subcommand)]
+    Describe(describe::Describe),
+    /// Show which pairs a policy change would change, and which it would break.
+    Diff(diff::Args),
 }
 
 /// Runs a command, with its answer on standard output and what went wrong on standard error.
@@ -117,5 +133,10 @@ pub async fn execute(command: Operator, out: &mut dyn Write) -> Result<(), CliEr
         Operator::Renew(args) => renew::run(args, out).await,
         Operator::Revoke(args) => revoke::run(args, out).await,
         Operator::Token(command) => join_token::run(command, out).await,
+        Operator::Analyze(args) => analyze::run(args, out).await,
+        Operator::Explain(args) => analyze::run_explain(&args, out),
+        Operator::TlsCheck(args) => tls_check::run(args, out).await,
+        Operator::Describe(what) => describe::run(what, out).await,
+        Operator::Diff(args) => diff::run(args, out).await,
     }
 }

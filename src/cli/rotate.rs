@@ -100,15 +100,13 @@ async fn intermediate(place: &Place, out: &mut dyn Write) -> Result<(), CliError
     let client = place.connection.client()?;
     let report: IntermediateReport = client.post("/v1/rotate/intermediate", &(), Duration::ZERO).await?;
     let AuthorityStatus { serial, not_after } = &report.intermediate;
-    Ok(place
-        .format
-        .print(&report, out, |out| match report.waiting {
-            false => writeln!(out, "intermediate {serial} signs from now on, until {not_after}"),
-            true => writeln!(
-                out,
-                "intermediate {serial} still signs: another one will as soon as every proxy has its revocation list"
-            ),
-        })?)
+    Ok(place.format.print(&report, out, |out| match report.waiting {
+        false => writeln!(out, "intermediate {serial} signs from now on, until {not_after}"),
+        true => writeln!(
+            out,
+            "intermediate {serial} still signs: another one will as soon as every proxy has its revocation list"
+        ),
+    })?)
 }
 
 pub(super) fn write_root(status: &RootRotationStatus, out: &mut dyn Write) -> io::Result<()> {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::admin::api::*;
 use crate::admin::{self, Backend, Failure};
+use crate::analysis::{Filter, Finding, Report, ServiceDescription, Way, WorkloadDescription};
 
 /// A server with a real certificate authority and otherwise made-up answers.
 struct Fake;
@@ -24,6 +25,26 @@ impl Backend for Fake {
     async fn status(&self) -> Result<ServerStatus, Failure> {
         let policy = PolicyStatus { generation: 7, rejected: vec!["a.yaml:3: bad".into()], ..PolicyStatus::default() };
         Ok(ServerStatus { version: "0.1.0".into(), ready: true, policy, ..ServerStatus::default() })
+    }
+    async fn findings(&self) -> Result<Report, Failure> {
+        let finding = Finding { code: "CS0101".into(), file: "a.yaml".into(), line: 3, ..Finding::default() };
+        Ok(Report { findings: vec![finding], ..Report::default() })
+    }
+    async fn ways(&self, filter: Filter) -> Result<Vec<Way>, Failure> {
+        let clients = filter.workload.iter().map(ToString::to_string).collect();
+        Ok(vec![Way {
+            clients,
+            host: filter.host.unwrap_or_default(),
+            port: filter.port.unwrap_or(80),
+            ..Way::default()
+        }])
+    }
+    async fn describe_workload(&self, name: String) -> Result<WorkloadDescription, Failure> {
+        Ok(WorkloadDescription { name, ..WorkloadDescription::default() })
+    }
+    async fn describe_service(&self, host: String) -> Result<Vec<ServiceDescription>, Failure> {
+        let known = ServiceDescription { host: host.clone(), ..ServiceDescription::default() };
+        Ok(if host == "nobody.example" { vec![] } else { vec![known] })
     }
     async fn proxies(&self) -> Result<Vec<ProxyStatus>, Failure> {
         Ok(vec![])
@@ -44,7 +65,10 @@ impl Backend for Fake {
         Ok(RootRotationStatus { step, force: request.force, waiting, ..RootRotationStatus::default() })
     }
     async fn rotate_intermediate(&self) -> Result<IntermediateReport, Failure> {
-        Ok(IntermediateReport { intermediate: AuthorityStatus { serial: "0b".into(), not_after: "then".into() }, waiting: false })
+        Ok(IntermediateReport {
+            intermediate: AuthorityStatus { serial: "0b".into(), not_after: "then".into() },
+            waiting: false,
+        })
     }
     async fn revoke(&self, request: RevokeRequest) -> Result<RevokeReport, Failure> {
         let one = RevokedCertificate { serial: "0c".into(), identity: request.target, ..RevokedCertificate::default() };

@@ -2,7 +2,7 @@
 //!
 //! Everything is a pure function of the plan, and equal plans give equal bytes: the maps among Envoy's fields that could come out in any
 //! order are never filled with more than one entry. Two rules hold wherever TLS is built: a context that verifies its peer names the
-//! peer ([`tls`]), and a secret is asked for with one and the same configuration everywhere ([`sds`]).
+//! peer (`tls`), and a secret is asked for with one and the same configuration everywhere (`sds`).
 
 mod cluster;
 mod endpoint;

@@ -33,8 +33,9 @@ pub(super) struct TypeLedger {
     subscribed: bool,
     in_flight: Option<OffsetDateTime>,
     base: Option<Box<Base>>,
-    /// What has to be said of a name beyond the base. Without `sent` it is gone.
-    recent: BTreeMap<Arc<str>, ResourceRecord>,
+    /// What has to be said of a name beyond the base. Without `sent` it is gone. Records are in boxes because a tree has room for
+    /// eleven from the first on.
+    recent: BTreeMap<Arc<str>, Box<ResourceRecord>>,
     denied: BTreeSet<Arc<str>>,
 }
 
@@ -101,14 +102,14 @@ impl TypeLedger {
                 for resource in has {
                     let has = Some(event(resource, now));
                     let word = ResourceRecord { sent: has.clone(), acknowledged: has, rejected: None };
-                    self.recent.insert(Arc::clone(resource.name()), word);
+                    self.recent.insert(Arc::clone(resource.name()), Box::new(word));
                 }
             }
             Outcome::Acknowledged(contents) => {
                 self.in_flight = None;
                 for (name, resource) in &**contents {
                     let Some(resource) = resource else {
-                        self.recent.insert(Arc::clone(name), ResourceRecord::default());
+                        self.recent.insert(Arc::clone(name), Box::default());
                         continue;
                     };
                     let word = self.word(name);
@@ -155,6 +156,10 @@ impl TypeLedger {
             self.recent.remove(&name);
             at = at.max(Some(acknowledged));
         }
+        if self.recent.is_empty() {
+            // An emptied tree keeps its last node.
+            self.recent = BTreeMap::new();
+        }
         let base = Base { holdings: holdings.clone(), at: at.unwrap_or(now) };
         match &mut self.base {
             Some(place) => **place = base,
@@ -164,7 +169,8 @@ impl TypeLedger {
 
     /// Why the client does not have this version; `None` if it has.
     pub(super) fn reason(&self, name: &str, version: Version) -> Option<Reason> {
-        let word = self.recent.get(name).cloned().or_else(|| self.base_word(name)).unwrap_or_default();
+        let recent = self.recent.get(name).map(|word| ResourceRecord::clone(word));
+        let word = recent.or_else(|| self.base_word(name)).unwrap_or_default();
         let is = |event: &Option<Event>| event.as_ref().is_some_and(|event| event.version == version);
         if is(&word.acknowledged) {
             return None;
@@ -192,7 +198,7 @@ impl TypeLedger {
 
     fn word(&mut self, name: &Arc<str>) -> &mut ResourceRecord {
         let base_word = if self.recent.contains_key(name) { None } else { self.base_word(name) };
-        self.recent.entry(Arc::clone(name)).or_insert_with(|| base_word.unwrap_or_default())
+        self.recent.entry(Arc::clone(name)).or_insert_with(|| Box::new(base_word.unwrap_or_default()))
     }
 
     fn resources(&self) -> BTreeMap<Arc<str>, ResourceRecord> {
@@ -200,7 +206,7 @@ impl TypeLedger {
             base.holdings.resources().into_iter().map(|(name, resource)| (name, base.record(&resource)))
         });
         let mut all: BTreeMap<_, _> = base.collect();
-        all.extend(self.recent.iter().map(|(name, word)| (Arc::clone(name), word.clone())));
+        all.extend(self.recent.iter().map(|(name, word)| (Arc::clone(name), ResourceRecord::clone(word))));
         all.retain(|_, record| record.sent.is_some());
         all
     }

@@ -7,6 +7,7 @@
 mod adoption;
 mod departed;
 mod ledger;
+mod memories;
 mod observer;
 mod record;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use record::{Description, Event, Refusal, ResourceRecord, State, StreamRecor
 use crate::xds::{ResourceType, Version};
 use departed::Departures;
 use ledger::Ledger;
+use memories::Memories;
 
 /// Where the time comes from.
 pub type Clock = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
@@ -42,6 +44,7 @@ pub struct Fleet {
     next: AtomicU64,
     answers: watch::Sender<u64>,
     departures: Mutex<Departures>,
+    memories: Mutex<Memories>,
     clock: Clock,
 }
 
@@ -59,6 +62,7 @@ impl Fleet {
             next: AtomicU64::new(0),
             answers: watch::Sender::new(0),
             departures: Mutex::default(),
+            memories: Mutex::default(),
             clock,
         }
     }
@@ -124,8 +128,12 @@ impl Fleet {
 
     /// Whether the workload is connected and each of its streams has acknowledged this version of a resource.
     pub fn acknowledged(&self, workload: &str, ty: ResourceType, name: &str, version: Version) -> bool {
-        let adoption = self.adoption(ty, name, |stream| (stream.workload == workload).then_some(version));
-        adoption.acknowledged > 0 && adoption.missing.is_empty()
+        let answers = self.streams.iter().filter_map(|entry| {
+            read(entry.value(), |ledger| {
+                (ledger.description.workload == workload).then(|| ledger.of(ty).reason(name, version).is_none())
+            })
+        });
+        answers.reduce(|all, one| all && one).unwrap_or(false)
     }
 
     /// Changes each time a client answers or leaves: what waits for an acknowledgement looks again.
@@ -143,6 +151,10 @@ impl Fleet {
             self.departures().insert(gone);
         }
         self.answered();
+    }
+
+    fn memories(&self) -> std::sync::MutexGuard<'_, Memories> {
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn departures(&self) -> std::sync::MutexGuard<'_, Departures> {

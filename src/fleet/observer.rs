@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Fleet, Shared, write};
-use crate::xds::{Holdings, Outcome, ResourceType, Response, StreamObserver};
+use super::{Description, Fleet, Shared, read, write};
+use crate::xds::{Holdings, Memory, Outcome, ResourceType, Response, StreamObserver};
 
 /// One stream's entry in the fleet's books; dropping it takes the stream out of them.
 #[derive(Debug)]
@@ -18,6 +18,10 @@ impl Observer {
         Self { fleet, id, ledger }
     }
 
+    fn description(&self) -> Arc<Description> {
+        read(&self.ledger, |ledger| Arc::clone(&ledger.description))
+    }
+
     /// Remembers that the stream asked for a name it may not have. `true` the first time, so that it is told once.
     pub fn denied(&mut self, ty: ResourceType, name: &str) -> bool {
         write(&self.ledger, |ledger| ledger.of_mut(ty).deny(name))
@@ -25,6 +29,14 @@ impl Observer {
 }
 
 impl StreamObserver for Observer {
+    fn recall(&mut self) -> Memory {
+        self.fleet.memories().get(&self.description())
+    }
+
+    fn remember(&mut self, memory: Memory) {
+        self.fleet.memories().set(&self.description(), memory);
+    }
+
     fn sent(&mut self, response: &Response) {
         let now = (self.fleet.clock)();
         write(&self.ledger, |ledger| ledger.of_mut(response.ty).sent(response, now));

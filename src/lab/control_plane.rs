@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{LabError, Topology, Workload};
 
@@ -37,6 +37,26 @@ pub struct Rotation {
     pub pushed_at: Instant,
 }
 
+/// A workload's machine: where its bootstrap is written.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The workload.
+    pub workload: Workload,
+    /// What [`ControlPlane::bootstrap`] was given.
+    pub directory: PathBuf,
+    /// Where its Envoy's admin interface listens.
+    pub admin: SocketAddr,
+}
+
+/// A step of a root rotation, and how long it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootStep {
+    /// Its name.
+    pub name: String,
+    /// From its beginning to the next one's.
+    pub took: Duration,
+}
+
 /// A control plane for the lab. Dropping it without [`stop`](Self::stop) must not leave anything running.
 pub trait ControlPlane: Sized + Send {
     /// Starts it; returns when it is ready to serve.
@@ -59,6 +79,11 @@ pub trait ControlPlane: Sized + Send {
 
     /// Replaces the certificate of every workload.
     fn rotate_all(&self) -> impl Future<Output = Result<Vec<Rotation>, LabError>> + Send;
+
+    /// Replaces the root, and what these nodes have of the old one on their disks. The steps, in order; none if it has no root to replace.
+    fn rotate_root(&self, _nodes: &[Node]) -> impl Future<Output = Result<Vec<RootStep>, LabError>> + Send {
+        async { Ok(Vec::new()) }
+    }
 
     /// Ends it.
     fn stop(self) -> impl Future<Output = Result<(), LabError>> + Send;

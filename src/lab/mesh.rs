@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::envoy_process::{EnvoyOptions, EnvoyProcess};
 use super::topology::{AppAddresses, TRUST_DOMAIN};
-use super::{App, ControlPlane, EnvoyAdmin, LabError, Network, Ports, Setup, Topology, Workload};
+use super::{App, ControlPlane, EnvoyAdmin, LabError, Network, Node, Ports, Setup, Topology, Workload};
 
 /// A running mesh. Dropping it kills its Envoys; [`Mesh::stop`] ends everything in order.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Mesh<C> {
     pub envoys: Vec<EnvoyProcess>,
     /// The applications: payment-service, its metrics, legacy.
     pub apps: Vec<App>,
+    /// The workloads' machines, in the same order as the Envoys.
+    pub nodes: Vec<Node>,
 }
 
 /// A mesh whose Envoys are not started yet.
@@ -62,7 +64,7 @@ impl Prepared {
         ports: &mut Ports,
     ) -> Result<Mesh<C>, LabError> {
         let Self { topology, apps, directory, .. } = self;
-        let mut mesh = Mesh { topology, control_plane, envoys: Vec::new(), apps };
+        let mut mesh = Mesh { topology, control_plane, envoys: Vec::new(), apps, nodes: Vec::new() };
         for workload in mesh.topology.workloads() {
             let home = directory.join("envoys").join(format!("{}.{}", workload.name, workload.namespace));
             std::fs::create_dir_all(&home).map_err(LabError::file("make", &home))?;
@@ -71,6 +73,7 @@ impl Prepared {
             let log = home.join("envoy.log");
             let options = EnvoyOptions { name: workload.id(), binary: envoy.to_owned(), config, admin, log };
             mesh.envoys.push(EnvoyProcess::start(options)?);
+            mesh.nodes.push(Node { workload: workload.clone(), directory: home, admin });
         }
         Ok(mesh)
     }

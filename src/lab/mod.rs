@@ -25,7 +25,7 @@ mod rotation;
 mod script;
 
 pub use app::App;
-pub use control_plane::{ControlPlane, Rotation, Setup};
+pub use control_plane::{ControlPlane, Node, RootStep, Rotation, Setup};
 pub use envoy_admin::{EnvoyAdmin, HeldCertificate, HeldCertificates};
 pub use envoy_process::{EnvoyOptions, EnvoyProcess};
 pub use error::LabError;
@@ -33,7 +33,7 @@ pub use latency::Latencies;
 pub use mesh::{Mesh, Prepared};
 pub use network::{Network, Ports};
 pub use progress::Progress;
-pub use rotation::{RotationPlan, RotationResult, rotate_under_traffic};
+pub use rotation::{RootResult, RotationPlan, RotationResult, rotate_root_under_traffic, rotate_under_traffic};
 pub use script::{Options, Outcome, run};
 pub use topology::{Topology, Workload};
 pub use traffic::Traffic;

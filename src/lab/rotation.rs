@@ -1,9 +1,9 @@
-//! The lab's claim, measured: every workload certificate is replaced again and again under traffic, and no request is lost.
+//! The lab's claim, measured: every workload certificate is replaced again and again under traffic, then the root, and no request is lost.
 
 use std::time::{Duration, Instant};
 
 use super::traffic::{Report, TrafficPlan};
-use super::{ControlPlane, LabError, Latencies, Mesh, Rotation, Traffic};
+use super::{ControlPlane, LabError, Latencies, Mesh, RootStep, Rotation, Traffic};
 
 /// How long a new certificate may take to be seen before that counts as a failure.
 const SEEN_LIMIT: Duration = Duration::from_secs(5);
@@ -43,14 +43,31 @@ pub struct RotationResult {
     pub problems: Vec<String>,
 }
 
-/// Rotates every workload of the mesh under traffic from its client to its payment-service, over kept connections through the
-/// client's HTTP proxy and over new ones through its TCP listener.
-pub async fn rotate_under_traffic<C: ControlPlane>(
+/// What came of a root rotation.
+#[derive(Clone, Debug, Default)]
+pub struct RootResult {
+    /// The traffic.
+    pub traffic: Report,
+    /// The steps, in order.
+    pub steps: Vec<RootStep>,
+}
+
+/// Replaces the root under the same traffic.
+pub async fn rotate_root_under_traffic<C: ControlPlane>(
     mesh: &Mesh<C>,
     plan: &RotationPlan,
-) -> Result<RotationResult, LabError> {
+) -> Result<RootResult, LabError> {
+    let traffic = traffic(mesh, plan);
+    let steps = mesh.control_plane.rotate_root(&mesh.nodes).await;
+    // Requests with what came last, too.
+    tokio::time::sleep(plan.pause + 4 * plan.interval).await;
+    let traffic = traffic.stop().await;
+    Ok(RootResult { traffic, steps: steps? })
+}
+
+fn traffic<C: ControlPlane>(mesh: &Mesh<C>, plan: &RotationPlan) -> Traffic {
     let (client, payment) = (&mesh.topology.client, &mesh.topology.payment);
-    let traffic = Traffic::start(TrafficPlan {
+    Traffic::start(TrafficPlan {
         proxy: client.http_proxy(),
         url: payment.url(8080, "/kept"),
         kept: plan.kept,
@@ -58,7 +75,16 @@ pub async fn rotate_under_traffic<C: ControlPlane>(
         fresh_tasks: plan.fresh,
         interval: plan.interval,
         limit: Duration::from_secs(5),
-    });
+    })
+}
+
+/// Rotates every workload of the mesh under traffic from its client to its payment-service, over kept connections through the
+/// client's HTTP proxy and over new ones through its TCP listener.
+pub async fn rotate_under_traffic<C: ControlPlane>(
+    mesh: &Mesh<C>,
+    plan: &RotationPlan,
+) -> Result<RotationResult, LabError> {
+    let traffic = traffic(mesh, plan);
     let mut result = RotationResult::default();
     tokio::time::sleep(2 * plan.interval + plan.pause).await;
     for round in 1..=plan.rounds {

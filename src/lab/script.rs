@@ -8,8 +8,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::envoy_binary::{self, Request};
 use super::mesh::Prepared;
+use super::traffic::Report;
 use super::{
-    ControlPlane, LabError, Mesh, Network, Ports, Progress, RotationPlan, RotationResult, checks, rotate_under_traffic,
+    ControlPlane, LabError, Mesh, Network, Ports, Progress, RootResult, RotationPlan, RotationResult, checks,
+    rotate_root_under_traffic, rotate_under_traffic,
 };
 
 /// How long the Envoys may take to get everything, on a machine that is busy.
@@ -132,17 +134,40 @@ async fn steps<C: ControlPlane>(
     progress.section(format_args!("{} rotations of every certificate under traffic", options.rotation.rounds));
     let result = rotate_under_traffic(mesh, &options.rotation).await?;
     print_rotation(progress, &result);
+    mesh.check_running()?;
+
+    let result = rotate_root_under_traffic(mesh, &options.rotation).await?;
+    if !result.steps.is_empty() {
+        progress.section("The root replaced under traffic");
+        print_root(progress, &result);
+    }
     mesh.check_running()
 }
 
-fn print_rotation(progress: &mut Progress, result: &RotationResult) {
-    let traffic = &result.traffic;
+fn print_root(progress: &mut Progress, result: &RootResult) {
+    for step in &result.steps {
+        progress.value(&step.name, milliseconds(step.took));
+    }
+    print_traffic(progress, &result.traffic);
+    match result.traffic.failures {
+        0 => progress.ok("no request was lost, and the old root is trusted by nobody any more"),
+        failures => {
+            progress.fail("the root under traffic", format!("{failures}: {}", result.traffic.errors.join("; ")))
+        }
+    }
+}
+
+fn print_traffic(progress: &mut Progress, traffic: &Report) {
     progress.value("requests", traffic.requests);
     progress.value("  each with a new handshake", traffic.new_connections);
     progress.value("  over kept connections", traffic.kept);
     progress.value("  kept connections reopened", traffic.reconnects);
-    progress.value("certificates replaced", result.replaced);
     progress.value("failed requests", traffic.failures);
+}
+
+fn print_rotation(progress: &mut Progress, result: &RotationResult) {
+    print_traffic(progress, &result.traffic);
+    progress.value("certificates replaced", result.replaced);
     let (p50, max) = (result.first_handshake.p50(), result.first_handshake.max());
     if let (Some(p50), Some(max)) = (p50, max) {
         let text = format!("p50 {}, max {}", milliseconds(p50), milliseconds(max));

@@ -8,7 +8,7 @@ use super::index::{LabelIndex, age_key, oldest_first};
 use super::rules::RuleIndex;
 use super::service::{Discovery, Endpoint, EndpointAddress, Service};
 use super::workload::{Authentication, TLS_MODE_LABEL, Workload, WorkloadKey};
-use super::{Mesh, Object, Settings, Sidecar, Warning, decide, spiffe_id};
+use super::{Mesh, Object, Settings, Sidecar, Topic, Warning, decide, spiffe_id};
 use crate::policy::{
     LabelSelector, PeerAuthentication, PolicySet, Resolution, Service as K8sService, ServiceEntry, WorkloadEntry,
 };
@@ -58,7 +58,7 @@ impl Builder<'_> {
             let key = WorkloadKey::new(&object.meta.namespace, &object.meta.name);
             if !seen.insert(key.clone()) {
                 let message = format!("a second WorkloadEntry {key}: the first one counts");
-                self.warnings.push(Warning::new(&object.at, message));
+                self.warnings.push(Warning::new(Topic::Shadowed, &object.at, message));
                 continue;
             }
             workloads.push(self.workload(key, object));
@@ -97,6 +97,7 @@ impl Builder<'_> {
             let selector = policy.spec.selector.clone().filter(|selector| !selector.0.is_empty());
             match selector {
                 Some(_) if namespace == self.settings.root_namespace => self.warnings.push(Warning::new(
+                    Topic::Ignored,
                     &policy.at,
                     format!(
                         "PeerAuthentication {} has a selector in the root namespace {namespace}, and is ignored: \
@@ -111,7 +112,7 @@ impl Builder<'_> {
                             "PeerAuthentication {namespace}/{} selects no workload, so it protects nothing",
                             policy.meta.name
                         );
-                        self.warnings.push(Warning::new(&policy.at, message));
+                        self.warnings.push(Warning::new(Topic::SelectsNothing, &policy.at, message));
                     }
                     let mut winners: Vec<Arc<Object<PeerAuthentication>>> = Vec::new();
                     for position in selected {
@@ -169,7 +170,7 @@ impl Builder<'_> {
                 first.key
             ),
         };
-        self.warnings.push(Warning::new(&first.at, message));
+        self.warnings.push(Warning::new(Topic::Unprotected, &first.at, message));
     }
 
     fn services(&mut self, workloads: &[Arc<Workload>], index: &LabelIndex) -> Vec<Arc<Service>> {
@@ -237,7 +238,7 @@ impl Builder<'_> {
             if host.contains('*') {
                 let message =
                     format!("`{host}` cannot be resolved: a wildcard host needs `endpoints` or a `workloadSelector`");
-                self.warnings.push(Warning::new(&object.at, message));
+                self.warnings.push(Warning::new(Topic::Unreachable, &object.at, message));
             } else {
                 endpoints.push(Endpoint::at(address(&host)));
             }
@@ -275,7 +276,7 @@ impl Builder<'_> {
                     "{} cannot be an endpoint of {}: its address `{}` is a name, and only a ServiceEntry with `resolution: DNS` resolves names",
                     workload.key, object.meta.name, workload.address_text
                 );
-                self.warnings.push(Warning::new(&workload.at, message));
+                self.warnings.push(Warning::new(Topic::Unreachable, &workload.at, message));
                 continue;
             }
             endpoints.push(Endpoint {
@@ -305,7 +306,7 @@ impl Builder<'_> {
                 "endpoint `{}` is not an IP address, and is left out: `resolution: DNS` resolves names",
                 entry.address.value
             );
-            self.warnings.push(Warning::new(&entry.address.at, message));
+            self.warnings.push(Warning::new(Topic::Unreachable, &entry.address.at, message));
             return None;
         }
         let meshed = entry.labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "istio");
@@ -340,7 +341,7 @@ impl Builder<'_> {
                 }
                 Some(older) => {
                     let message = format!("host {} is already defined at {older}, which counts", service.host);
-                    warnings.push(Warning::new(&service.at, message));
+                    warnings.push(Warning::new(Topic::Shadowed, &service.at, message));
                     false
                 }
             }
@@ -363,7 +364,7 @@ fn loses(policy: &Object<PeerAuthentication>, winner: &Object<PeerAuthentication
         "PeerAuthentication {}/{} has no effect on what {} ({}) selects too ({scope}): that one counts, since {why}",
         meta.namespace, meta.name, winner.meta.name, winner.at
     );
-    Warning::new(at, message)
+    Warning::new(Topic::Shadowed, at, message)
 }
 
 impl Endpoint {

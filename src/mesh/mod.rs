@@ -13,14 +13,14 @@ mod rules;
 mod service;
 mod sidecar;
 mod visibility;
+mod warning;
 mod workload;
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::Deserialize;
 
 pub use crate::policy::{
     Endpoint as ApplicationEndpoint, Object, Origin, Protocol, ServicePort, Sidecar, SidecarEgress, SidecarIngress,
@@ -28,8 +28,10 @@ pub use crate::policy::{
 pub use names::{PeerNames, San};
 pub use service::{Discovery, Endpoint, EndpointAddress, Service};
 pub use sidecar::HostFilter;
+pub use warning::{Topic, Warning};
 pub use workload::{ParseWorkloadKeyError, Workload, WorkloadKey};
 
+use crate::policy::DestinationRule;
 use rules::RuleIndex;
 
 /// What the whole mesh shares.
@@ -43,6 +45,19 @@ pub struct Settings {
     pub root_namespace: String,
     /// The suffix of every `v1` Service's host: `<name>.<namespace>.svc.<cluster_domain>`.
     pub cluster_domain: String,
+    /// What happens where Istio would break a connection.
+    pub istio_compatibility: IstioCompatibility,
+}
+
+/// What happens where a client's ISTIO_MUTUAL meets a port that takes plaintext only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IstioCompatibility {
+    /// The client follows the port's mode, and the pair is reported.
+    #[default]
+    Adaptive,
+    /// The client speaks mutual TLS, as Istio's does, and every connection fails. The pair is reported too.
+    Strict,
 }
 
 impl Default for Settings {
@@ -52,6 +67,7 @@ impl Default for Settings {
             trust_domain_aliases: Vec::new(),
             root_namespace: "istio-system".into(),
             cluster_domain: "cluster.local".into(),
+            istio_compatibility: IstioCompatibility::default(),
         }
     }
 }
@@ -70,33 +86,6 @@ impl Settings {
 
 fn spiffe_id(trust_domain: &str, namespace: &str, service_account: &str) -> String {
     format!("spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}")
-}
-
-/// Something the operator should know: what was written works, but perhaps not as meant.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Warning {
-    /// The place to look at.
-    #[serde(serialize_with = "as_text")]
-    pub at: Origin,
-    /// What is surprising there, and what happens instead.
-    pub message: String,
-}
-
-impl Warning {
-    /// A warning about the thing written at `at`.
-    pub fn new(at: &Origin, message: impl Into<String>) -> Self {
-        Self { at: at.clone(), message: message.into() }
-    }
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.at, self.message)
-    }
-}
-
-fn as_text<S: serde::Serializer>(at: &Origin, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(at)
 }
 
 /// One policy set, indexed. Cheap to share, impossible to edit.
@@ -167,6 +156,49 @@ impl Mesh {
             .filter(|(key, _)| read.is_some_and(|keys| keys.contains(*key)))
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect()
+    }
+
+    /// The workload's ports that services send to, and what is spoken there. Of two services with one port, the first by host says it.
+    pub fn sent_to(&self, workload: &Workload) -> BTreeMap<u16, Protocol> {
+        let mut ports = BTreeMap::new();
+        for service in self.services_of(&workload.key) {
+            let is_workload =
+                |it: &&Endpoint| it.workload.as_ref().is_some_and(|candidate| candidate.key == workload.key);
+            for endpoint in service.endpoints.iter().filter(is_workload) {
+                for port in &service.ports {
+                    if let Some(number) = endpoint.port(port) {
+                        ports.entry(number).or_insert(port.protocol);
+                    }
+                }
+            }
+        }
+        ports
+    }
+
+    /// The workload's ports that services send to, or that its PeerAuthentication names: a mode that an operator has written for a port
+    /// is kept even where no service leads to it.
+    pub fn served_ports(&self, workload: &Workload) -> BTreeMap<u16, Protocol> {
+        let mut ports = self.sent_to(workload);
+        for port in decide::ports_named(workload) {
+            ports.entry(port).or_default();
+        }
+        ports
+    }
+
+    /// The services whose host is the rule's, whoever sees them.
+    pub fn governed_by(&self, rule: &Object<DestinationRule>) -> &[Arc<Service>] {
+        let host = rules::qualified(&rule.spec.host.value, &rule.meta.namespace, &self.settings.cluster_domain);
+        let start = self.services.partition_point(|service| service.host < host);
+        let end = self.services.partition_point(|service| service.host <= host);
+        &self.services[start..end]
+    }
+
+    /// Whether any service has a host that the rule covers, exactly or by its wildcard.
+    pub fn covers_any(&self, rule: &Object<DestinationRule>) -> bool {
+        match rule.spec.host.value.strip_prefix('*') {
+            Some(suffix) => self.services.iter().any(|service| service.host.ends_with(&suffix.to_ascii_lowercase())),
+            None => !self.governed_by(rule).is_empty(),
+        }
     }
 }
 

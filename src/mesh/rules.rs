@@ -169,7 +169,7 @@ fn selects(rule: &Rule, client: &Workload) -> bool {
 }
 
 /// A name without dots is a Service of the rule's own namespace.
-fn qualified(host: &str, namespace: &str, cluster_domain: &str) -> String {
+pub(super) fn qualified(host: &str, namespace: &str, cluster_domain: &str) -> String {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     if host.contains('.') || host.starts_with('*') { host } else { format!("{host}.{namespace}.svc.{cluster_domain}") }
 }

@@ -1,6 +1,21 @@
 //! A Sidecar's `egress[].hosts`: which services its workloads may reach.
 
-use super::{Service, SidecarEgress};
+use std::sync::Arc;
+
+use super::{Mesh, Service, SidecarEgress, Workload};
+
+impl Mesh {
+    /// The services that `client` may reach, one a host: those visible to its namespace that any egress listener of its Sidecar lists.
+    /// Without listeners: all that are visible.
+    pub fn reachable_from(&self, client: &Workload) -> Vec<&Arc<Service>> {
+        let namespace = &client.key.namespace;
+        let egress = client.sidecar().map_or(&[][..], |sidecar| &sidecar.spec.egress);
+        let filters: Vec<_> = egress.iter().map(|egress| HostFilter::of(egress, namespace)).collect();
+        let mut services = self.visible_to(namespace);
+        services.retain(|service| filters.is_empty() || filters.iter().any(|filter| filter.admits(service)));
+        services
+    }
+}
 
 /// The `namespace/dnsName` patterns of one egress listener, read for a client of a certain namespace.
 #[derive(Clone, Debug)]

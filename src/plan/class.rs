@@ -1,7 +1,6 @@
 //! What is the same for many proxies.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -46,9 +45,7 @@ pub struct ClassPlan {
 /// Plans the class that `workload` belongs to.
 pub fn class_plan(mesh: &Mesh, workload: &Workload, settings: &Settings) -> ClassPlan {
     let namespace = &workload.key.namespace;
-    let visible = mesh.visible_to(namespace);
-    let egress = workload.sidecar().map_or(&[][..], |sidecar| &sidecar.spec.egress);
-    let reachable = reachable(&visible, egress, namespace);
+    let reachable = mesh.reachable_from(workload);
     let mut clusters: Vec<Cluster> = reachable.iter().flat_map(|service| clusters(mesh, workload, service)).collect();
     clusters.sort_by(|a, b| a.name.cmp(&b.name));
     let mut outbound = Outbound::new(namespace);
@@ -59,20 +56,13 @@ pub fn class_plan(mesh: &Mesh, workload: &Workload, settings: &Settings) -> Clas
         }
         Egress::Listeners(listeners) => {
             for listener in listeners {
-                outbound.egress(listener, &visible);
+                outbound.egress(listener, &reachable);
             }
         }
     }
     let secrets = clusters.iter().flat_map(Cluster::secrets).collect();
     let (listeners, routes) = outbound.finish();
     ClassPlan { clusters, listeners, routes, secrets }
-}
-
-/// The services that any egress listener lists. Without listeners: all that are visible.
-fn reachable<'m>(visible: &[&'m Arc<Service>], egress: &[SidecarEgress], namespace: &str) -> Vec<&'m Arc<Service>> {
-    let filters: Vec<_> = egress.iter().map(|egress| HostFilter::of(egress, namespace)).collect();
-    let is_reachable = |service: &&&Arc<Service>| filters.is_empty() || filters.iter().any(|it| it.admits(service));
-    visible.iter().filter(is_reachable).copied().collect()
 }
 
 /// What a Sidecar's egress asks for.

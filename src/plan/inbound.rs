@@ -1,12 +1,11 @@
 //! Inbound listeners: what one workload serves, and which mode governs each port.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::Serialize;
 
 use super::listener_name;
-use crate::mesh::decide::{InboundMode, inbound, ports_named};
+use crate::mesh::decide::{InboundMode, inbound};
 use crate::mesh::{ApplicationEndpoint, Mesh, Protocol, Workload};
 
 /// What is one proxy's own.
@@ -63,7 +62,7 @@ pub fn proxy_plan(mesh: &Mesh, workload: &Workload) -> ProxyPlan {
     };
     let ingress = workload.sidecar().map_or(&[][..], |sidecar| &sidecar.spec.ingress);
     if ingress.is_empty() {
-        for (port, protocol) in served_ports(mesh, workload) {
+        for (port, protocol) in mesh.served_ports(workload) {
             let bind = SocketAddr::new(address, port);
             add(bind, protocol, application(None, bind, address));
         }
@@ -78,28 +77,6 @@ pub fn proxy_plan(mesh: &Mesh, workload: &Workload) -> ProxyPlan {
     }
     plan.inbound.sort_by_key(|listener| listener.bind);
     plan
-}
-
-/// The workload's ports that services send to, or that its PeerAuthentication names. Of two services with one port, the first by host says what is spoken.
-fn served_ports(mesh: &Mesh, workload: &Workload) -> BTreeMap<u16, Protocol> {
-    let mut ports = BTreeMap::new();
-    for service in mesh.services_of(&workload.key) {
-        let of_workload = |endpoint: &&crate::mesh::Endpoint| {
-            endpoint.workload.as_ref().is_some_and(|candidate| candidate.key == workload.key)
-        };
-        for endpoint in service.endpoints.iter().filter(of_workload) {
-            for port in &service.ports {
-                if let Some(number) = endpoint.port(port) {
-                    ports.entry(number).or_insert(port.protocol);
-                }
-            }
-        }
-    }
-    // A mode that an operator has written for a port is kept even where no service leads to it.
-    for port in ports_named(workload) {
-        ports.entry(port).or_default();
-    }
-    ports
 }
 
 /// Where the application behind a listener is. Unless the operator says, it listens on loopback, at the listener's port: the proxy

@@ -3,9 +3,7 @@
 use serde::Serialize;
 
 use super::SecretName;
-use crate::mesh::decide::{
-    self, ClientCertificate, Destination, OutboundMode, Roots, ServerTrust, outbound_to, speaks_mtls,
-};
+use crate::mesh::decide::{self, ClientCertificate, Destination, OutboundMode, Roots, ServerTrust, outbound_to};
 use crate::mesh::{Discovery, Endpoint, EndpointAddress, Mesh, PeerNames, Protocol, Service, ServicePort, Workload};
 
 /// One port of a service, or one subset of it.
@@ -128,23 +126,23 @@ fn cluster<'e>(
 ) -> Cluster {
     let Destination { service, port, subset } = to;
     let decision = outbound_to(mesh, client, to, None);
-    let per_endpoint = matches!(decision.mode, OutboundMode::PerEndpoint { .. });
+    let endpoints = endpoints.filter_map(|endpoint| planned(endpoint, port, &decision.mode)).collect();
     Cluster {
         name: cluster_name(service, port.port.value, subset.unwrap_or_default()),
         discovery: service.discovery,
         protocol: port.protocol,
         tls: tls(decision.mode, port.protocol, &client.key.namespace),
-        endpoints: endpoints.filter_map(|endpoint| planned(endpoint, port, per_endpoint)).collect(),
+        endpoints,
     }
 }
 
-fn planned(endpoint: &Endpoint, port: &ServicePort, per_endpoint: bool) -> Option<ClusterEndpoint> {
+fn planned(endpoint: &Endpoint, port: &ServicePort, mode: &OutboundMode) -> Option<ClusterEndpoint> {
     Some(ClusterEndpoint {
         address: endpoint.address.clone(),
         port: endpoint.port(port)?,
         locality: endpoint.locality.clone(),
         weight: endpoint.weight.filter(|weight| *weight > 0),
-        mtls: per_endpoint && speaks_mtls(endpoint, port),
+        mtls: matches!(mode, OutboundMode::PerEndpoint { .. }) && mode.is_mtls_to(endpoint, port),
     })
 }
 
@@ -174,7 +172,7 @@ fn tls(mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
     };
     match mode {
         OutboundMode::Plaintext => ClusterTls::Plaintext,
-        OutboundMode::PerEndpoint { sni, sans } => ClusterTls::PerEndpoint(mesh(sni, sans)),
+        OutboundMode::PerEndpoint { sni, sans, .. } => ClusterTls::PerEndpoint(mesh(sni, sans)),
         OutboundMode::IstioMutual { sni, sans } => ClusterTls::Always(mesh(sni, sans)),
         OutboundMode::Simple { sni, trust } => ClusterTls::Always(UpstreamTls {
             certificate: None,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::fields::{Entries, Unused, non_empty, optional_selector, port_number, selector_labels};
 use super::host;
 use super::report::Report;
-use super::{LabelSelector, Located, Origin};
+use super::{LabelSelector, Located, Origin, Topic};
 
 /// `trafficPolicy.tls.mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -197,7 +197,7 @@ fn traffic_policy(raw: RawTrafficPolicy, field: &str, report: &Report) -> Traffi
                 "port {number} has settings without tls, and port settings replace the rule's as a whole: \
                  the rule's tls does not apply to it"
             );
-            report.warn(&setting.port.number.at, message);
+            report.warn_of(Topic::PortDropsTls, &setting.port.number.at, message);
         }
         let tls = setting.tls.map(|tls| client_tls(tls, &format!("{field}.tls"), report));
         if port_tls.insert(number, tls).is_some() {
@@ -210,7 +210,8 @@ fn traffic_policy(raw: RawTrafficPolicy, field: &str, report: &Report) -> Traffi
 fn client_tls(raw: Located<RawTls>, field: &str, report: &Report) -> Located<ClientTls> {
     let Located { value: raw, at } = raw;
     if raw.mode.is_none() {
-        report.warn(&at, format!("{field} has no mode, which Istio takes for DISABLE: this is plaintext"));
+        let message = format!("{field} has no mode, which Istio takes for DISABLE: this is plaintext");
+        report.warn_of(Topic::NoTlsMode, &at, message);
     }
     let tls = ClientTls {
         mode: raw.mode.unwrap_or_default(),
@@ -314,7 +315,7 @@ impl Combination<'_> {
         let present = self.present(contradicting);
         if present.is_empty() {
             let message = format!("{}: insecureSkipVerify accepts any server, an attacker's too", self.field);
-            self.report.warn(self.at, message);
+            self.report.warn_of(Topic::SkipsVerification, self.at, message);
         } else {
             let message = format!("insecureSkipVerify beside {}", present.join(", "));
             self.error(&message, "nothing would be verified with it; remove one or the other");

@@ -66,8 +66,31 @@ impl PolicyError {
 pub struct Warning {
     /// Where it stands.
     pub at: Origin,
+    /// What kind of thing it is about.
+    pub topic: Topic,
     /// What to know.
     pub message: String,
+}
+
+/// What a [`Warning`] is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Topic {
+    /// Something that is not served, or has no effect.
+    #[default]
+    Unserved,
+    /// `tls` without a mode, which is plaintext.
+    NoTlsMode,
+    /// A port's settings, which drop the rule's `tls`.
+    PortDropsTls,
+    /// A server that nobody verifies.
+    SkipsVerification,
+}
+
+impl Warning {
+    /// A warning about something at `at` that is not served or has no effect.
+    pub fn new(at: Origin, message: impl Into<String>) -> Self {
+        Self { at, topic: Topic::default(), message: message.into() }
+    }
 }
 
 impl fmt::Display for Warning {

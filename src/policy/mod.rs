@@ -35,14 +35,14 @@ pub use config::parse_config;
 
 pub use destination_rule::{ClientTls, ClientTlsMode, DestinationRule, Subset, TrafficPolicy};
 pub use document::MAX_FILE_BYTES;
-pub use error::{PolicyError, Warning};
+pub use error::{PolicyError, Topic, Warning};
 pub use networking::{
     EgressPort, Endpoint, Protocol, Resolution, Service, ServiceEntry, ServicePort, Sidecar, SidecarEgress,
     SidecarIngress, TargetPort, WorkloadEntry,
 };
 pub use object::{LabelSelector, Metadata, Object};
 pub use origin::{Located, Origin};
-pub use parse::parse_set;
+pub use parse::{parse_set, parse_set_after};
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
 pub use secret::{Namespace, Secret};
 pub use set::PolicySet;

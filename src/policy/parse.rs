@@ -1,6 +1,6 @@
 //! From files to a policy set: every document to its kind, then what can only be seen across documents.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -27,11 +27,34 @@ where
     N: AsRef<str>,
     T: AsRef<str>,
 {
+    let documents = documents.into_iter().map(|(name, text)| (name, Some(text)));
+    parse_set_after(&PolicySet::default(), &[], documents)
+}
+
+/// [`parse_set`] after a good set and its warnings: files without a text are as they were then, and what was read from them is
+/// taken over. The result is that of reading them again.
+///
+/// # Errors
+/// Those of [`parse_set`].
+pub fn parse_set_after<N, T>(
+    before: &PolicySet,
+    warned: &[Warning],
+    documents: impl IntoIterator<Item = (N, Option<T>)>,
+) -> Result<(PolicySet, Vec<Warning>), Vec<PolicyError>>
+where
+    N: AsRef<str>,
+    T: AsRef<str>,
+{
     let mut set = PolicySet::default();
     let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     let mut seen = Vec::new();
+    let mut unchanged = HashSet::new();
     for (name, text) in documents {
         let file: Arc<str> = name.as_ref().into();
+        let Some(text) = text else {
+            unchanged.insert(file);
+            continue;
+        };
         let report = Report::new(Arc::clone(&file));
         match document::parse(&file, text.as_ref()) {
             Ok(roots) => roots.iter().for_each(|root| document_into(root, &mut set, &mut seen, &report)),
@@ -41,6 +64,8 @@ where
         errors.extend(file_errors);
         warnings.extend(file_warnings);
     }
+    take_over(before, &unchanged, &mut set, &mut seen);
+    warnings.extend(warned.iter().filter(|warning| unchanged.contains(&warning.at.file)).cloned());
     errors.extend(duplicates(seen));
     if !errors.is_empty() {
         errors.sort_by(|a, b| a.at.cmp(&b.at));
@@ -54,6 +79,42 @@ where
 
 /// A name that may be used once: kind, namespace, name, and where it was.
 type Seen = ((Kind, String, String), Origin);
+
+/// Takes the objects of these files over from the set before.
+fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet, seen: &mut Vec<Seen>) {
+    fn each<S: Clone>(
+        kind: Kind,
+        (from, to): (&[Object<S>], &mut Vec<Object<S>>),
+        files: &HashSet<Arc<str>>,
+        seen: &mut Vec<Seen>,
+    ) {
+        for object in from.iter().filter(|object| files.contains(&object.at.file)) {
+            seen.push(((kind, object.meta.namespace.clone(), object.meta.name.clone()), object.at.clone()));
+            to.push(object.clone());
+        }
+    }
+    if files.is_empty() {
+        return;
+    }
+    let PolicySet {
+        peer_authentications,
+        destination_rules,
+        service_entries,
+        workload_entries,
+        sidecars,
+        services,
+        secrets,
+        namespaces,
+    } = before;
+    each(Kind::PeerAuthentication, (peer_authentications, &mut set.peer_authentications), files, seen);
+    each(Kind::DestinationRule, (destination_rules, &mut set.destination_rules), files, seen);
+    each(Kind::ServiceEntry, (service_entries, &mut set.service_entries), files, seen);
+    each(Kind::WorkloadEntry, (workload_entries, &mut set.workload_entries), files, seen);
+    each(Kind::Sidecar, (sidecars, &mut set.sidecars), files, seen);
+    each(Kind::Service, (services, &mut set.services), files, seen);
+    each(Kind::Secret, (secrets, &mut set.secrets), files, seen);
+    each(Kind::Namespace, (namespaces, &mut set.namespaces), files, seen);
+}
 
 fn document_into(root: &Node, set: &mut PolicySet, seen: &mut Vec<Seen>, report: &Report) {
     let at = report.origin(root.at);

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use super::document::Position;
-use super::{Origin, PolicyError, Warning};
+use super::{Origin, PolicyError, Topic, Warning};
 
 /// More errors than this in one file are not worth listing; they are counted.
 const MAX_ERRORS: usize = 100;
@@ -52,7 +52,11 @@ impl Report {
     }
 
     pub(super) fn warn(&self, at: &Origin, message: impl Into<String>) {
-        self.warnings.borrow_mut().push(Warning { at: at.clone(), message: message.into() });
+        self.warnings.borrow_mut().push(Warning::new(at.clone(), message));
+    }
+
+    pub(super) fn warn_of(&self, topic: Topic, at: &Origin, message: impl Into<String>) {
+        self.warnings.borrow_mut().push(Warning { topic, ..Warning::new(at.clone(), message) });
     }
 
     pub(super) fn into_parts(self) -> (Vec<PolicyError>, Vec<Warning>) {

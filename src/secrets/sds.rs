@@ -28,8 +28,8 @@ pub fn validation_context(name: &str, bundle: &TrustBundle) -> Bytes {
     secret(name, Type::ValidationContext(context))
 }
 
-/// The same secret in other bytes: an empty line more in its PEM. Envoy takes a secret that it has refused without effect when the same
-/// bytes come again, so a second trial needs others. `None` where there is no inline PEM.
+/// The same secret in other bytes: an empty line more in its PEM, or one more way to write a file's path. Envoy takes a secret that it
+/// has refused without effect when the same bytes come again, so a second trial needs others. `None` where there is neither.
 pub fn restate(value: &[u8]) -> Option<Vec<u8>> {
     let mut secret = Secret::decode(value).ok()?;
     let pem = match secret.r#type.as_mut()? {
@@ -39,6 +39,8 @@ pub fn restate(value: &[u8]) -> Option<Vec<u8>> {
     };
     match pem.specifier.as_mut()? {
         Specifier::InlineBytes(bytes) => bytes.push(b'\n'),
+        // To POSIX.1-2017 §4.13, several slashes are one.
+        Specifier::Filename(path) => path.insert_str(0, if path.starts_with('/') { "/" } else { "./" }),
         _ => return None,
     }
     Some(secret.encode_to_vec())

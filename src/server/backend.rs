@@ -12,17 +12,19 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
+use super::model::Model;
 use super::proxies::Proxies;
 use super::renewal::{self, Replaced};
 use super::rotation::{Failed, Report, Rotation};
 use super::{Clock, blocking};
 use crate::admin::api::{
-    AuthorityStatus, RevokeReport, RevokeRequest, RevokedCertificate, BootstrapMaterial, BootstrapRequest, IntermediateReport, NewToken, PolicyStatus, ProxyStatus,
-    RootRotationAction, RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest, RotatedWorkload,
-    SecretState, SecretStatus, SecretType, ServerStatus, TokenRequest, TokenState, TokenStatus, TypeState, TypeStatus,
-    WaitingFor,
+    AuthorityStatus, BootstrapMaterial, BootstrapRequest, IntermediateReport, NewToken, PolicyStatus, ProxyStatus,
+    RevokeReport, RevokeRequest, RevokedCertificate, RootRotationAction, RootRotationRequest, RootRotationStatus,
+    RotateReport, RotateRequest, RotatedWorkload, SecretState, SecretStatus, SecretType, ServerStatus, TokenRequest,
+    TokenState, TokenStatus, TypeState, TypeStatus, WaitingFor,
 };
 use crate::admin::{Backend, Failure};
+use crate::analysis::{self, Filter, Limits, Report as Findings, ServiceDescription, Way, WorkloadDescription};
 use crate::enrollment::JoinToken;
 use crate::fleet::{State, StreamRecord};
 use crate::identity::SpiffeId;
@@ -51,6 +53,21 @@ impl ServerBackend {
             let help = "write a WorkloadEntry of that namespace and name into the policy directory".to_owned();
             Failure::NotFound(format!("there is no workload {name} in the policy"), help)
         })
+    }
+
+    /// What the analysis has found; before it is done, what was seen on the way to the model.
+    fn warnings(&self, model: &Model) -> Vec<String> {
+        let analysed = self.proxies.analysed.load();
+        analysed.as_ref().and_then(|analysed| analysed.lines(model.generation)).unwrap_or_else(|| {
+            let (parsed, built) = &model.warnings;
+            parsed.iter().map(ToString::to_string).chain(built.iter().map(ToString::to_string)).collect()
+        })
+    }
+
+    /// Asks the model that is served, off the async threads: an answer about all pairs takes a while.
+    async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&Model) -> T + Send + 'static) -> Result<T, Failure> {
+        let model = self.proxies.model.load_full().ok_or_else(not_ready)?;
+        Ok(blocking(move || question(&model)).await)
     }
 
     /// New certificates, in portions if that is to take some time.
@@ -147,7 +164,7 @@ impl Backend for ServerBackend {
             generation: model.as_ref().map_or(0, |model| model.generation),
             files: state.current.as_ref().map_or(0, |update| update.files),
             objects: model.as_ref().map_or(0, |model| model.set.len()),
-            warnings: model.as_ref().map(|model| model.warnings.clone()).unwrap_or_default(),
+            warnings: model.as_ref().map(|model| self.warnings(model)).unwrap_or_default(),
             rejected: rejected.map(ToString::to_string).collect(),
         };
         let bundle = self.proxies.trust.bundle();
@@ -169,6 +186,30 @@ impl Backend for ServerBackend {
             proxies: self.proxies.fleet.len(),
             xds_address: self.xds_address.to_string(),
         })
+    }
+
+    async fn findings(&self) -> Result<Findings, Failure> {
+        let now = (self.clock)();
+        let served = self.ask(move |model| analysis::analyze(model.subject(), &Limits::default(), now)).await?;
+        let state = self.policy.borrow().clone();
+        Ok(match &state.rejected {
+            Some(rejected) => served.and(analysis::refused(&rejected.errors)),
+            None => served,
+        })
+    }
+
+    async fn ways(&self, filter: Filter) -> Result<Vec<Way>, Failure> {
+        self.ask(move |model| analysis::ways(&model.mesh, &filter)).await
+    }
+
+    async fn describe_workload(&self, name: String) -> Result<WorkloadDescription, Failure> {
+        let key = self.workload(&name)?.key.clone();
+        let described = self.ask(move |model| analysis::describe_workload(&model.mesh, &key)).await?;
+        described.ok_or_else(|| Failure::NotFound(format!("there is no workload {name} any more"), String::new()))
+    }
+
+    async fn describe_service(&self, host: String) -> Result<Vec<ServiceDescription>, Failure> {
+        self.ask(move |model| analysis::describe_service(&model.mesh, &host)).await
     }
 
     async fn proxies(&self) -> Result<Vec<ProxyStatus>, Failure> {

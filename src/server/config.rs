@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::identity::{SpiffeId, TrustDomain};
+use crate::mesh::IstioCompatibility;
 use crate::policy::PolicyError;
 use crate::trust::{KeyAlgorithm, Lists};
 
@@ -72,6 +73,8 @@ pub struct Config {
     /// The DNS suffix of services.
     #[serde(deserialize_with = "value::name")]
     pub cluster_domain: String,
+    /// What happens where Istio would break a connection.
+    pub istio_compatibility: IstioCompatibility,
     /// Where policy comes from.
     pub policy: Policy,
     /// Keys, state, and the admin socket.
@@ -298,6 +301,7 @@ impl Default for Config {
             cluster: "local".into(),
             root_namespace: "istio-system".into(),
             cluster_domain: "cluster.local".into(),
+            istio_compatibility: IstioCompatibility::default(),
             policy: Policy::default(),
             data_dir: "./data".into(),
             xds: Xds::default(),

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use tonic::body::Body;
 
 use super::authentication::Standing;
+use super::lingering::Lingering;
 use super::listener::Door;
 use super::refusals::Refusal;
 use crate::xds::Drain;
@@ -25,8 +26,9 @@ const CUT_OFF: Duration = Duration::from_secs(10);
 /// Streams that a peer may reset before we have looked at them (CVE-2023-44487). Real clients reset one now and then.
 const PENDING_RESETS: usize = 20;
 
-/// Serves a connection until it ends.
-pub(super) async fn serve<S>(stream: S, from: String, standing: Standing, door: Arc<Door>)
+/// Serves a connection until it ends. The stream goes into its place before the future begins: an `async fn` would keep room for it
+/// as an argument too.
+pub(super) fn serve<S>(stream: S, from: String, standing: Standing, door: Arc<Door>) -> impl Future<Output = ()> + Send
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -44,7 +46,8 @@ where
             let (door, from, is_used) = (Arc::clone(&door), from.clone(), Arc::clone(&is_used));
             let (standing, is_over) = (standing.clone(), Arc::clone(&is_over));
             let signal = signal.clone();
-            async move {
+            // In a box, which goes when the answer has begun: the task that sends its body lives as long as the stream.
+            Box::pin(async move {
                 if let Some(signal) = signal {
                     request.extensions_mut().insert(signal);
                 }
@@ -53,7 +56,7 @@ where
                     is_over.notify_one();
                 }
                 Ok::<_, Infallible>(response)
-            }
+            })
         }
     });
     let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -64,48 +67,50 @@ where
         .max_concurrent_streams(limits.streams_per_connection)
         .max_header_list_size(limits.header_bytes)
         .max_pending_accept_reset_streams(PENDING_RESETS);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), answer));
-    let mut first_request = pin!(sleep(limits.handshake_timeout));
-    let mut is_asked = false;
-    let mut old = pin!(async {
-        let age = async {
-            match age {
-                Some(age) => sleep(age).await,
-                None => std::future::pending().await,
+    let mut connection = Box::pin(builder.serve_connection(TokioIo::new(Lingering::new(stream)), answer));
+    async move {
+        let mut first_request = pin!(sleep(door.limits.handshake_timeout));
+        let mut is_asked = false;
+        let mut old = pin!(async {
+            let age = async {
+                match age {
+                    Some(age) => sleep(age).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = age => {}
+                () = is_over.notified() => {}
+            }
+        });
+        let ended = loop {
+            tokio::select! {
+                ended = connection.as_mut() => break ended,
+                () = &mut first_request, if !is_asked => {
+                    is_asked = true;
+                    if !is_used.load(Ordering::Relaxed) {
+                        door.refusals.note(Refusal::Idle, &from, &"no authenticated request came in time");
+                        return;
+                    }
+                }
+                () = &mut old => {
+                    // GOAWAY first, so that the client takes the end of its streams for what it is and opens a new connection.
+                    connection.as_mut().graceful_shutdown();
+                    if let Some(drain) = &drain {
+                        drain.begin();
+                    }
+                    match tokio::time::timeout(CUT_OFF, connection.as_mut()).await {
+                        Ok(ended) => break ended,
+                        Err(_) => return,
+                    }
+                }
             }
         };
-        tokio::select! {
-            () = age => {}
-            () = is_over.notified() => {}
-        }
-    });
-    let ended = loop {
-        tokio::select! {
-            ended = connection.as_mut() => break ended,
-            () = &mut first_request, if !is_asked => {
-                is_asked = true;
-                if !is_used.load(Ordering::Relaxed) {
-                    door.refusals.note(Refusal::Idle, &from, &"no authenticated request came in time");
-                    return;
-                }
+        if let Err(error) = ended {
+            match broke_a_rule(&error) {
+                true => door.refusals.note(Refusal::Http2, &from, &error),
+                false => tracing::debug!(%from, %error, "the connection ended"),
             }
-            () = &mut old => {
-                // GOAWAY first, so that the client takes the end of its streams for what it is and opens a new connection.
-                connection.as_mut().graceful_shutdown();
-                if let Some(drain) = &drain {
-                    drain.begin();
-                }
-                match tokio::time::timeout(CUT_OFF, connection.as_mut()).await {
-                    Ok(ended) => break ended,
-                    Err(_) => return,
-                }
-            }
-        }
-    };
-    if let Err(error) = ended {
-        match broke_a_rule(&error) {
-            true => door.refusals.note(Refusal::Http2, &from, &error),
-            false => tracing::debug!(%from, %error, "the connection ended"),
         }
     }
 }

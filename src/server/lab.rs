@@ -10,11 +10,14 @@ use time::OffsetDateTime;
 
 use super::Server;
 use super::config::Config;
-use crate::admin::api::{RotateReport, RotateRequest};
+use crate::admin::api::{RootRotationAction, RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest};
 use crate::cli::{Connection, WorkloadName, bootstrap};
 use crate::lab::envoy_binary::Request;
-use crate::lab::{ControlPlane, LabError, Options, Progress, Rotation, Setup, Workload, run};
+use crate::lab::{ControlPlane, LabError, Node, Options, Progress, RootStep, Rotation, Setup, Workload, run};
 use crate::{cli, telemetry};
+
+/// How long a root rotation may take, on a machine that is busy.
+const ROOT_LIMIT: Duration = Duration::from_secs(60);
 
 /// The server of a lab.
 struct LabServer {
@@ -62,6 +65,7 @@ impl ControlPlane for LabServer {
         config.policy.directory = policies;
         config.xds.address = xds;
         config.xds.drain = Duration::ZERO;
+        config.rotation.spread = Duration::from_millis(500);
         config.admin.address = admin;
         let server = Server::start(config, Arc::new(OffsetDateTime::now_utc)).await.map_err(failed)?;
         Ok(Self { server, data_dir })
@@ -109,6 +113,49 @@ impl ControlPlane for LabServer {
             pushed_at,
         };
         Ok(report.rotated.into_iter().map(rotation).collect())
+    }
+
+    async fn rotate_root(&self, nodes: &[Node]) -> Result<Vec<RootStep>, LabError> {
+        let client = Connection::to_data_dir(&self.data_dir).client().map_err(failed)?;
+        let order = async |action, force| -> Result<RootRotationStatus, LabError> {
+            let request = RootRotationRequest { action, force, paused: false };
+            client.post("/v1/rotate/root", &request, Duration::ZERO).await.map_err(failed)
+        };
+        let (mut steps, deadline) = (Vec::<RootStep>::new(), Instant::now() + ROOT_LIMIT);
+        let mut now = order(RootRotationAction::Start, false).await?;
+        let (mut begun, mut is_forced) = (Instant::now(), false);
+        loop {
+            let next: RootRotationStatus = client.get("/v1/rotate/root").await.map_err(failed)?;
+            if next.step != now.step {
+                let name = std::mem::replace(&mut now.step, next.step.clone());
+                steps.push(RootStep { name, took: begun.elapsed() });
+                begun = Instant::now();
+                if next.step == "activating" {
+                    // What each node has on its disk, as `countersign agent` would in its own time.
+                    for node in nodes {
+                        self.bootstrap(&node.workload, &node.directory, node.admin).await?;
+                    }
+                }
+            }
+            match next.step.as_str() {
+                "done" => return Ok(steps),
+                // Nobody is waited for any more but the clock: the certificates that were replaced are good for a day.
+                "activating" if !is_forced && !next.waiting.is_empty() => {
+                    is_forced = next.waiting.iter().all(|it| it.proxy.is_none());
+                    if is_forced {
+                        order(RootRotationAction::Resume, true).await?;
+                    }
+                }
+                _ => {}
+            }
+            if Instant::now() >= deadline {
+                return Err(LabError::ControlPlane(format!(
+                    "the root rotation stays at {}: {:?}",
+                    next.step, next.waiting
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn stop(self) -> Result<(), LabError> {

@@ -66,7 +66,9 @@ impl Door {
     /// What somebody may do by the certificate that TLS has verified.
     fn standing(&self, shown: Option<Peer>, now: OffsetDateTime) -> Result<Standing, (Refusal, String)> {
         let Some(peer) = shown else { return Ok(Standing::Anonymous) };
-        let Peer::Authenticated { id, certificate: Some(certificate) } = &peer else { return Ok(Standing::Known(peer)) };
+        let Peer::Authenticated { id, certificate: Some(certificate) } = &peer else {
+            return Ok(Standing::Known(peer));
+        };
         let serial = Serial::from_der(&certificate.serial);
         if self.trust.is_revoked(&serial) {
             return Err((Refusal::Revoked, format!("the certificate {serial} of {id} is revoked")));
@@ -77,7 +79,10 @@ impl Door {
         let is_ours = certificate.authority_key.as_deref().and_then(|key| self.trust.root_of_key(key)).is_some();
         match is_ours {
             true => Ok(Standing::Expired(peer)),
-            false => Err((Refusal::Expired, format!("the certificate {serial} of {id} has expired, and is not ours to renew"))),
+            false => Err((
+                Refusal::Expired,
+                format!("the certificate {serial} of {id} has expired, and is not ours to renew"),
+            )),
         }
     }
 

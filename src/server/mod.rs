@@ -1,12 +1,13 @@
 //! The server: every part put together, from the policy directory to the streams.
 //!
 //! [`Server::start`] takes the data directory, loads trust and policy, and listens. Policy flows through one task (`policy_loop`), which
-//! turns each good set into a [`model`] off the async threads and shows it to the connected [`proxies`]; certificates flow through
-//! another ([`renewal`]). [`run`] is a server until a signal ends it.
+//! turns each good set into a `model` off the async threads and shows it to the connected `proxies`; certificates flow through
+//! another (`renewal`). [`run`] is a server until a signal ends it.
 
 pub mod config;
 
 mod admission;
+mod analyst;
 mod authentication;
 mod backend;
 mod backup;
@@ -17,6 +18,7 @@ mod enroller;
 mod error;
 mod handshakes;
 mod lab;
+mod lingering;
 mod listener;
 mod lock;
 mod model;
@@ -117,7 +119,9 @@ impl Server {
         let mut tasks = Tasks(vec![source]);
         // The first policy is served before the first stream is let in.
         let settings = policy_loop::Settings::from(&config);
-        tasks.0.push(policy_loop::start(proxies.clone(), policy.clone(), settings).await);
+        let served = watch::Sender::new(None);
+        tasks.0.push(analyst::start(proxies.clone(), served.subscribe()));
+        tasks.0.push(policy_loop::start(proxies.clone(), policy.clone(), settings, served).await);
 
         let bound = TcpListener::bind(config.xds.address).await;
         let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));

@@ -10,8 +10,8 @@ use crate::envoy::{self, EncodedResource};
 use crate::mesh::{Mesh, Workload};
 use crate::plan::{self, ClassKey, SecretName};
 use crate::policy::PolicySet;
-use crate::secrets;
 use crate::xds::{Layer, Resource, ResourceType};
+use crate::{analysis, mesh, policy, secrets};
 
 /// Where Debian, Ubuntu, Alpine and the images of Envoy have the trust store. A proxy whose machine has it elsewhere needs
 /// `caCertificates` with the path.
@@ -24,16 +24,26 @@ pub(super) struct Own {
     pub(super) layer: Arc<Layer>,
 }
 
+/// What every proxy of a class shares. Secrets are a layer of their own: a stream without an identity is shown only the other.
+#[derive(Clone)]
+pub(super) struct Class {
+    /// Clusters, endpoints, routes, outbound listeners.
+    pub(super) configuration: Arc<Layer>,
+    /// The secrets that policy names.
+    pub(super) secrets: Arc<Layer>,
+}
+
 /// One policy set, indexed, with one encoding for each class of proxies that is connected. Replaced by the next, never edited.
 pub(super) struct Model {
     pub(super) mesh: Mesh,
     pub(super) set: Arc<PolicySet>,
     pub(super) generation: u64,
-    pub(super) warnings: Vec<String>,
+    /// What the parser warned of, and then the model's making.
+    pub(super) warnings: (Vec<policy::Warning>, Vec<mesh::Warning>),
     settings: plan::Settings,
-    classes: DashMap<ClassKey, Arc<Layer>>,
+    classes: DashMap<ClassKey, Class>,
     /// The classes of the set before. What is the same in both keeps its place in memory, and its bytes are not sent again.
-    before: DashMap<ClassKey, Arc<Layer>>,
+    before: DashMap<ClassKey, Class>,
 }
 
 impl Model {
@@ -41,7 +51,7 @@ impl Model {
         mesh: Mesh,
         set: Arc<PolicySet>,
         generation: u64,
-        warnings: Vec<String>,
+        warnings: (Vec<policy::Warning>, Vec<mesh::Warning>),
         settings: plan::Settings,
         before: Option<&Model>,
     ) -> Self {
@@ -49,20 +59,28 @@ impl Model {
         Self { mesh, set, generation, warnings, settings, classes: DashMap::new(), before }
     }
 
-    /// What every proxy of the workload's class shares: clusters, endpoints, routes, outbound listeners, policy's secrets.
-    pub(super) fn class_layer(&self, workload: &Workload, now: OffsetDateTime) -> Arc<Layer> {
+    /// What an analysis looks at.
+    pub(super) fn subject(&self) -> analysis::Subject<'_> {
+        analysis::Subject { set: &self.set, mesh: &self.mesh, parsed: &self.warnings.0, built: &self.warnings.1 }
+    }
+
+    /// What every proxy of the workload's class shares.
+    pub(super) fn class(&self, workload: &Workload, now: OffsetDateTime) -> Class {
         let key = plan::class_of(&self.mesh, workload);
-        if let Some(layer) = self.classes.get(&key) {
-            return Arc::clone(&layer);
+        if let Some(class) = self.classes.get(&key) {
+            return class.clone();
         }
         let plan = plan::class_plan(&self.mesh, workload, &self.settings);
+        let before = self.before.get(&key).map(|class| class.clone());
+        let before = before.as_ref();
         let encoded = envoy::class_resources(&plan).into_iter().filter_map(resource);
-        let secrets = plan.secrets.iter().flat_map(|name| self.secret(name, now));
-        let before = self.before.get(&key).map(|layer| Arc::clone(&layer));
-        let layer = Arc::new(Layer::new(encoded.chain(secrets), before.as_deref()));
-        let layer = before.filter(|before| before.version() == layer.version()).unwrap_or(layer);
+        let secrets = plan.secrets.iter().filter_map(|name| self.secret(name, now));
+        let class = Class {
+            configuration: layer(encoded, before.map(|class| &class.configuration)),
+            secrets: layer(secrets, before.map(|class| &class.secrets)),
+        };
         // Two proxies of one class may come at once; the first one's encoding is everybody's.
-        Arc::clone(&self.classes.entry(key).or_insert(layer))
+        self.classes.entry(key).or_insert(class).clone()
     }
 
     /// What is one proxy's own: its inbound listeners, which bind its address, and the clusters behind them.
@@ -87,7 +105,10 @@ impl Model {
             SecretName::FileCert { certificate, key } => secrets::file_certificate(certificate, key),
             SecretName::Credential { namespace, name, ca } => self.credential(namespace, name, *ca, now)?,
         };
-        Some((ResourceType::Secret, Arc::new(Resource::new(ResourceType::Secret, name.to_string(), &value))))
+        // It depends on files elsewhere, or on an operator, so it is more likely to be bad than what is made here.
+        let resource =
+            Resource::new(ResourceType::Secret, name.to_string(), &value).restated_by(secrets::restate).alone();
+        Some((ResourceType::Secret, Arc::new(resource)))
     }
 
     fn credential(&self, namespace: &str, name: &str, ca: bool, now: OffsetDateTime) -> Option<bytes::Bytes> {
@@ -111,6 +132,15 @@ impl Model {
                 None
             }
         }
+    }
+}
+
+/// A layer of these resources: the one before if that has the same.
+fn layer(resources: impl Iterator<Item = (ResourceType, Arc<Resource>)>, before: Option<&Arc<Layer>>) -> Arc<Layer> {
+    let layer = Layer::new(resources, before.map(|before| &**before));
+    match before {
+        Some(before) if before.version() == layer.version() => Arc::clone(before),
+        _ => Arc::new(layer),
     }
 }
 

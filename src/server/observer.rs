@@ -8,7 +8,7 @@ use super::admission::Admitted;
 use super::proxies::Membership;
 use crate::fleet;
 use crate::telemetry::Metrics;
-use crate::xds::{Holdings, Outcome, ResourceType, Response, StreamObserver};
+use crate::xds::{Holdings, Memory, Outcome, ResourceType, Response, StreamObserver};
 
 /// One stream's observer. Dropping it takes the stream out of everything.
 pub(super) struct Observer {
@@ -32,6 +32,14 @@ impl Observer {
 }
 
 impl StreamObserver for Observer {
+    fn recall(&mut self) -> Memory {
+        self.fleet.recall()
+    }
+
+    fn remember(&mut self, memory: Memory) {
+        self.fleet.remember(memory);
+    }
+
     fn sent(&mut self, response: &Response) {
         self.metrics.pushes.inc(response.ty.url());
         self.fleet.sent(response);

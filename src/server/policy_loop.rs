@@ -1,12 +1,11 @@
 //! From each good policy set to what the connected proxies see.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::blocking;
 use super::config::Config;
@@ -30,6 +29,7 @@ impl From<&Config> for Settings {
                 trust_domain_aliases: Vec::new(),
                 root_namespace: config.root_namespace.clone(),
                 cluster_domain: config.cluster_domain.clone(),
+                istio_compatibility: config.istio_compatibility,
             },
             plan: plan::Settings { http_proxy },
         }
@@ -42,41 +42,42 @@ pub(super) async fn start(
     proxies: Proxies,
     mut policy: watch::Receiver<Arc<source::State>>,
     settings: Settings,
+    served: watch::Sender<Option<Arc<Model>>>,
 ) -> JoinHandle<()> {
-    let mut told = HashSet::new();
     let state = Arc::clone(&policy.borrow_and_update());
-    follow(&proxies, &state, &settings, &mut told).await;
+    follow(&proxies, &state, &settings, &served).await;
     tokio::spawn(async move {
         while policy.changed().await.is_ok() {
             let state = Arc::clone(&policy.borrow_and_update());
-            follow(&proxies, &state, &settings, &mut told).await;
+            follow(&proxies, &state, &settings, &served).await;
         }
     })
 }
 
-/// `told` is what the log has said already: a warning that stays true is said once.
-async fn follow(proxies: &Proxies, state: &source::State, settings: &Settings, told: &mut HashSet<mesh::Warning>) {
+async fn follow(
+    proxies: &Proxies,
+    state: &source::State,
+    settings: &Settings,
+    served: &watch::Sender<Option<Arc<Model>>>,
+) {
     proxies.metrics.policy_rejected.set(i64::from(state.rejected.is_some()));
     let Some(update) = &state.current else { return };
     if proxies.model.load().as_ref().is_some_and(|model| model.generation == update.generation) {
         return;
     }
     let (update, settings, before) = (Arc::clone(update), settings.clone(), proxies.model.load_full());
-    let (model, found) = blocking(move || {
+    let model = blocking(move || {
         let (mesh, found) = mesh::Mesh::build(&update.set, &settings.mesh);
-        let warnings = update.warnings.iter().map(ToString::to_string).chain(found.iter().map(ToString::to_string));
         let (set, generation) = (Arc::clone(&update.set), update.generation);
-        (Arc::new(Model::new(mesh, set, generation, warnings.collect(), settings.plan, before.as_deref())), found)
+        let warnings = (update.warnings.clone(), found);
+        Arc::new(Model::new(mesh, set, generation, warnings, settings.plan, before.as_deref()))
     })
     .await;
-    for warning in found.iter().filter(|warning| !told.contains(warning)) {
-        warn!(at = %warning.at, "{}", warning.message);
-    }
-    *told = found.into_iter().collect();
     let (generation, workloads) = (model.generation, model.mesh.workloads().count());
-    let shown = proxies.clone();
+    let (shown, model_of) = (proxies.clone(), Arc::clone(&model));
     // Encodes every class that is connected.
-    blocking(move || shown.set_model(model)).await;
+    blocking(move || shown.set_model(model_of)).await;
+    served.send_replace(Some(model));
     proxies.metrics.policy_generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
     info!(generation, workloads, "serving the policy");
 }

@@ -13,6 +13,7 @@ use tonic::Status;
 use tracing::{info, warn};
 
 use super::admission::Admission;
+use super::analyst::Analysed;
 use super::model::{Model, Own};
 use super::observer::Observer;
 use super::peers::Peers;
@@ -35,6 +36,8 @@ pub(super) struct Inner {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) model: ArcSwapOption<Model>,
+    /// What the newest analysis has found.
+    pub(super) analysed: ArcSwapOption<Analysed>,
     admission: Admission,
     pub(super) peers: Peers,
     roots: ArcSwap<Roots>,
@@ -131,6 +134,7 @@ impl Proxies {
             metrics,
             clock,
             model: ArcSwapOption::empty(),
+            analysed: ArcSwapOption::empty(),
             admission,
             peers: Peers::default(),
             roots,
@@ -161,14 +165,21 @@ impl Proxies {
         self.changed.notify_one();
     }
 
+    /// Shows each connected workload that holds a certificate, with it.
+    pub(super) fn see_certificates(&self, mut see: impl FnMut(&WorkloadKey, &SpiffeId, &Arc<WorkloadCertificate>)) {
+        for entry in &self.connected {
+            let proxy = entry.value();
+            if let (Some(id), Some(certificate)) = (&proxy.identity, &proxy.state().certificate) {
+                see(&proxy.key, id, certificate);
+            }
+        }
+    }
+
     /// The connected workloads that hold a certificate, with it.
     pub(super) fn certificates(&self) -> Vec<(WorkloadKey, SpiffeId, Arc<WorkloadCertificate>)> {
-        let held = self.connected.iter().filter_map(|entry| {
-            let proxy = entry.value();
-            let certificate = proxy.state().certificate.clone()?;
-            Some((proxy.key.clone(), proxy.identity.clone()?, certificate))
-        });
-        held.collect()
+        let mut held = Vec::new();
+        self.see_certificates(|key, id, certificate| held.push((key.clone(), id.clone(), Arc::clone(certificate))));
+        held
     }
 
     /// The connected workloads that have an identity.
@@ -230,13 +241,13 @@ impl Proxies {
     }
 
     fn publish(&self, proxy: &Proxy, model: &Model, workload: &Workload) {
-        let class = model.class_layer(workload, (self.clock)());
+        let class = model.class(workload, (self.clock)());
         let mut state = proxy.state();
         let own = model.own(workload, state.own.take());
-        let mut layers = vec![Arc::clone(&own.layer), class];
+        let mut layers = vec![Arc::clone(&own.layer), class.configuration];
         state.own = Some(own);
         if proxy.identity.is_some() {
-            layers.splice(0..0, [Arc::clone(&state.secrets), Arc::clone(&self.roots.load().layer)]);
+            layers.extend([Arc::clone(&state.secrets), Arc::clone(&self.roots.load().layer), class.secrets]);
         }
         let same = |(left, right): (&Arc<Layer>, &Arc<Layer>)| Arc::ptr_eq(left, right);
         if layers.len() == state.shown.len() && layers.iter().zip(&state.shown).all(same) {
@@ -336,9 +347,14 @@ impl ControlPlane for Proxies {
         let admitted = self.admission.enter().await;
         let certificate = match &identity {
             Some(id) => {
-                let (trust, id, name, now) =
-                    (Arc::clone(&self.trust), id.clone(), workload.key.to_string(), (self.clock)());
-                let issued = blocking(move || trust.workload_certificate(&name, &id, now)).await;
+                let (name, now) = (workload.key.to_string(), (self.clock)());
+                let issued = match self.trust.held(&name, id, now) {
+                    Some(held) => Ok(held),
+                    None => {
+                        let (trust, id) = (Arc::clone(&self.trust), id.clone());
+                        blocking(move || trust.workload_certificate(&name, &id, now)).await
+                    }
+                };
                 Some(issued.map_err(|error| {
                     warn!(workload = %workload.key, %error, "no certificate could be issued");
                     Status::unavailable("no certificate can be issued at the moment")

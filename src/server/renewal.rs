@@ -41,7 +41,8 @@ pub(super) struct Own {
 pub(super) fn run(proxies: Proxies, own: Own, rotation: Rotation, spread: Duration) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut answers = proxies.fleet.answers();
-        let mut work = Work { proxies, own, rotation, follow: Follow::new(spread), failures: 0, waiting: false, seen_at: None };
+        let mut work =
+            Work { proxies, own, rotation, follow: Follow::new(spread), failures: 0, waiting: false, seen_at: None };
         loop {
             let wait = match work.pass().await {
                 Ok(wait) => {
@@ -148,24 +149,35 @@ impl Work {
     async fn leaves(&mut self, now: OffsetDateTime) -> Result<OffsetDateTime, TrustError> {
         let proxies = &self.proxies;
         let signer = proxies.trust.intermediate().serial;
-        let (due, rest): (Vec<_>, Vec<_>) = proxies.certificates().into_iter().partition(|(.., it)| self.is_due(it, now));
-        let mut outdated: Vec<_> = rest.into_iter().filter(|(.., it)| it.issuer != signer).collect();
+        let (mut replaced, mut outdated) = (Vec::new(), Vec::new());
+        proxies.see_certificates(|key, id, it| {
+            if self.is_due(it, now) {
+                replaced.push((key.clone(), id.clone()));
+            } else if it.issuer != signer {
+                outdated.push((key.clone(), id.clone()));
+            }
+        });
         outdated.truncate(self.follow.quota(outdated.len()));
-        let replaced: Vec<_> = due.into_iter().chain(outdated).map(|(key, id, _)| (key, id)).collect();
+        replaced.append(&mut outdated);
         if !replaced.is_empty() {
             replace(proxies, replaced).await?;
         }
-        let leaves = proxies.certificates();
-        let expiry = leaves.iter().map(|(.., it)| it.not_after.unix_timestamp()).min();
+        let (mut expiry, mut next, mut names) = (None, None, Vec::new());
+        proxies.see_certificates(|key, _, it| {
+            let (until, renew_at) = (it.not_after.unix_timestamp(), it.renew_at);
+            expiry = Some(expiry.map_or(until, |first: i64| first.min(until)));
+            next = Some(next.map_or(renew_at, |first: OffsetDateTime| first.min(renew_at)));
+            if is_late(it, now) {
+                names.push(key.to_string());
+            }
+        });
         proxies.metrics.earliest_leaf_expiry.set(expiry.unwrap_or(0));
-        let late = leaves.iter().filter(|(.., it)| is_late(it, now));
-        let names: Vec<_> = late.map(|(key, ..)| key.to_string()).collect();
         if proxies.metrics.expiring_leaves.set(i64::try_from(names.len()).unwrap_or(i64::MAX)) == 0 && !names.is_empty()
         {
             let some = &names[..names.len().min(20)];
             warn!(count = names.len(), workloads = ?some, "certificates in the last quarter of their life are not renewed");
         }
-        Ok(leaves.iter().map(|(.., it)| it.renew_at).min().unwrap_or(now + LOOK))
+        Ok(next.unwrap_or(now + LOOK))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! HTTP/2 lets a client send frames of 16 KB (RFC 9113 §4.2 allows no smaller limit), and a library reads a frame whole before it
 //! hands it on, into a buffer that then stays with the connection. An Envoy sends such a frame once, with its node, and never
-//! again. Cut small, the same bytes fit the buffer that the connection has from its start.
+//! again. Cut small, the same bytes fit the buffer that the connection has from its start. After each piece the connection gives
+//! way: otherwise it would queue all that has arrived before its stream has read the first of it, and keep the room for that too.
 
 use std::io;
 use std::pin::Pin;
@@ -38,6 +39,10 @@ pub(super) struct SmallFrames<I> {
     piece_left: usize,
     frame_left: usize,
     flags: u8,
+    /// The current frame is cut.
+    is_cut: bool,
+    /// A piece is handed on, and its reader has its turn first.
+    gives_way: bool,
 }
 
 impl<I> SmallFrames<I> {
@@ -52,6 +57,8 @@ impl<I> SmallFrames<I> {
             piece_left: PREFACE,
             frame_left: 0,
             flags: 0,
+            is_cut: false,
+            gives_way: false,
         }
     }
 
@@ -65,7 +72,8 @@ impl<I> SmallFrames<I> {
         self.piece_left = length;
         self.frame_left = 0;
         // Padding stands at both ends of a frame, and Envoy has no use for it.
-        if kind == DATA && flags & PADDED == 0 && (PIECE + 1..=LONGEST).contains(&length) {
+        self.is_cut = kind == DATA && flags & PADDED == 0 && (PIECE + 1..=LONGEST).contains(&length);
+        if self.is_cut {
             self.flags = flags;
             self.frame_left = length;
             self.next_piece();
@@ -85,6 +93,10 @@ impl<I> SmallFrames<I> {
 impl<I: AsyncRead + Unpin> SmallFrames<I> {
     /// Reads at least one byte into `buffer`, or nothing at the end of the connection.
     fn poll_some(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.gives_way) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         while buffer.remaining() > 0 {
             if self.written < HEAD {
@@ -105,8 +117,12 @@ impl<I: AsyncRead + Unpin> SmallFrames<I> {
                 }
                 buffer.advance(length);
                 self.piece_left -= length;
-                if self.piece_left == 0 && self.frame_left > 0 {
-                    self.next_piece();
+                if self.piece_left == 0 && self.is_cut {
+                    self.gives_way = true;
+                    if self.frame_left > 0 {
+                        self.next_piece();
+                    }
+                    break;
                 }
             } else {
                 let mut head = ReadBuf::new(&mut self.head[self.read..]);

@@ -1,8 +1,8 @@
 //! The loop that turns a directory's changes into states.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::listing::{self, Content, Listing};
 use super::watcher::Watcher;
-use super::{Rejected, State, Update};
-use crate::policy::{Origin, PolicyError, PolicySet, Warning, parse_set};
+use super::{Rejected, State, Update, Verdict};
+use crate::policy::{Origin, PolicyError, PolicySet, Warning, parse_set_after};
 
 /// How many errors or warnings of one set are logged; all of them are in the state.
 const MAX_LOGGED: usize = 50;
@@ -61,8 +61,10 @@ pub struct Directory {
 /// What is remembered of the last good content.
 struct Good {
     hash: [u8; 32],
-    /// Files that had content in it.
-    filled: BTreeSet<String>,
+    /// Files that had content in it, and the SHA-256 of that.
+    filled: BTreeMap<String, [u8; 32]>,
+    /// What was made of it.
+    update: Arc<Update>,
 }
 
 impl Directory {
@@ -189,8 +191,9 @@ impl Directory {
                 }
                 let files = judged.filled.len();
                 tracing::info!(generation, files, "policy set accepted");
-                self.good = Some(Arc::new(Good { hash: judged.hash, filled: judged.filled }));
                 let update = Arc::new(Update { set: Arc::new(set), files, warnings, generation });
+                self.good =
+                    Some(Arc::new(Good { hash: judged.hash, filled: judged.filled, update: Arc::clone(&update) }));
                 self.state.send_replace(Arc::new(State { current: Some(update), rejected: None }));
             }
             Err(errors) => self.reject(errors),
@@ -216,32 +219,46 @@ impl Directory {
     }
 }
 
+/// Reads and judges a directory once, without following it; the errors are those that would keep a set from being served.
+///
+/// # Errors
+/// `path` is no directory, or cannot be read.
+pub fn read(path: &Path) -> io::Result<Verdict> {
+    Ok(Judged::of(listing::list(path)?.read(), None).outcome)
+}
+
 /// A content and the verdict on it.
 struct Judged {
     hash: [u8; 32],
-    filled: BTreeSet<String>,
-    outcome: Result<(PolicySet, Vec<Warning>), Vec<PolicyError>>,
+    filled: BTreeMap<String, [u8; 32]>,
+    outcome: Verdict,
 }
 
 impl Judged {
     fn of(content: Content, good: Option<&Good>) -> Self {
         let empty = content.empty_files();
-        let filled: BTreeSet<String> = content.names().difference(&empty).cloned().collect();
+        let filled: BTreeMap<_, _> = content.hashes.into_iter().filter(|(name, _)| !empty.contains(name)).collect();
         let mut errors = content.errors;
         let mut notes = Vec::new();
         for name in empty {
-            if good.is_some_and(|good| good.filled.contains(&name)) {
+            if good.is_some_and(|good| good.filled.contains_key(&name)) {
                 let error = listing::io_error(&name, "the file is empty and had content before");
                 errors.push(error.with_help("remove the file if its policies are no longer wanted"));
             } else {
-                notes.push(Warning { at: Origin::new(name, 1, 1), message: "the file is empty".to_owned() });
+                notes.push(Warning::new(Origin::new(name, 1, 1), "the file is empty"));
             }
         }
         if filled.is_empty() && good.is_some_and(|good| !good.filled.is_empty()) {
-            let message = "the last policy file was removed: the mesh falls back to its defaults".to_owned();
-            notes.push(Warning { at: Origin::new(".", 1, 1), message });
+            let message = "the last policy file was removed: the mesh falls back to its defaults";
+            notes.push(Warning::new(Origin::new(".", 1, 1), message));
         }
-        let parsed = parse_set(content.files.iter().map(|(name, text)| (name, text.as_str())));
+        let (none, before) = (PolicySet::default(), good.map(|good| &good.update));
+        let (set, warned) = before.map_or((&none, &[][..]), |update| (&update.set, &update.warnings));
+        // A policy file is parsed again when its text has changed only.
+        let is_new = |name: &String| good.is_none_or(|good| good.filled.get(name) != filled.get(name));
+        let documents =
+            content.files.iter().map(|(name, text)| (name, (text.is_empty() || is_new(name)).then_some(text.as_str())));
+        let parsed = parse_set_after(set, warned, documents);
         let outcome = match parsed {
             Ok((set, mut warnings)) if errors.is_empty() => {
                 warnings.extend(notes);

@@ -33,9 +33,11 @@ pub(super) struct Listing {
 pub(super) struct Content {
     /// (name relative to the root, text). Wiped when dropped, since a Secret may be in it.
     pub(super) files: Vec<(String, Zeroizing<String>)>,
+    /// By name: SHA-256 of the text.
+    pub(super) hashes: BTreeMap<String, [u8; 32]>,
     /// What could not be read.
     pub(super) errors: Vec<PolicyError>,
-    /// SHA-256 over names, contents and errors.
+    /// SHA-256 over names, hashes and errors.
     pub(super) hash: [u8; 32],
 }
 
@@ -43,11 +45,6 @@ impl Content {
     /// Files of no bytes at all.
     pub(super) fn empty_files(&self) -> BTreeSet<String> {
         self.files.iter().filter(|(_, text)| text.is_empty()).map(|(name, _)| name.clone()).collect()
-    }
-
-    /// Every file's name.
-    pub(super) fn names(&self) -> BTreeSet<String> {
-        self.files.iter().map(|(name, _)| name.clone()).collect()
     }
 }
 
@@ -155,15 +152,17 @@ impl Listing {
 
     /// Reads every file, 4 MiB at most each, checked before anything is read.
     pub(super) fn read(&self) -> Content {
-        let mut content = Content { files: Vec::new(), errors: self.errors.clone(), hash: [0; 32] };
+        let mut content =
+            Content { files: Vec::new(), hashes: BTreeMap::new(), errors: self.errors.clone(), hash: [0; 32] };
         let mut hash = Sha256::new();
         for (name, path) in &self.files {
             match read_file(path) {
                 Ok(text) => {
                     hash.update((name.len() as u64).to_le_bytes());
                     hash.update(name.as_bytes());
-                    hash.update((text.len() as u64).to_le_bytes());
-                    hash.update(text.as_bytes());
+                    let of_text: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+                    hash.update(of_text);
+                    content.hashes.insert(name.clone(), of_text);
                     content.files.push((name.clone(), text));
                 }
                 Err(message) => content.errors.push(io_error(name, &message)),

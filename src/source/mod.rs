@@ -26,7 +26,10 @@ use time::OffsetDateTime;
 
 use crate::policy::{PolicyError, PolicySet, Warning};
 
-pub use directory::{Directory, Options};
+pub use directory::{Directory, Options, read};
+
+/// A set and what the operator should know about it, or everything that is wrong with it.
+pub type Verdict = Result<(PolicySet, Vec<Warning>), Vec<PolicyError>>;
 
 /// A good policy set.
 #[derive(Debug)]

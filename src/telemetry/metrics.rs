@@ -69,10 +69,27 @@ impl ByReason {
     }
 }
 
+/// How much there is of each severity.
+#[derive(Clone, Debug, Default)]
+pub struct BySeverity(Family<SeverityLabel, Gauge>);
+
+/// The label of a [`BySeverity`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SeverityLabel {
+    severity: &'static str,
+}
+
+impl BySeverity {
+    /// So many of this severity (`error`, `warning`, `note`).
+    pub fn set(&self, severity: &'static str, count: usize) {
+        self.0.get_or_create(&SeverityLabel { severity }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
 /// Everything that is counted. Timestamps are Unix seconds, 0 while there is nothing to say.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Subscriptions begun: the first request for a type on a stream.
+    /// Requests that begin or change a subscription.
     pub subscriptions: ByType,
     /// Responses sent.
     pub pushes: ByType,
@@ -90,6 +107,8 @@ pub struct Metrics {
     pub policy_generation: Gauge,
     /// 1 while the newest policy on disk is refused and an older one is served, else 0.
     pub policy_rejected: Gauge,
+    /// What the analysis of the served policy has found.
+    pub policy_findings: BySeverity,
     /// Workload certificates issued since the start.
     pub certificates_issued: Counter,
     /// When the root expires; while there are several, the first of them.
@@ -115,7 +134,11 @@ impl Metrics {
         let mut registry = Registry::with_prefix("countersign");
         let by_type = |registry: &mut Registry, name, help| ByType(register(registry, name, help));
         Self {
-            subscriptions: by_type(&mut registry, "xds_subscriptions", "Subscriptions begun, by resource type"),
+            subscriptions: by_type(
+                &mut registry,
+                "xds_subscriptions",
+                "Requests that begin or change a subscription, by resource type",
+            ),
             pushes: by_type(&mut registry, "xds_pushes", "Responses sent, by resource type"),
             rejects: by_type(&mut registry, "xds_rejects", "Responses refused by a proxy, by resource type"),
             open_streams: register(&mut registry, "xds_open_streams", "xDS streams open now"),
@@ -124,6 +147,11 @@ impl Metrics {
             denied_secrets: register(&mut registry, "secrets_denied", "Secrets asked for without the right to them"),
             policy_generation: register(&mut registry, "policy_generation", "Number of the policy set that is served"),
             policy_rejected: register(&mut registry, "policy_rejected", "1 while the newest policy is refused"),
+            policy_findings: BySeverity(register(
+                &mut registry,
+                "policy_findings",
+                "Findings of the analysis of the served policy, by severity",
+            )),
             certificates_issued: register(&mut registry, "certificates_issued", "Workload certificates issued"),
             root_expiry: register(
                 &mut registry,

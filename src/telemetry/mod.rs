@@ -7,5 +7,5 @@ mod throttle;
 mod tests;
 
 pub use logging::{LoggingError, init};
-pub use metrics::{ByReason, ByType, Metrics, ReasonLabel, TypeLabel};
+pub use metrics::{ByReason, BySeverity, ByType, Metrics, ReasonLabel, SeverityLabel, TypeLabel};
 pub use throttle::Throttle;

@@ -64,8 +64,7 @@ pub(super) fn read(signer: &Authority, der: &[u8]) -> Result<Facts, TrustError> 
     }
     list.verify_signature(issuer.public_key()).map_err(|_| refused("its signature is not the issuer's"))?;
     let next_update = list.next_update().ok_or_else(|| refused("it does not say when the next one comes"))?;
-    let mut serials: Vec<_> =
-        list.iter_revoked_certificates().map(|it| Serial::from_der(it.raw_serial())).collect();
+    let mut serials: Vec<_> = list.iter_revoked_certificates().map(|it| Serial::from_der(it.raw_serial())).collect();
     serials.sort();
     Ok(Facts { serials, this_update: list.last_update().to_datetime(), next_update: next_update.to_datetime() })
 }

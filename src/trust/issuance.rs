@@ -269,7 +269,8 @@ impl Trust {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn held(&self, workload: &str, id: &SpiffeId, now: OffsetDateTime) -> Option<Arc<WorkloadCertificate>> {
+    /// The certificate that [`workload_certificate`](Self::workload_certificate) would return without issuing one. Waits for nothing.
+    pub fn held(&self, workload: &str, id: &SpiffeId, now: OffsetDateTime) -> Option<Arc<WorkloadCertificate>> {
         let issued = self.issued.read().unwrap_or_else(PoisonError::into_inner);
         let good = |held: &&Arc<WorkloadCertificate>| {
             held.id == *id

@@ -155,9 +155,8 @@ impl Trust {
             wanted.sort();
             let last = books.crls.iter().find(|it| it.issuer == *serial);
             let is_good = |last: &&CrlRecord| {
-                crl::read(signer, &last.der).is_ok_and(|it| {
-                    it.serials == wanted && it.this_update <= now && now < it.next_update - life / 2
-                })
+                crl::read(signer, &last.der)
+                    .is_ok_and(|it| it.serials == wanted && it.this_update <= now && now < it.next_update - life / 2)
             };
             let list = match last.filter(is_good) {
                 Some(good) => good.clone(),

@@ -4,14 +4,11 @@ use std::marker::PhantomData;
 
 use prost::Message;
 use tonic::Status;
-use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use super::wire::Response;
 
-/// What a stream keeps for its requests, in bytes. Most are acknowledgements.
-const REQUEST_BUFFER: usize = 256;
-
-/// The codec of a stream whose requests are `R`.
+/// The codec of a call whose request is an `R`.
 pub(super) struct PreEncoded<R>(PhantomData<fn() -> R>);
 
 impl<R> Default for PreEncoded<R> {
@@ -56,9 +53,5 @@ impl<R: Message + Default> Decoder for RequestDecoder<R> {
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<R>, Status> {
         let request = R::decode(buffer).map_err(|error| Status::invalid_argument(format!("not a request: {error}")))?;
         Ok(Some(request))
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(REQUEST_BUFFER, REQUEST_BUFFER)
     }
 }

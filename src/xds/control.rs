@@ -9,7 +9,7 @@ use envoy_types::pb::google::protobuf::value::Kind;
 use tokio::sync::watch;
 use tonic::Status;
 
-use super::{Holdings, Outcome, ResourceType, Response, View};
+use super::{Holdings, Memory, Outcome, ResourceType, Response, View};
 
 /// What is kept of a client's `Node`, of which a real one is some 60 KB.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,16 @@ impl From<Node> for NodeInfo {
 
 /// Hears what one stream sends and what its client makes of it. Dropped when the stream ends.
 pub trait StreamObserver: Send + 'static {
+    /// What an earlier stream of the same client has left. Asked for once, at the beginning.
+    fn recall(&mut self) -> Memory {
+        Memory::default()
+    }
+
+    /// The stream ends, and leaves this to the client's next.
+    fn remember(&mut self, memory: Memory) {
+        let _ = memory;
+    }
+
     /// A response is on its way.
     fn sent(&mut self, response: &Response);
 

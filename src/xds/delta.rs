@@ -1,11 +1,12 @@
 //! The incremental variant (`DeltaDiscoveryRequest`): one type's subscription.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::holdings::{Entry, Holdings};
 use super::interest::WILDCARD;
+use super::memory::{Claim, TypeMemory};
 use super::refusals::{Parcel, Refusals};
 use super::subscription::Settled;
 use super::view::{Lookup, TypeView};
@@ -42,6 +43,8 @@ pub struct DeltaSubscription {
     /// Names that are answered in any case.
     resend: BTreeSet<Arc<str>>,
     refusals: Refusals,
+    /// What the client says of these on its first request is not believed.
+    doubts: BTreeMap<Arc<str>, Claim>,
     /// Something that is due was refused.
     standing: bool,
     in_flight: Option<InFlight>,
@@ -63,14 +66,20 @@ impl DeltaSubscription {
                 self.holdings.set(view.intern(name), Entry::Brought(Version::parse(version)));
             }
         }
+        for (name, claim) in std::mem::take(&mut self.doubts) {
+            if !self.holdings.entry(&name).version().is_some_and(|version| claim.holds(version)) {
+                self.holdings.doubt(&name);
+            }
+        }
         self.greet = self.holdings.interest.wildcard && request.initial_versions.is_empty();
     }
 
     /// What the client has brought along and is still what it should have.
     fn resumed(&self, request: &DeltaRequest, view: &TypeView) -> Outcome {
-        let current = request.initial_versions.iter().filter_map(|(name, version)| {
+        let current = request.initial_versions.keys().filter_map(|name| {
             let resource = view.get(name).filter(|_| self.holdings.covers(name))?;
-            (Version::parse(version) == Some(resource.version())).then(|| Arc::clone(resource))
+            let has = self.holdings.entry(name).version() == Some(resource.version());
+            has.then(|| Arc::clone(resource))
         });
         let current: Vec<_> = current.collect();
         if current.is_empty() { Outcome::Request } else { Outcome::Resumed(current) }
@@ -119,6 +128,11 @@ impl DeltaSubscription {
             // A removal cannot be offered any better the next time.
             self.holdings.apply(&flight.contents);
         }
+        if flight.contents.len() > 1 {
+            // Envoy takes what is good of a response that it refuses.
+            let resources = flight.contents.iter().filter(|(_, resource)| resource.is_some());
+            resources.for_each(|(name, _)| self.holdings.doubt(name));
+        }
         let interest = &self.holdings.interest;
         self.refusals.refuse(self.ty, &flight.contents, |name| interest.covers(name));
         Outcome::Rejected { resources: flight.contents, error }
@@ -163,14 +177,15 @@ impl DeltaSubscription {
 impl Subscription for DeltaSubscription {
     type Request = DeltaRequest;
 
-    fn new(ty: ResourceType) -> Self {
+    fn new(ty: ResourceType, memory: TypeMemory) -> Self {
         Self {
             ty,
             started: false,
             greet: false,
             holdings: Holdings::default(),
             resend: BTreeSet::new(),
-            refusals: Refusals::default(),
+            refusals: Refusals::recall(memory.trials),
+            doubts: memory.doubts,
             standing: false,
             in_flight: None,
             last_nonce: 0,
@@ -251,6 +266,17 @@ impl Subscription for DeltaSubscription {
 
     fn take_settled(&mut self) -> Option<&Holdings> {
         self.settled.take_untold().then_some(&self.holdings)
+    }
+
+    fn memory(&self) -> TypeMemory {
+        let in_flight: &[Content] = self.in_flight.as_ref().map_or(&[], |flight| &flight.contents);
+        let mut doubts = self.doubts.clone();
+        for (name, resource) in in_flight {
+            let claim = resource.as_ref().map_or(Claim::None, |resource| Claim::Only(resource.version()));
+            doubts.insert(Arc::clone(name), claim);
+        }
+        doubts.extend(self.holdings.doubts().map(|name| (Arc::clone(name), Claim::None)));
+        TypeMemory { doubts, whole: Claim::Any, trials: self.refusals.trials(in_flight) }
     }
 
     fn refresh(&mut self, names: &[Arc<str>]) {

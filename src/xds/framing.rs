@@ -1,4 +1,4 @@
-//! gRPC framing of the streams: requests without what nobody reads, responses without a buffer.
+//! gRPC framing of the responses, without a buffer.
 //!
 //! tonic's own way out encodes into a buffer that each stream keeps, as large as the largest response it was ever sent. A
 //! response is encoded already, so here it is copied once, into exactly its length, and given away.
@@ -10,30 +10,16 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Frame;
 use tonic::body::Body;
-use tonic::codec::Codec as _;
-use tonic::server::StreamingService;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
-use super::codec::PreEncoded;
-use super::lean::Lean;
-use super::stream::{Request, ResponseStream};
+use super::stream::ResponseStream;
 use super::wire::Response;
 
-/// Answers a call of a streaming method. A request message may have `limit` bytes.
-pub(super) async fn streaming<R, S, B>(mut service: S, request: http::Request<B>, limit: usize) -> http::Response<Body>
-where
-    R: Request,
-    S: StreamingService<R, Response = Response, ResponseStream = ResponseStream>,
-    B: http_body::Body + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
-{
-    let request = request.map(|body| {
-        let body = Lean::new(body, R::NODE_FIELD, limit);
-        Streaming::new_request(PreEncoded::<R>::default().decoder(), body, None, Some(limit))
-    });
-    match service.call(tonic::Request::from_http(request)).await {
+/// The answer to a call of a streaming method.
+pub(super) fn answer(responses: Result<ResponseStream, Status>) -> http::Response<Body> {
+    match responses {
         Ok(responses) => {
-            let mut response = http::Response::new(Body::new(Responses(Some(responses.into_inner()))));
+            let mut response = http::Response::new(Body::new(Responses(Some(responses))));
             let grpc = HeaderValue::from_static("application/grpc");
             response.headers_mut().insert(header::CONTENT_TYPE, grpc);
             response

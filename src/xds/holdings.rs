@@ -21,7 +21,7 @@ pub(super) enum Entry {
     Absent,
     /// This resource.
     Has(Arc<Resource>),
-    /// It says that it has this version from a stream before; `None` if that is none of ours.
+    /// It says that it has this version from a stream before; `None` if that is none of ours, or of a response that it refused.
     Brought(Option<Version>),
 }
 
@@ -162,6 +162,19 @@ impl Holdings {
 
     pub(super) fn set(&mut self, name: Arc<str>, entry: Entry) {
         self.differs.insert(name, entry);
+    }
+
+    /// The client may have anything under this name.
+    pub(super) fn doubt(&mut self, name: &Arc<str>) {
+        if self.interest.covers(name) {
+            self.differs.insert(Arc::clone(name), Entry::Brought(None));
+        }
+    }
+
+    /// The names of which nobody knows what the client has.
+    pub(super) fn doubts(&self) -> impl Iterator<Item = &Arc<str>> {
+        let unknown = |entry: &Entry| matches!(entry, Entry::Brought(None));
+        self.differs.iter().filter(move |(_, entry)| unknown(entry)).map(|(name, _)| name)
     }
 
     /// The client took these.

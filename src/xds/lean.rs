@@ -13,9 +13,9 @@ use super::walk::{Malformed, Walk};
 mod tests;
 
 /// A gRPC message's prefix: whether it is compressed, and its length.
-const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a request stream.
 pub(super) struct Lean<B> {

@@ -15,11 +15,13 @@ mod holdings;
 mod interest;
 mod lean;
 mod limits;
+mod memory;
 mod method;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod model;
 mod refusals;
+mod requests;
 mod resource;
 mod scope;
 mod service;
@@ -38,6 +40,7 @@ pub use delta::{DeltaRequest, DeltaSubscription};
 pub use drain::{Drain, DrainSignal};
 pub use holdings::Holdings;
 pub use limits::Limits;
+pub use memory::{Memory, TypeMemory};
 pub use resource::{Resource, ResourceType, Restate, Version};
 pub use service::{XdsService, services};
 pub use session::Session;

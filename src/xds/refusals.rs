@@ -5,9 +5,10 @@
 //! anew each time. A secret it does not: it takes the bytes it has just refused without effect. So secrets come one by one, each in
 //! other bytes that mean the same.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use super::memory::Trial;
 use super::wire::{Content, Form};
 use super::{Resource, ResourceType, Version};
 
@@ -30,14 +31,37 @@ pub(super) struct Refusals {
     /// Suspect in this version, `None` for its removal.
     suspects: HashMap<Arc<str>, Option<Version>>,
     groups: VecDeque<Vec<Arc<str>>>,
+    /// The secrets among them, with the bytes that the client knows.
+    trials: BTreeMap<Arc<str>, Trial>,
 }
 
 impl Refusals {
-    pub(super) fn is_refused(&self, resource: &Resource) -> bool {
-        self.refused.get(resource.name()) == Some(&resource.version())
+    /// Of a client that refused these on a stream before. Each is tried once more, alone and in bytes that it does not know.
+    pub(super) fn recall(trials: BTreeMap<Arc<str>, Trial>) -> Self {
+        let suspects = trials.iter().map(|(name, trial)| (Arc::clone(name), Some(trial.version))).collect();
+        let groups = trials.keys().map(|name| vec![Arc::clone(name)]).collect();
+        Self { refused: HashMap::new(), suspects, groups, trials }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// What the client has refused, and would have refused if it has not taken what is on its way.
+    pub(super) fn trials(&self, in_flight: &[Content]) -> BTreeMap<Arc<str>, Trial> {
+        let mut trials = self.trials.clone();
+        for (name, resource) in in_flight {
+            if let Some(resource) = resource.as_ref().filter(|it| it.ty() == ResourceType::Secret) {
+                failed(&mut trials, name, resource.version());
+            }
+        }
+        trials
+    }
+
+    /// Whether the client has refused this, and there is no other way to say it.
+    pub(super) fn is_refused(&self, resource: &Resource) -> bool {
+        let tried = self.trials.get(resource.name()).filter(|trial| trial.version == resource.version());
+        self.refused.get(resource.name()) == Some(&resource.version())
+            || (tried.is_some_and(|trial| trial.is_refused) && !resource.can_be_restated())
+    }
+
+    fn is_empty(&self) -> bool {
         self.refused.is_empty() && self.suspects.is_empty()
     }
 
@@ -48,6 +72,14 @@ impl Refusals {
 
     /// The client refused a response with these, of which it still wants those that are covered.
     pub(super) fn refuse(&mut self, ty: ResourceType, contents: &[Content], covers: impl Fn(&str) -> bool) {
+        let covered: Vec<_> = contents.iter().filter(|(name, _)| covers(name)).collect();
+        if ty == ResourceType::Secret {
+            for (name, resource) in &covered {
+                if let Some(resource) = resource {
+                    failed(&mut self.trials, name, resource.version()).is_refused = true;
+                }
+            }
+        }
         if let [(name, resource)] = contents {
             self.suspects.remove(name);
             if let Some(resource) = resource.as_ref().filter(|_| covers(name)) {
@@ -55,7 +87,9 @@ impl Refusals {
             }
             return;
         }
-        let covered: Vec<_> = contents.iter().filter(|(name, _)| covers(name)).collect();
+        // Names that a client let go and took up again may stand in a group from before.
+        let anew: HashSet<&str> = covered.iter().map(|(name, _)| &**name).collect();
+        self.groups.iter_mut().for_each(|group| group.retain(|name| !anew.contains(&**name)));
         let size = if ty == ResourceType::Secret { 1 } else { covered.len().div_ceil(2).max(1) };
         for part in covered.chunks(size) {
             self.groups.push_back(part.iter().map(|(name, _)| Arc::clone(name)).collect());
@@ -75,12 +109,14 @@ impl Refusals {
         if !self.is_empty() {
             self.refused.remove(name);
             self.suspects.remove(name);
+            self.trials.remove(name);
         }
     }
 
     pub(super) fn retain(&mut self, covers: impl Fn(&str) -> bool) {
         self.refused.retain(|name, _| covers(name));
         self.suspects.retain(|name, _| covers(name));
+        self.trials.retain(|name, _| covers(name));
     }
 
     /// What was refused may be offered again. `false` if nothing was.
@@ -93,37 +129,56 @@ impl Refusals {
     /// What of all that is due travels next: what is not under suspicion first, and of the suspects one group.
     pub(super) fn select(&mut self, due: Vec<Arc<Resource>>, gone: Vec<Arc<str>>) -> Parcel {
         let suspects = &self.suspects;
+        let is_suspect = |it: &Arc<Resource>| suspects.get(it.name()) == Some(&Some(it.version()));
         let (mut held_back, resources): (Vec<_>, Vec<_>) =
-            due.into_iter().partition(|it| suspects.get(it.name()) == Some(&Some(it.version())) || it.travels_alone());
+            due.into_iter().partition(|it| is_suspect(it) || it.travels_alone());
         let (gone_held_back, removed): (Vec<_>, Vec<_>) =
             gone.into_iter().partition(|name| suspects.get(name) == Some(&None));
         if !resources.is_empty() || !removed.is_empty() {
             return Parcel { resources, removed, form: Form::Plain };
         }
-        if let Some(index) = held_back.iter().position(|it| suspects.get(it.name()) != Some(&Some(it.version()))) {
+        if let Some(index) = held_back.iter().position(|it| !is_suspect(it)) {
             return Parcel { resources: vec![held_back.swap_remove(index)], removed, form: Form::Plain };
         }
         let mut due: HashMap<Arc<str>, Option<Arc<Resource>>> =
             held_back.into_iter().map(|resource| (Arc::clone(resource.name()), Some(resource))).collect();
         due.extend(gone_held_back.into_iter().map(|name| (name, None)));
         while let Some(group) = self.groups.pop_front() {
-            let mut parcel = Parcel { resources: Vec::new(), removed: Vec::new(), form: Form::Restated };
-            for name in group {
-                match due.remove(&name) {
-                    Some(Some(resource)) => parcel.resources.push(resource),
-                    Some(None) => parcel.removed.push(name),
-                    None => {}
-                }
-            }
+            let due = group.into_iter().filter_map(|name| due.remove_entry(&name));
+            let parcel = self.parcel(due);
             if !parcel.is_empty() {
                 return parcel;
             }
         }
         // A suspect that was not due when the turn of its group came.
-        match due.into_iter().next() {
-            Some((_, Some(resource))) => Parcel { resources: vec![resource], removed, form: Form::Restated },
-            Some((name, None)) => Parcel { resources: Vec::new(), removed: vec![name], form: Form::Restated },
-            None => Parcel { resources: Vec::new(), removed, form: Form::Plain },
-        }
+        self.parcel(due.into_iter().take(1))
     }
+
+    fn parcel(&self, contents: impl Iterator<Item = (Arc<str>, Option<Arc<Resource>>)>) -> Parcel {
+        let mut parcel = Parcel { resources: Vec::new(), removed: Vec::new(), form: Form::Plain };
+        for (name, resource) in contents {
+            match resource {
+                Some(resource) => parcel.resources.push(resource),
+                None => parcel.removed.push(name),
+            }
+        }
+        if let [resource] = &*parcel.resources
+            && let Some(trial) = self.trials.get(resource.name())
+            && trial.version == resource.version()
+        {
+            parcel.form = Form::Restated(trial.times);
+        }
+        parcel
+    }
+}
+
+/// Counts a trial of this version.
+fn failed<'t>(trials: &'t mut BTreeMap<Arc<str>, Trial>, name: &Arc<str>, version: Version) -> &'t mut Trial {
+    let first = Trial { version, times: 0, is_refused: false };
+    let trial = trials.entry(Arc::clone(name)).or_insert(first);
+    if trial.version != version {
+        *trial = first;
+    }
+    trial.times += 1;
+    trial
 }

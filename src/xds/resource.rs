@@ -118,7 +118,7 @@ impl fmt::Debug for Version {
     }
 }
 
-/// Writes a message in other bytes that mean the same. `None` where it cannot.
+/// Writes a message in other bytes that mean the same; applied again, in others still. `None` where it cannot.
 pub type Restate = fn(&[u8]) -> Option<Vec<u8>>;
 
 /// A resource: its name, its version, and the bytes of the `google.protobuf.Any` that carries it. Shared by every stream that
@@ -132,6 +132,7 @@ pub struct Resource {
     ttl: Option<Duration>,
     serial: Option<Arc<str>>,
     restate: Option<Restate>,
+    alone: bool,
 }
 
 impl Resource {
@@ -140,7 +141,7 @@ impl Resource {
         let any = any(ty.url(), value);
         let start = any.len() - value.len();
         let (name, version) = (name.into(), Version::of(value));
-        Self { ty, name, version, any, value: start, ttl: None, serial: None, restate: None }
+        Self { ty, name, version, any, value: start, ttl: None, serial: None, restate: None, alone: false }
     }
 
     /// The client drops the resource this long after it last heard of it; heartbeats keep it alive.
@@ -159,6 +160,12 @@ impl Resource {
     /// is refused, each is tried once more, alone and in other bytes, and the bad one is found. One that cannot travels alone.
     pub fn restated_by(mut self, restate: Restate) -> Self {
         self.restate = Some(restate);
+        self
+    }
+
+    /// It never shares a response with others, because it may well be bad.
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
         self
     }
 
@@ -192,15 +199,20 @@ impl Resource {
         self.serial.as_ref()
     }
 
+    pub(super) fn can_be_restated(&self) -> bool {
+        self.restate.is_some()
+    }
+
     /// Whether it never shares a response. Envoy stops at the first bad secret of a response without saying which, and takes
     /// the same bytes without effect when they come again, so a secret that cannot be said otherwise must come alone.
     pub(super) fn travels_alone(&self) -> bool {
-        self.ty == ResourceType::Secret && self.restate.is_none()
+        self.alone || (self.ty == ResourceType::Secret && self.restate.is_none())
     }
 
-    /// The same in other bytes, as an `Any`; the same bytes where there are no others.
-    pub(super) fn restated(&self) -> Bytes {
-        let other = self.restate.and_then(|restate| restate(&self.any[self.value..]));
+    /// The same in other bytes, as an `Any`, restated so many times; the same bytes where there are no others.
+    pub(super) fn restated(&self, times: u32) -> Bytes {
+        let again = |value: Vec<u8>| self.restate.and_then(|restate| restate(&value));
+        let other = (0..times).try_fold(self.any[self.value..].to_vec(), |value, _| again(value));
         other.map_or_else(|| self.any.clone(), |value| any(self.ty.url(), &value))
     }
 }

@@ -4,17 +4,18 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use tonic::Status;
 use tonic::body::Body;
-use tonic::server::{Grpc, StreamingService};
-use tonic::{Response as GrpcResponse, Status, Streaming};
+use tonic::server::Grpc;
 
 use super::codec::PreEncoded;
 use super::fetch::Fetch;
 use super::framing;
+use super::lean::BoxError;
 use super::method::{Method, Variant};
+use super::requests::Requests;
 use super::scope::Scope;
 use super::stream::{self, Request, ResponseStream, Terms};
-use super::wire::Response;
 use super::{ControlPlane, DrainSignal, Limits};
 
 /// The discovery services: `AggregatedDiscoveryService`, and those of one type for secrets, clusters, listeners, endpoints and
@@ -45,27 +46,36 @@ impl<C: ControlPlane> XdsService<C> {
     pub async fn handle<B>(&self, request: http::Request<B>) -> Result<http::Response<Body>, Infallible>
     where
         B: http_body::Body + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+        B::Error: Into<BoxError> + Send,
     {
         let path = request.uri().path();
         let Some(Method { variant, scope }) = Method::at(path) else {
             return Ok(unknown(path));
         };
         Ok(match variant {
-            Variant::Delta => {
-                let streams = Streams::<C, DeltaDiscoveryRequest>::new(self, scope);
-                framing::streaming(streams, request, self.limits.request_bytes).await
-            }
-            Variant::Sotw => {
-                let streams = Streams::<C, DiscoveryRequest>::new(self, scope);
-                framing::streaming(streams, request, self.limits.request_bytes).await
-            }
+            Variant::Delta => framing::answer(self.open::<DeltaDiscoveryRequest, B>(scope, request).await),
+            Variant::Sotw => framing::answer(self.open::<DiscoveryRequest, B>(scope, request).await),
             Variant::Fetch => {
                 let fetch = Fetch { control: Arc::clone(&self.control), scope, limits: self.limits };
                 let codec = PreEncoded::<DiscoveryRequest>::default();
                 Grpc::new(codec).max_decoding_message_size(self.limits.request_bytes).unary(fetch, request).await
             }
         })
+    }
+
+    async fn open<R, B>(&self, scope: Scope, request: http::Request<B>) -> Result<ResponseStream, Status>
+    where
+        R: Request,
+        B: http_body::Body + Send + 'static,
+        B::Error: Into<BoxError> + Send,
+    {
+        let (head, body) = request.into_parts();
+        let peer = head.extensions.get::<C::Peer>().cloned();
+        let drain = self.drain.clone().or(head.extensions.get::<DrainSignal>().cloned());
+        drop(head);
+        let terms = Terms { scope, limits: self.limits, drain };
+        let requests = Requests::<R, B>::new(body, self.limits.request_bytes);
+        stream::open(Arc::clone(&self.control), peer, requests, terms).await
     }
 }
 
@@ -79,33 +89,4 @@ fn unknown(path: &str) -> http::Response<Body> {
     const SHOWN: usize = 128;
     let shown: String = path.chars().take(SHOWN).collect();
     Status::unimplemented(format!("{} is not served here", shown.escape_debug())).into_http()
-}
-
-struct Streams<C, R> {
-    service: XdsService<C>,
-    scope: Scope,
-    request: std::marker::PhantomData<fn() -> R>,
-}
-
-impl<C: ControlPlane, R> Streams<C, R> {
-    fn new(service: &XdsService<C>, scope: Scope) -> Self {
-        Self { service: service.clone(), scope, request: std::marker::PhantomData }
-    }
-}
-
-impl<C: ControlPlane, R: Request> StreamingService<R> for Streams<C, R> {
-    type Response = Response;
-    type ResponseStream = ResponseStream;
-    type Future = std::pin::Pin<Box<dyn Future<Output = Result<GrpcResponse<ResponseStream>, Status>> + Send>>;
-
-    fn call(&mut self, request: tonic::Request<Streaming<R>>) -> Self::Future {
-        let (XdsService { control, drain, limits }, scope) = (self.service.clone(), self.scope);
-        Box::pin(async move {
-            let peer = request.extensions().get::<C::Peer>().cloned();
-            let drain = drain.or(request.extensions().get::<DrainSignal>().cloned());
-            let terms = Terms { scope, limits, drain };
-            let responses = stream::open(control, peer, request.into_inner(), terms).await?;
-            Ok(GrpcResponse::new(responses))
-        })
-    }
 }

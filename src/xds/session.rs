@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::holdings::Holdings;
 use super::wire::Response;
-use super::{Outcome, Removals, ResourceType, Subscription, View};
+use super::{Memory, Outcome, Removals, ResourceType, Subscription, View};
 
 /// Heartbeats in the time a resource lives, so that one that is late does no harm.
 const BEATS: u32 = 3;
@@ -14,18 +14,39 @@ const BEATS: u32 = 3;
 pub struct Session<S> {
     subscriptions: [Option<S>; ResourceType::ALL.len()],
     beats: [Option<Instant>; ResourceType::ALL.len()],
+    /// Of the types that have not been asked for yet.
+    memory: Option<Box<Memory>>,
 }
 
 impl<S: Subscription> Default for Session<S> {
     fn default() -> Self {
-        Self { subscriptions: std::array::from_fn(|_| None), beats: [None; ResourceType::ALL.len()] }
+        Self::new(Memory::default())
     }
 }
 
 impl<S: Subscription> Session<S> {
+    /// A stream of a client of which this is remembered.
+    pub fn new(memory: Memory) -> Self {
+        let memory = (!memory.is_empty()).then(|| Box::new(memory));
+        Self { subscriptions: std::array::from_fn(|_| None), beats: [None; ResourceType::ALL.len()], memory }
+    }
+
+    /// What is to be remembered for the client's next stream, were this one to end now.
+    pub fn memory(&self) -> Memory {
+        let mut memory = self.memory.as_deref().cloned().unwrap_or_default();
+        for (ty, subscription) in ResourceType::ALL.into_iter().zip(&self.subscriptions) {
+            if let Some(subscription) = subscription {
+                memory.set(ty, subscription.memory());
+            }
+        }
+        memory
+    }
+
     /// Takes a request of one type into account.
     pub fn on_request(&mut self, ty: ResourceType, request: S::Request, view: &View) -> Outcome {
-        let subscription = self.subscriptions[ty.index()].get_or_insert_with(|| S::new(ty));
+        let memory = &mut self.memory;
+        let mut recall = || memory.as_mut().map(|memory| memory.take(ty)).unwrap_or_default();
+        let subscription = self.subscriptions[ty.index()].get_or_insert_with(|| S::new(ty, recall()));
         let replacing = subscription.is_replacing();
         let outcome = subscription.on_request(request, view);
         if ty == ResourceType::Secret

@@ -1,11 +1,12 @@
 //! The state-of-the-world variant (`DiscoveryRequest`): one type's subscription.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::holdings::Holdings;
 use super::interest::WILDCARD;
+use super::memory::{Claim, TypeMemory};
 use super::refusals::{Parcel, Refusals};
 use super::subscription::Settled;
 use super::view::{Lookup, TypeView};
@@ -45,8 +46,15 @@ pub struct SotwSubscription {
     holdings: Holdings,
     resend: BTreeSet<Arc<str>>,
     refusals: Refusals,
-    /// The list that was refused as a whole.
-    refused_list: Option<Version>,
+    /// The lists that were refused as a whole since one was taken: those of the view with this stamp, of which there are two (with
+    /// what is to be removed, and without), and before them the newest of the views before.
+    refused_lists: Vec<Version>,
+    refused_at: Option<Version>,
+    /// How far the version that the client names on its first request is believed.
+    claim: Claim,
+    /// The newest response when the client let something go, or refused something, that its version speaks of. What it takes after
+    /// that one makes its version good again.
+    outdated: Option<u64>,
     /// Something that is due was refused.
     standing: bool,
     in_flight: Option<InFlight>,
@@ -62,6 +70,9 @@ impl SotwSubscription {
             || (list.is_empty() && self.ty.is_full_state() && !self.named_before);
         self.named_before |= !list.is_empty();
         self.greet |= wildcard && !self.holdings.interest.wildcard;
+        if self.holdings.interest.wildcard && !wildcard {
+            self.outdated = Some(self.last_nonce);
+        }
         self.holdings.set_wildcard(wildcard);
         let names = &self.holdings.interest.names;
         let known = |name: &String| names.contains(name.as_str());
@@ -72,6 +83,9 @@ impl SotwSubscription {
         let list: BTreeSet<&str> = list.iter().map(String::as_str).filter(|name| *name != WILDCARD).collect();
         let removed: Vec<_> = names.iter().filter(|name| !list.contains(&***name)).cloned().collect();
         let added: Vec<_> = list.into_iter().filter(|name| !names.contains(*name)).map(|it| view.intern(it)).collect();
+        if !removed.is_empty() {
+            self.outdated = Some(self.last_nonce);
+        }
         for name in removed {
             self.holdings.unsubscribe(&name);
             self.refusals.forget(&name);
@@ -81,9 +95,11 @@ impl SotwSubscription {
             // A state-of-the-world client that asks for a name anew has nothing under it, whatever it had before. Where a list
             // is the whole state, it is told so even if there is no such resource: absence is deletion.
             self.greet |= self.ty.is_full_state();
-            // Who asks anew has dropped what it had, and what it knew of a refusal.
-            self.refused_list = None;
-            self.refusals.forget(&name);
+            if self.started {
+                // Who asks anew has dropped what it had, and what it knew of a refusal.
+                self.refused_lists.clear();
+                self.refusals.forget(&name);
+            }
             self.resend.insert(Arc::clone(&name));
             self.holdings.subscribe(name);
         }
@@ -111,19 +127,27 @@ impl SotwSubscription {
             return Outcome::Request;
         };
         let Some(error) = error else {
+            if self.outdated.is_some_and(|nonce| nonce < self.last_nonce) {
+                self.outdated = None;
+            }
             if self.ty.is_full_state() {
                 self.holdings.replace(&contents);
-                self.refused_list = None;
+                self.refused_lists.clear();
             } else {
                 self.holdings.apply(&contents);
                 self.refusals.clear(&contents);
             }
             return Outcome::Acknowledged(contents);
         };
+        self.outdated = Some(self.last_nonce);
         if self.ty.is_full_state() {
             // Half a list would delete the other half, so the list as a whole waits for its next version.
-            self.refused_list = Some(version);
+            self.refused_lists.push(version);
         } else if form != Form::Heartbeat {
+            if contents.len() > 1 {
+                // Envoy takes what is good of a response that it refuses.
+                contents.iter().for_each(|(name, _)| self.holdings.doubt(name));
+            }
             let interest = &self.holdings.interest;
             self.refusals.refuse(self.ty, &contents, |name| interest.covers(name));
         }
@@ -132,7 +156,13 @@ impl SotwSubscription {
 
     /// The whole list, if it is another than the client has.
     fn whole(&mut self, view: &TypeView, removals: Removals) -> Option<(Version, Vec<Arc<Resource>>)> {
-        let mut changed = self.greet;
+        if self.refused_at != view.stamp() {
+            self.refused_at = view.stamp();
+            let before_newest = self.refused_lists.len().saturating_sub(1);
+            self.refused_lists.drain(..before_newest);
+        }
+        // Envoy takes what is good of a list that it refuses, so only a list that it takes whole says what it has.
+        let mut changed = self.greet || !self.refused_lists.is_empty();
         let mut kept = Vec::new();
         self.standing = false;
         for name in self.holdings.candidates(view, &self.resend) {
@@ -154,7 +184,7 @@ impl SotwSubscription {
         list.extend(kept);
         list.sort_unstable_by(|left, right| left.name().cmp(right.name()));
         let version = Self::version_of(&list);
-        self.standing = self.refused_list == Some(version);
+        self.standing = self.refused_lists.contains(&version);
         (!self.standing).then_some((version, list))
     }
 
@@ -205,7 +235,7 @@ impl SotwSubscription {
 impl Subscription for SotwSubscription {
     type Request = SotwRequest;
 
-    fn new(ty: ResourceType) -> Self {
+    fn new(ty: ResourceType, memory: TypeMemory) -> Self {
         Self {
             ty,
             started: false,
@@ -213,8 +243,11 @@ impl Subscription for SotwSubscription {
             greet: false,
             holdings: Holdings::default(),
             resend: BTreeSet::new(),
-            refusals: Refusals::default(),
-            refused_list: None,
+            refusals: Refusals::recall(memory.trials),
+            claim: memory.whole,
+            outdated: (memory.whole == Claim::None).then_some(0),
+            refused_lists: Vec::new(),
+            refused_at: None,
             standing: false,
             in_flight: None,
             last_nonce: 0,
@@ -226,11 +259,11 @@ impl Subscription for SotwSubscription {
     fn on_request(&mut self, request: SotwRequest, view: &View) -> Outcome {
         let view = view.of(self.ty);
         if !self.started {
-            self.started = true;
             self.set_names(&request.names, view);
+            self.started = true;
             let wanted = self.wanted(view);
             let version = Self::version_of(&wanted);
-            if !request.version.is_empty() && Version::parse(&request.version) == Some(version) {
+            if self.claim.holds(version) && Version::parse(&request.version) == Some(version) {
                 self.holdings.settle_anew(view);
                 self.last_version = Some(version);
                 self.resend.clear();
@@ -315,6 +348,16 @@ impl Subscription for SotwSubscription {
         self.settled.take_untold().then_some(&self.holdings)
     }
 
+    fn memory(&self) -> TypeMemory {
+        let whole = match (&self.in_flight, self.outdated) {
+            (_, Some(_)) => Claim::None,
+            (Some(flight), None) => Claim::Only(flight.version),
+            (None, None) => Claim::Any,
+        };
+        let in_flight: &[Content] = self.in_flight.as_ref().map_or(&[], |flight| &flight.contents);
+        TypeMemory { doubts: BTreeMap::new(), whole, trials: self.refusals.trials(in_flight) }
+    }
+
     fn refresh(&mut self, names: &[Arc<str>]) {
         let known = names.iter().filter(|name| self.holdings.entry(name).is_something());
         self.resend.extend(known.cloned());
@@ -322,7 +365,9 @@ impl Subscription for SotwSubscription {
     }
 
     fn retry_rejected(&mut self) {
-        if self.refused_list.take().is_some() | self.refusals.retry() {
+        if self.refusals.retry() | !self.refused_lists.is_empty() {
+            self.refused_lists.clear();
+            self.greet = true;
             self.settled.unset();
         }
     }

@@ -9,10 +9,12 @@ use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Disc
 use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tonic::{Status, Streaming};
+use tonic::Status;
 use tracing::{debug, info, warn};
 
+use super::lean::BoxError;
 use super::limits::Pace;
+use super::requests::Requests;
 use super::scope::Scope;
 use super::wire::Response;
 use super::{
@@ -100,9 +102,9 @@ impl Request for DiscoveryRequest {
 /// The body of a response stream.
 pub(super) type ResponseStream = Pin<Box<dyn Stream<Item = Result<Response, Status>> + Send>>;
 
-struct Open<R: Request, O> {
+struct Open<R: Request, B, O: StreamObserver> {
     session: Session<R::Subscription>,
-    requests: Streaming<R>,
+    requests: Requests<R, B>,
     views: watch::Receiver<Arc<View>>,
     view: Arc<View>,
     observer: O,
@@ -121,27 +123,34 @@ pub(super) struct Terms {
 }
 
 /// Opens a stream: waits for the first request, has the client let in, and answers from then on.
-pub(super) async fn open<C: ControlPlane, R: Request>(
+pub(super) async fn open<C, R, B>(
     control: Arc<C>,
     peer: Option<C::Peer>,
-    mut requests: Streaming<R>,
+    mut requests: Requests<R, B>,
     Terms { scope, limits, mut drain }: Terms,
-) -> Result<ResponseStream, Status> {
-    let Some(mut first) = requests.message().await? else {
+) -> Result<ResponseStream, Status>
+where
+    C: ControlPlane,
+    R: Request,
+    B: http_body::Body + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let Some(mut first) = requests.next().await? else {
         return Ok(Box::pin(stream::empty()));
     };
     // Before anything is prepared for a client that is at the wrong service.
     scope.resolve(first.type_url())?;
     let node = first.take_node().map(NodeInfo::from).unwrap_or_default();
     let id = node.id.clone();
-    let Attachment { mut views, observer } = control.attach(peer, node).await?;
+    let Attachment { mut views, mut observer } = control.attach(peer, node).await?;
     let view = Arc::clone(&views.borrow_and_update());
     let drain = Box::pin(async move { drain.turn().await });
-    let (session, pace) = (Session::default(), Pace::new(&limits, Instant::now()));
+    let (session, pace) = (Session::new(observer.recall()), Pace::new(&limits, Instant::now()));
     let mut open =
-        Open::<R, C::Observer> { session, requests, views, view, observer, drain, node: id, scope, limits, pace };
+        Open::<R, B, C::Observer> { session, requests, views, view, observer, drain, node: id, scope, limits, pace };
     open.take(first)?;
-    Ok(Box::pin(stream::unfold(Some(open), |open| async move {
+    // In a box: `unfold` has room for the state twice, beside the future and within it.
+    Ok(Box::pin(stream::unfold(Some(Box::new(open)), |open| async move {
         let mut open = open?;
         match open.next().await {
             Some(Ok(response)) => Some((Ok(response), Some(open))),
@@ -151,7 +160,19 @@ pub(super) async fn open<C: ControlPlane, R: Request>(
     })))
 }
 
-impl<R: Request, O: StreamObserver> Open<R, O> {
+impl<R: Request, B, O: StreamObserver> Drop for Open<R, B, O> {
+    fn drop(&mut self) {
+        self.observer.remember(self.session.memory());
+    }
+}
+
+impl<R, B, O> Open<R, B, O>
+where
+    R: Request,
+    B: http_body::Body,
+    B::Error: Into<BoxError>,
+    O: StreamObserver,
+{
     fn take(&mut self, request: R) -> Result<(), Status> {
         let names = request.names();
         self.pace.spend(names, Instant::now());
@@ -219,9 +240,14 @@ impl<R: Request, O: StreamObserver> Open<R, O> {
 }
 
 /// The next request, when its turn has come. Cancelling it loses nothing.
-async fn read<R>(requests: &mut Streaming<R>, turn: Instant) -> Result<Option<R>, Status> {
+async fn read<R, B>(requests: &mut Requests<R, B>, turn: Instant) -> Result<Option<R>, Status>
+where
+    R: Request,
+    B: http_body::Body,
+    B::Error: Into<BoxError>,
+{
     if turn > Instant::now() {
         sleep_until(turn).await;
     }
-    requests.message().await
+    requests.next().await
 }

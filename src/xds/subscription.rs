@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::holdings::Holdings;
+use super::memory::TypeMemory;
 use super::wire::{Content, Response};
 use super::{Resource, ResourceType, Version, View};
 
@@ -42,8 +43,8 @@ pub trait Subscription: Send {
     /// The variant's request, reduced to what concerns one type.
     type Request;
 
-    /// A subscription of the type; nothing is asked for yet.
-    fn new(ty: ResourceType) -> Self;
+    /// A subscription of the type by a client of which this is remembered; nothing is asked for yet.
+    fn new(ty: ResourceType, memory: TypeMemory) -> Self;
 
     /// Takes a request into account. `view` is what the client may see now.
     fn on_request(&mut self, request: Self::Request, view: &View) -> Outcome;
@@ -71,6 +72,9 @@ pub trait Subscription: Send {
 
     /// What the client has, once it is in step with the newest view. It is told once each time.
     fn take_settled(&mut self) -> Option<&Holdings>;
+
+    /// What the client's next stream needs to know.
+    fn memory(&self) -> TypeMemory;
 
     /// Sends these names again although they did not change, as far as the client subscribed to them.
     fn refresh(&mut self, names: &[Arc<str>]);

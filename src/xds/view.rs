@@ -1,12 +1,12 @@
 //! What one client may see.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::{Resource, ResourceType, Version};
 
 /// An immutable set of resources that many views share: those of a class of proxies, those of one proxy, one secret.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Layer {
     types: [Arc<Part>; ResourceType::ALL.len()],
 }
@@ -22,11 +22,16 @@ struct Part {
     /// Of the resources and of what is pending.
     stamp: Version,
     has_ttl: bool,
+    /// What is not as it was in the part before, by that one's stamp: every client that had the part before goes this way.
+    since: Option<(Version, Vec<Arc<str>>)>,
 }
 
-impl Default for Part {
+/// The part of a type of which a layer has nothing: most parts of most layers.
+static NOTHING: LazyLock<Arc<Part>> = LazyLock::new(|| Arc::new(Part::new(BTreeMap::new(), BTreeSet::new(), None)));
+
+impl Default for Layer {
     fn default() -> Self {
-        Self::new(BTreeMap::new(), BTreeSet::new(), None)
+        Self { types: std::array::from_fn(|_| Arc::clone(&NOTHING)) }
     }
 }
 
@@ -45,7 +50,13 @@ impl Part {
         let same = previous.map(|part| &part.names).filter(|names| names.iter().eq(resources.keys()));
         let names = same.cloned().unwrap_or_else(|| Arc::new(resources.keys().cloned().collect()));
         let has_ttl = resources.values().any(|resource| resource.ttl().is_some());
-        Self { resources, names, pending, version, stamp, has_ttl }
+        let mut part = Self { resources, names, pending, version, stamp, has_ttl, since: None };
+        part.since = previous.filter(|before| before.stamp != stamp).map(|before| {
+            let mut names = Vec::new();
+            before.compare(&part, &mut names);
+            (before.stamp, names)
+        });
+        part
     }
 }
 
@@ -65,6 +76,9 @@ impl Layer {
         let types = types.map(|resources| {
             let before = previous.map(|layer| &layer.types[index]);
             index += 1;
+            if resources.is_empty() {
+                return Arc::clone(&NOTHING);
+            }
             let part = Part::new(resources, BTreeSet::new(), before);
             before.filter(|before| before.stamp == part.stamp).cloned().unwrap_or_else(|| Arc::new(part))
         });
@@ -100,9 +114,13 @@ impl View {
     /// The view through these layers.
     pub fn new(layers: Vec<Arc<Layer>>) -> Self {
         let types = std::array::from_fn(|index| {
-            let parts: Arc<[_]> = layers.iter().map(|layer| Arc::clone(&layer.types[index])).collect();
-            let stamp = Version::of_set(parts.iter().map(|part| ("", part.stamp)));
-            TypeView { parts, stamp: Some(stamp) }
+            let parts = layers.iter().map(|layer| &layer.types[index]).filter(|part| !Arc::ptr_eq(part, &NOTHING));
+            let parts: Vec<_> = parts.cloned().collect();
+            let stamp = match parts.as_slice() {
+                [only] => only.stamp,
+                several => Version::of_set(several.iter().map(|part| ("", part.stamp))),
+            };
+            TypeView { parts: parts.into(), stamp: Some(stamp) }
         });
         Self { types }
     }
@@ -199,10 +217,10 @@ impl TypeView {
 
     /// Every name of which the two may say different things. Costs nothing for the layers that they share.
     pub fn differences(&self, other: &TypeView) -> Vec<Arc<str>> {
-        let empty = Arc::default();
+        let empty = &*NOTHING;
         let mut names = Vec::new();
         for index in 0..self.parts.len().max(other.parts.len()) {
-            let (left, right) = (self.parts.get(index).unwrap_or(&empty), other.parts.get(index).unwrap_or(&empty));
+            let (left, right) = (self.parts.get(index).unwrap_or(empty), other.parts.get(index).unwrap_or(empty));
             if !Arc::ptr_eq(left, right) && left.stamp != right.stamp {
                 left.differences(right, &mut names);
             }
@@ -213,10 +231,22 @@ impl TypeView {
 
 impl Part {
     fn differences(&self, other: &Part, names: &mut Vec<Arc<str>>) {
+        let known = |from: &Part, to: &Part| match &to.since {
+            Some((stamp, names)) if *stamp == from.stamp => Some(names.clone()),
+            _ => None,
+        };
+        match known(self, other).or_else(|| known(other, self)) {
+            Some(known) => names.extend(known),
+            None => self.compare(other, names),
+        }
+    }
+
+    fn compare(&self, other: &Part, names: &mut Vec<Arc<str>>) {
         names.extend(self.pending.symmetric_difference(&other.pending).cloned());
         let (mut left, mut right) = (self.resources.iter().peekable(), other.resources.iter().peekable());
         loop {
             let order = match (left.peek(), right.peek()) {
+                (Some((left, _)), Some((right, _))) if Arc::ptr_eq(left, right) => std::cmp::Ordering::Equal,
                 (Some((left, _)), Some((right, _))) => left.cmp(right),
                 (Some(_), None) => std::cmp::Ordering::Less,
                 (None, Some(_)) => std::cmp::Ordering::Greater,

@@ -27,8 +27,8 @@ pub type Content = (Arc<str>, Option<Arc<Resource>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Plain,
-    /// In other bytes that mean the same, where there are any.
-    Restated,
+    /// In other bytes that mean the same, where there are any; other bytes for each number.
+    Restated(u32),
     /// Without the resource: it lives on.
     Heartbeat,
 }
@@ -116,7 +116,10 @@ fn contents(resources: Vec<Arc<Resource>>, removed: Vec<Arc<str>>) -> Arc<[Conte
 }
 
 fn payload(resource: &Resource, form: Form) -> Bytes {
-    if form == Form::Restated { resource.restated() } else { resource.any().clone() }
+    match form {
+        Form::Restated(times) => resource.restated(times),
+        Form::Plain | Form::Heartbeat => resource.any().clone(),
+    }
 }
 
 /// The fields of `envoy.service.discovery.v3.Resource`.

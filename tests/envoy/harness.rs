@@ -131,9 +131,13 @@ impl Mesh {
 
 /// The traffic's end: nothing may have failed, and there must have been some.
 pub async fn finish(traffic: Traffic) -> lab::traffic::Report {
+    eventually("there is some traffic", async || {
+        let report = traffic.report();
+        (report.new_connections > 10 && report.kept > 10).then_some(())
+    })
+    .await;
     let report = traffic.stop().await;
     assert_eq!(report.failures, 0, "of {} requests: {:#?}", report.requests, report.errors);
-    assert!(report.new_connections > 10 && report.kept > 10, "{report:?}");
     report
 }
 

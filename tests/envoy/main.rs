@@ -5,17 +5,21 @@
 
 mod harness;
 
+mod clusters;
 mod credentials;
 mod enrollment;
 mod identity;
+mod lab;
 mod mesh;
 mod outage;
 mod outside;
+mod plane;
 mod policy;
 mod process;
 mod refusals;
 mod renewal;
 mod revocation;
-mod sleep;
-mod ways_in;
 mod root_rotation;
+mod sleep;
+mod twenty_of_each;
+mod ways_in;

@@ -46,7 +46,11 @@ async fn a_revoked_certificate_is_refused_everywhere(setting: Setting) {
     mesh.server().wait_synced(3).await;
     let legacy = mesh.topology().legacy.clone();
     let (stolen, kept) = (thief(&mesh, &legacy.id()).await, thief(&mesh, &mesh.topology().client.id()).await);
-    assert_eq!((steals(&mesh, &stolen).await, steals(&mesh, &kept).await), (Some(200), Some(200)), "the check can fail");
+    assert_eq!(
+        (steals(&mesh, &stolen).await, steals(&mesh, &kept).await),
+        (Some(200), Some(200)),
+        "the check can fail"
+    );
     let traffic = mesh.traffic();
 
     let report = revoke(&mesh, &legacy.identity()).await;

@@ -28,7 +28,8 @@ struct Fleet {
     _apps: Vec<App>,
 }
 
-fn pairs(first: Ipv4Addr, apps: &[SocketAddr]) -> Vec<Workload> {
+/// A caller and a server for each of these, and the application behind the server.
+pub fn pairs(first: Ipv4Addr, apps: &[SocketAddr]) -> Vec<Workload> {
     let [a, b, c, _] = first.octets();
     let workload = |name: String, host, ports| Workload {
         namespace: "production".into(),
@@ -38,7 +39,7 @@ fn pairs(first: Ipv4Addr, apps: &[SocketAddr]) -> Vec<Workload> {
         tcp_egress: Vec::new(),
     };
     let mut all = Vec::new();
-    for (n, app) in (0..PAIRS).zip(apps) {
+    for (n, app) in (0..).zip(apps) {
         let served = ServedPort { number: 8080, name: "http".into(), app: *app };
         let server = workload(format!("server-{n}"), 60 + n, vec![served]);
         let mut caller = workload(format!("caller-{n}"), 30 + n, Vec::new());
@@ -102,7 +103,8 @@ async fn renew(mesh: &Mesh, workload: &Workload) {
     mesh.server().bootstrap_as(&workload.id(), &home, admin, None).await;
 }
 
-async fn credentials(
+/// Credentials and a bootstrap configuration for an Envoy of the workload.
+pub async fn credentials(
     server: &ServerProcess,
     workload: &str,
     home: &std::path::Path,

@@ -24,7 +24,8 @@ async fn envoy_with(mesh: &mut Mesh, edit: impl FnOnce(&mut Value)) -> EnvoyProc
     envoy
 }
 
-fn edited(bootstrap: &Path, edit: impl FnOnce(&mut Value)) -> PathBuf {
+/// A copy of a bootstrap configuration, changed by `edit`.
+pub fn edited(bootstrap: &Path, edit: impl FnOnce(&mut Value)) -> PathBuf {
     let mut config: Value = serde_saphyr::from_str(&std::fs::read_to_string(bootstrap).unwrap()).unwrap();
     edit(&mut config);
     let path = bootstrap.with_file_name("edited.json");

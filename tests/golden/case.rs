@@ -6,7 +6,7 @@ use std::path::Path;
 
 use countersign::envoy::{self, EncodedResource};
 use countersign::mesh::decide::{Destination, Reason, inbound, outbound_to, subsets};
-use countersign::mesh::{self, Mesh, Workload, WorkloadKey};
+use countersign::mesh::{self, IstioCompatibility, Mesh, Workload, WorkloadKey};
 use countersign::plan::{self, ClassPlan, ProxyPlan};
 use countersign::policy;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,7 @@ struct Settings {
     /// The names of the resources that are shown; `*` at the end stands for any rest. Absent: all.
     show: Option<Vec<String>>,
     trust_domain_aliases: Vec<String>,
+    istio_compatibility: IstioCompatibility,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,6 +95,7 @@ impl Case {
         };
         let settings = mesh::Settings {
             trust_domain_aliases: self.settings.trust_domain_aliases.clone(),
+            istio_compatibility: self.settings.istio_compatibility,
             ..mesh::Settings::default()
         };
         let (mesh, found) = Mesh::build(&set, &settings);

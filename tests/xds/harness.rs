@@ -268,6 +268,10 @@ impl Grpc {
         Self::over(UnixStream::connect(path).await.unwrap(), 1 << 20).await
     }
 
+    pub async fn plaintext(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).await.unwrap(), 1 << 20).await
+    }
+
     pub async fn open(&mut self, path: &str, token: Option<&str>) -> Call {
         let mut headers = Vec::new();
         let token = token.map(|token| format!("Bearer {token}"));
@@ -326,6 +330,17 @@ impl Call {
     pub fn send(&mut self, message: &impl Message) {
         // A server that has ended the stream is found out by `next`.
         let _ = self.send.send_data(framed(message), false);
+    }
+
+    /// Sends as much as the server's flow-control windows take, and waits for them to take the rest.
+    pub async fn send_within_windows(&mut self, mut bytes: Bytes) -> Result<(), h2::Error> {
+        while !bytes.is_empty() {
+            self.send.reserve_capacity(bytes.len());
+            let capacity = std::future::poll_fn(|context| self.send.poll_capacity(context)).await;
+            let capacity = capacity.unwrap_or_else(|| Err(h2::Reason::CANCEL.into()))?;
+            self.send.send_data(bytes.split_to(capacity.min(bytes.len())), false)?;
+        }
+        Ok(())
     }
 
     /// The next message, or how the stream ended.

@@ -1,6 +1,6 @@
 //! Clients that do too much, or nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -200,6 +200,63 @@ async fn messages_and_subscriptions_have_a_size() {
     let grown = server.memory().saturating_sub(before);
     assert!(grown < 96, "{grown} MiB");
     server.honest_client(honest).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_at_line_rate_are_read_at_the_streams_rate() {
+    let (rate, burst, honest_clients) = (100, 200, 20);
+    let server =
+        Server::start(&format!("xds:\n  limits:\n    requestsPerSecond: {rate}\n    requestBurst: {burst}\n")).await;
+    let honest = server.tls("production/client").await;
+    let mut flood = server.connect_as("legacy-namespace/legacy").await;
+    let mut call = flood.open(DELTA_ADS, None).await;
+    call.send(&delta(SECRET, &["default"]));
+    call.next::<DeltaDiscoveryResponse>().await.unwrap();
+    let (started, memory) = (Instant::now(), server.memory());
+    // A hundred requests in each frame, 10 MB of them, as fast as the windows take them.
+    let frame = Bytes::from(framed(&delta(SECRET, &["default"])).repeat(100));
+    let flooding = tokio::spawn(async move {
+        for _ in 0..1000 {
+            call.send_within_windows(frame.clone()).await?;
+        }
+        Ok::<_, h2::Error>(())
+    });
+    // A request without a nonce counts as a subscription.
+    let subscriptions = async || server.metric("countersign_xds_subscriptions_total", "sds").await;
+    server.eventually("the burst and more is read", async || (subscriptions().await > 2 * burst).then_some(())).await;
+    for _ in 0..honest_clients {
+        server.honest_client(honest.clone()).await;
+    }
+    let read = subscriptions().await - honest_clients;
+    let most = 1 + burst + rate * (started.elapsed().as_secs() + 1);
+    assert!(read <= most, "{read} requests were read, of {most} that the rate allows");
+    assert!(!flooding.is_finished(), "what is not read yet waits at the client: {:?}", flooding.await);
+    flooding.abort();
+    assert!(server.metric("countersign_xds_throttled_total", "").await >= rate);
+    let grown = server.memory().saturating_sub(memory);
+    assert!(grown < 32, "{grown} MiB");
+}
+
+/// What waits to be read costs the server more than its bytes if each request has a frame of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_at_line_rate_in_frames_of_their_own_end_the_connection() {
+    let server = Server::start("xds:\n  limits:\n    requestsPerSecond: 100\n    requestBurst: 200\n").await;
+    let honest = server.tls("production/client").await;
+    server.honest_client(honest.clone()).await;
+    let memory = server.memory();
+    let mut flood = server.connect_as("legacy-namespace/legacy").await;
+    let mut call = flood.open(DELTA_ADS, None).await;
+    let flooding = tokio::spawn(async move {
+        let request = framed(&delta(SECRET, &["default"]));
+        while call.send_within_windows(request.clone()).await.is_ok() {}
+    });
+    let end = flood.closed().await.unwrap_err();
+    assert_eq!(end.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM), "{end}");
+    flooding.await.unwrap();
+    server.eventually("it is counted", async || (server.refused("http2").await == 1).then_some(())).await;
+    server.honest_client(honest).await;
+    let grown = server.memory().saturating_sub(memory);
+    assert!(grown < 32, "{grown} MiB");
 }
 
 #[tokio::test]

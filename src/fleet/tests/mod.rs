@@ -1,6 +1,7 @@
 //! The books, over real protocol state and an injected clock.
 
 mod adoption;
+mod memories;
 mod records;
 
 use std::sync::Arc;
@@ -38,7 +39,9 @@ impl Books {
             node: NodeInfo { user_agent: "envoy 1.40.0".into(), ..NodeInfo::default() },
             connected_since: (self.fleet.clock)(),
         };
-        Stream { observer: self.fleet.join(description), session: Session::default() }
+        let mut observer = self.fleet.join(description);
+        let session = Session::new(observer.recall());
+        Stream { observer, session }
     }
 
     fn of(&self, workload: &str) -> StreamRecord {
@@ -80,6 +83,10 @@ impl Stream {
     fn nack(&mut self, response: &Response, error: &str, view: &View) {
         let (nonce, error) = (response.nonce.to_string(), Some(error.to_owned()));
         self.request(response.ty, DeltaRequest { nonce, error, ..DeltaRequest::default() }, view);
+    }
+
+    fn leave(mut self) {
+        self.observer.remember(self.session.memory());
     }
 
     fn drain(&mut self, view: &View) {

@@ -35,6 +35,8 @@ impl fmt::Display for InboundMode {
 pub struct InboundDecision {
     /// The mode.
     pub mode: InboundMode,
+    /// The PeerAuthentication that decided, as `namespace/name`; `None`: the default, or there is no proxy.
+    pub policy: Option<String>,
     /// From the narrowest scope asked to the one that answered.
     pub reasons: Vec<Reason>,
 }
@@ -44,9 +46,14 @@ pub struct InboundDecision {
 /// The narrowest PeerAuthentication that speaks wins: port (of the workload's own policy), workload, namespace, mesh. UNSET
 /// is silence. When all are silent the port is PERMISSIVE.
 pub fn inbound(_mesh: &Mesh, workload: &Workload, port: u16) -> InboundDecision {
-    let mut reasons = Vec::new();
-    let mode = walk(workload, Some(port), |step| reasons.push(step.reason(workload, port)));
-    InboundDecision { mode, reasons }
+    let (mut reasons, mut decided) = (Vec::new(), None);
+    let mode = walk(workload, Some(port), |step| {
+        if let Step::Said { policy, .. } = step {
+            decided = Some(format!("{}/{}", policy.meta.namespace, policy.meta.name));
+        }
+        reasons.push(step.reason(workload, port));
+    });
+    InboundDecision { mode, policy: decided, reasons }
 }
 
 /// The workload's ports of which its PeerAuthentication speaks by number.

@@ -4,6 +4,7 @@
 //! of reasons with the places they were written at. Istio decides clusters and endpoints in two places that can disagree
 //! (istio/istio#56084); here the outbound decision asks the inbound one.
 
+mod conflict;
 mod inbound;
 mod outbound;
 
@@ -14,8 +15,7 @@ use super::Origin;
 pub(super) use inbound::is_unspoken;
 pub use inbound::{InboundDecision, InboundMode, inbound, ports_named};
 pub use outbound::{
-    ClientCertificate, Destination, OutboundDecision, OutboundMode, Roots, ServerTrust, outbound, outbound_to,
-    speaks_mtls, subsets,
+    ClientCertificate, Destination, OutboundDecision, OutboundMode, Roots, ServerTrust, outbound, outbound_to, subsets,
 };
 
 /// One step of a decision.

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::super::rules::MatchedRule;
-use super::super::{Endpoint, Mesh, Object, PeerNames, San, Service, ServicePort, Warning, Workload};
-use super::Reason;
+use super::super::{
+    Endpoint, IstioCompatibility, Mesh, Object, PeerNames, San, Service, ServicePort, Topic, Warning, Workload,
+};
 use super::inbound::{InboundMode, mode_and_place};
+use super::{Reason, conflict};
 use crate::policy::{ClientTls, ClientTlsMode, DestinationRule, LabelSelector, Located};
 
 /// How a client's proxy speaks to a service port.
@@ -16,13 +18,16 @@ use crate::policy::{ClientTls, ClientTlsMode, DestinationRule, LabelSelector, Lo
 pub enum OutboundMode {
     /// No TLS of ours.
     Plaintext,
-    /// No rule speaks: mutual TLS to each endpoint that accepts it, plaintext to each that does not. Only decisions about a
-    /// whole service say this; a decision about one endpoint is one or the other.
+    /// Mutual TLS to each endpoint that accepts it, plaintext to each that does not: no rule speaks, or one asks for mutual TLS and
+    /// some of the ports are plaintext. Only decisions about a whole service say this; a decision about one endpoint is one or the
+    /// other.
     PerEndpoint {
         /// The server name sent.
         sni: String,
         /// Who the endpoints may be.
         sans: PeerNames,
+        /// Whether a rule asks for mutual TLS, so that endpoints of which nothing is known get it too.
+        asked: bool,
     },
     /// Mutual TLS with the workload's mesh certificate, against the mesh's roots.
     IstioMutual {
@@ -99,6 +104,8 @@ pub enum ClientCertificate {
 pub struct OutboundDecision {
     /// The mode.
     pub mode: OutboundMode,
+    /// The DestinationRule whose `tls` decided, as `namespace/name`; `None`: automatic mutual TLS.
+    pub rule: Option<String>,
     /// The steps that led to it.
     pub reasons: Vec<Reason>,
     /// Where this client's rules and the servers' policies contradict each other, and settings that give up protection.
@@ -153,7 +160,9 @@ pub fn outbound_to(
                 ),
                 None => Reason::default(format!("no DestinationRule governs {}", to.service.host)),
             });
-            OutboundDecision { warnings: dropped.into_iter().collect(), ..automatic(mesh, to, endpoint, reasons) }
+            let mut decision = automatic(mesh, to, endpoint, reasons);
+            decision.warnings.extend(dropped);
+            decision
         }
     }
 }
@@ -170,7 +179,7 @@ fn dropped_tls(rule: &MatchedRule<'_>, to: Destination<'_>) -> Option<Warning> {
         mode_name(wider.value.mode),
         wider.at
     );
-    Some(Warning::new(&governing.at, message))
+    Some(Warning::new(Topic::DroppedTls, &governing.at, message))
 }
 
 /// The subsets that `client` knows of `service`, and what each selects.
@@ -178,13 +187,24 @@ pub fn subsets<'a>(mesh: &'a Mesh, client: &Workload, service: &Service) -> BTre
     mesh.rules.find(client, service).map(|rule| rule.subsets()).unwrap_or_default()
 }
 
-/// Whether `endpoint` accepts mutual TLS for `port`: where [`OutboundMode::PerEndpoint`] leaves the choice to the endpoint.
-pub fn speaks_mtls(endpoint: &Endpoint, port: &ServicePort) -> bool {
-    endpoint.meshed
-        && match (&endpoint.workload, endpoint.port(port)) {
-            (Some(workload), Some(number)) => mode_and_place(workload, number).0 != InboundMode::Disable,
-            _ => true,
+impl OutboundMode {
+    /// Whether `endpoint` gets mutual TLS where the choice is left to it.
+    pub fn is_mtls_to(&self, endpoint: &Endpoint, port: &ServicePort) -> bool {
+        match self {
+            Self::PerEndpoint { asked, .. } => speaks_mtls(endpoint, port, *asked),
+            Self::IstioMutual { .. } => true,
+            Self::Plaintext | Self::Simple { .. } | Self::Mutual { .. } => false,
         }
+    }
+}
+
+/// Whether `endpoint` accepts mutual TLS for `port`. `unknown` is the answer for an address behind which nobody knows who is.
+fn speaks_mtls(endpoint: &Endpoint, port: &ServicePort, unknown: bool) -> bool {
+    match (&endpoint.workload, endpoint.port(port)) {
+        (Some(workload), Some(number)) => mode_and_place(workload, number).0 != InboundMode::Disable,
+        (Some(_), None) => endpoint.meshed,
+        (None, _) => endpoint.meshed || unknown,
+    }
 }
 
 fn automatic(
@@ -193,17 +213,19 @@ fn automatic(
     endpoint: Option<&Endpoint>,
     mut reasons: Vec<Reason>,
 ) -> OutboundDecision {
+    let mut warnings = Vec::new();
     let mode = if to.service.external {
         reasons.push(Reason::at(&to.service.at, format!("{} is outside the mesh: plaintext", to.service.host)));
+        warnings.extend(conflict::strict_outside(to, endpoints(to, endpoint)));
         OutboundMode::Plaintext
     } else {
         let (sni, sans) = (istio_sni(to), mesh_names(mesh, to.service));
         match endpoint {
             None => {
                 reasons.push(Reason::default("automatic: mutual TLS to every endpoint that accepts it"));
-                OutboundMode::PerEndpoint { sni, sans }
+                OutboundMode::PerEndpoint { sni, sans, asked: false }
             }
-            Some(endpoint) if speaks_mtls(endpoint, to.port) => {
+            Some(endpoint) if speaks_mtls(endpoint, to.port, false) => {
                 reasons.push(endpoint_reason(endpoint, to.port, "accepts mutual TLS"));
                 OutboundMode::IstioMutual { sni, sans }
             }
@@ -213,26 +235,31 @@ fn automatic(
             }
         }
     };
-    OutboundDecision { mode, reasons, warnings: Vec::new() }
+    OutboundDecision { mode, rule: None, reasons, warnings }
+}
+
+/// The endpoints that a decision is about.
+fn endpoints<'a>(to: Destination<'a>, one: Option<&'a Endpoint>) -> &'a [Endpoint] {
+    one.map_or(to.service.endpoints.as_slice(), std::slice::from_ref)
 }
 
 fn endpoint_reason(endpoint: &Endpoint, port: &ServicePort, what: &str) -> Reason {
     match (&endpoint.workload, endpoint.port(port)) {
         (Some(workload), Some(number)) => {
             let (mode, at) = mode_and_place(workload, number);
-            Reason { text: format!("automatic: {} port {number} is {mode} and {what}", workload.key), at }
+            Reason { text: format!("{} port {number} is {mode} and {what}", workload.key), at }
         }
-        (Some(workload), None) => Reason::at(&workload.at, format!("automatic: {} {what}", workload.key)),
-        (None, _) => Reason::default(format!("automatic: the endpoint {what}")),
+        (Some(workload), None) => Reason::at(&workload.at, format!("{} {what}", workload.key)),
+        (None, _) => Reason::default(format!("the endpoint {what}")),
     }
 }
 
 /// A DestinationRule's `tls` speaks.
-struct Explicit<'a> {
+pub(super) struct Explicit<'a> {
     mesh: &'a Mesh,
-    to: Destination<'a>,
-    rule: &'a Object<DestinationRule>,
-    tls: &'a Located<ClientTls>,
+    pub(super) to: Destination<'a>,
+    pub(super) rule: &'a Object<DestinationRule>,
+    pub(super) tls: &'a Located<ClientTls>,
 }
 
 impl Explicit<'_> {
@@ -248,18 +275,43 @@ impl Explicit<'_> {
             format!("{} (host {}) sets {}", named(self.rule), self.rule.spec.host.value, mode_name(tls.mode)),
         ));
         let mut warnings = Vec::new();
+        let selector = self.to.subset.and_then(|name| rule.subsets().get(name).copied());
+        let is_selected = |it: &&Endpoint| selector.is_none_or(|selector| selector.matches(&it.labels));
+        let endpoints = endpoints(self.to, endpoint).iter().filter(is_selected);
         let mode = match tls.mode {
             ClientTlsMode::Disable => OutboundMode::Plaintext,
-            ClientTlsMode::IstioMutual => OutboundMode::IstioMutual {
-                sni: tls.sni.clone().unwrap_or_else(|| istio_sni(self.to)),
-                sans: written_names(tls).unwrap_or_else(|| mesh_names(self.mesh, self.to.service)),
-            },
+            ClientTlsMode::IstioMutual => self.istio_mutual(endpoints.clone(), endpoint, &mut reasons),
             ClientTlsMode::Simple => OutboundMode::Simple { sni: self.sni(), trust: self.trust(&mut warnings) },
             ClientTlsMode::Mutual => self.mutual(&mut warnings),
         };
-        let selector = self.to.subset.and_then(|name| rule.subsets().get(name).copied());
-        self.conflicts(selector, endpoint, &mut warnings);
-        OutboundDecision { mode, reasons, warnings }
+        warnings.extend(conflict::with_rule(self, endpoints));
+        let rule = format!("{}/{}", self.rule.meta.namespace, self.rule.meta.name);
+        OutboundDecision { mode, rule: Some(rule), reasons, warnings }
+    }
+
+    /// Mutual TLS, and in the adaptive mode plaintext to those of the endpoints that take nothing else.
+    fn istio_mutual<'e>(
+        &self,
+        mut endpoints: impl Iterator<Item = &'e Endpoint>,
+        one: Option<&Endpoint>,
+        reasons: &mut Vec<Reason>,
+    ) -> OutboundMode {
+        let tls = &self.tls.value;
+        let sni = tls.sni.clone().unwrap_or_else(|| istio_sni(self.to));
+        let sans = written_names(tls).unwrap_or_else(|| mesh_names(self.mesh, self.to.service));
+        let refusing = endpoints.find(|endpoint| self.follows() && !speaks_mtls(endpoint, self.to.port, true));
+        let Some(refusing) = refusing else { return OutboundMode::IstioMutual { sni, sans } };
+        let what = "accepts only plaintext, which the client follows (istioCompatibility: adaptive)";
+        reasons.push(endpoint_reason(refusing, self.to.port, what));
+        match one {
+            Some(_) => OutboundMode::Plaintext,
+            None => OutboundMode::PerEndpoint { sni, sans, asked: true },
+        }
+    }
+
+    /// Whether the client follows a port that takes plaintext only.
+    pub(super) fn follows(&self) -> bool {
+        self.mesh.settings().istio_compatibility == IstioCompatibility::Adaptive
     }
 
     fn mutual(&self, warnings: &mut Vec<Warning>) -> OutboundMode {
@@ -272,7 +324,7 @@ impl Explicit<'_> {
             _ => {
                 let message =
                     format!("{} is MUTUAL without a client certificate and key: none is shown", named(self.rule));
-                warnings.push(Warning::new(&self.tls.at, message));
+                warnings.push(Warning::new(Topic::Unverified, &self.tls.at, message));
                 return OutboundMode::Simple { sni: self.sni(), trust: self.trust(warnings) };
             }
         };
@@ -287,7 +339,7 @@ impl Explicit<'_> {
                 named(self.rule),
                 self.to.service.host
             );
-            warnings.push(Warning::new(&self.tls.at, message));
+            warnings.push(Warning::new(Topic::Unverified, &self.tls.at, message));
             return ServerTrust::InsecureSkipVerify;
         }
         let roots = match (&tls.credential_name, tls.ca_certificates.as_deref()) {
@@ -306,53 +358,6 @@ impl Explicit<'_> {
         let host = &self.to.service.host;
         let written = self.tls.value.sni.clone();
         written.or_else(|| (!host.contains('*') && matches!(San::parse(host), San::Dns(_))).then(|| host.clone()))
-    }
-
-    /// The rule is followed, but where the servers' policy makes that fail, both places are named.
-    fn conflicts(&self, selector: Option<&LabelSelector>, endpoint: Option<&Endpoint>, warnings: &mut Vec<Warning>) {
-        let asked = self.tls.value.mode;
-        let endpoints = match endpoint {
-            Some(one) => std::slice::from_ref(one),
-            None => self.to.service.endpoints.as_slice(),
-        };
-        let mut told = Vec::new();
-        for endpoint in endpoints {
-            let (Some(workload), Some(number)) = (&endpoint.workload, endpoint.port(self.to.port)) else { continue };
-            if selector.is_some_and(|selector| !selector.matches(&endpoint.labels)) {
-                continue;
-            }
-            let (mode, place) = mode_and_place(workload, number);
-            // On an HTTP port that takes both, TLS always means the mesh's; on others an application's own passes through.
-            let wants_mesh_tls =
-                mode == InboundMode::Strict || (mode == InboundMode::Permissive && self.to.port.protocol.is_http());
-            let (fails, consequence) = match asked {
-                ClientTlsMode::IstioMutual => (mode == InboundMode::Disable, "connections will fail"),
-                ClientTlsMode::Disable => (mode == InboundMode::Strict, "connections will fail"),
-                ClientTlsMode::Simple => (wants_mesh_tls, "connections will fail"),
-                ClientTlsMode::Mutual => (
-                    wants_mesh_tls,
-                    "connections will fail, unless both sides' certificates are of the mesh's authority",
-                ),
-            };
-            // One warning for each policy that disagrees, not one for each endpoint under it.
-            if !fails || told.contains(&place) {
-                continue;
-            }
-            let server = place.as_ref().map_or_else(|| workload.at.to_string(), ToString::to_string);
-            warnings.push(Warning::new(
-                &self.tls.at,
-                format!(
-                    "{} ({}) asks for {} to {} port {}, but {} port {number} is {mode} ({server}): {consequence}",
-                    named(self.rule),
-                    self.tls.at,
-                    mode_name(asked),
-                    self.to.service.host,
-                    self.to.port.port.value,
-                    workload.key,
-                ),
-            ));
-            told.push(place);
-        }
     }
 }
 
@@ -378,7 +383,7 @@ fn istio_sni(to: Destination<'_>) -> String {
     format!("outbound_.{}_.{}_.{}", to.port.port.value, to.subset.unwrap_or(""), to.service.host)
 }
 
-fn mode_name(mode: ClientTlsMode) -> &'static str {
+pub(super) fn mode_name(mode: ClientTlsMode) -> &'static str {
     match mode {
         ClientTlsMode::Disable => "DISABLE",
         ClientTlsMode::Simple => "SIMPLE",
@@ -387,6 +392,6 @@ fn mode_name(mode: ClientTlsMode) -> &'static str {
     }
 }
 
-fn named(rule: &Object<DestinationRule>) -> String {
+pub(super) fn named(rule: &Object<DestinationRule>) -> String {
     format!("DestinationRule {}/{}", rule.meta.namespace, rule.meta.name)
 }

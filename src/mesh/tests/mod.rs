@@ -9,14 +9,23 @@ pub(crate) mod text;
 
 use std::sync::Arc;
 
-use super::{Mesh, Service, Settings, Workload};
+use super::{IstioCompatibility, Mesh, Service, Settings, Workload};
 use crate::policy::parse_set;
 
 /// The model of one file, and what is surprising in it.
 pub(crate) fn mesh(text: &str) -> (Mesh, Vec<String>) {
+    mesh_with(text, &Settings::default())
+}
+
+fn mesh_with(text: &str, settings: &Settings) -> (Mesh, Vec<String>) {
     let (set, _) = parse_set([("f.yaml", text)]).unwrap_or_else(|errors| panic!("{}\n{text}", errors[0]));
-    let (mesh, warnings) = Mesh::build(&set, &Settings::default());
+    let (mesh, warnings) = Mesh::build(&set, settings);
     (mesh, warnings.iter().map(ToString::to_string).collect())
+}
+
+/// Istio's literal behaviour.
+fn strict() -> Settings {
+    Settings { istio_compatibility: IstioCompatibility::Strict, ..Settings::default() }
 }
 
 fn workload<'m>(mesh: &'m Mesh, key: &str) -> &'m Arc<Workload> {

@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 
 use super::super::decide::{InboundMode, OutboundMode, inbound, outbound};
+use super::super::{Settings, Topic};
 use super::random::policies;
-use super::text::{client_and_server, destination_rule, peer_authentication};
-use super::{mesh, said, service, workload};
+use super::text::{client_and_server, destination_rule, object, peer_authentication};
+use super::{mesh, mesh_with, said, service, strict, workload};
 
 const WEB: &str = "web.back.svc.cluster.local";
 
@@ -21,10 +22,10 @@ fn without_a_rule_each_endpoint_is_asked() {
     assert!(matches!(whole.mode, OutboundMode::PerEndpoint { .. }));
     let http = outbound(&mesh, client, web, &web.ports[0], Some(&web.endpoints[0]));
     assert!(matches!(http.mode, OutboundMode::IstioMutual { .. }));
-    assert_eq!(said(&http.reasons)[1], "f.yaml:3 automatic: back/web port 8080 is STRICT and accepts mutual TLS");
+    assert_eq!(said(&http.reasons)[1], "f.yaml:3 back/web port 8080 is STRICT and accepts mutual TLS");
     let tcp = outbound(&mesh, client, web, &web.ports[1], Some(&web.endpoints[0]));
     assert_eq!(tcp.mode, OutboundMode::Plaintext);
-    assert_eq!(said(&tcp.reasons)[1], "f.yaml:3 automatic: back/web port 9090 is DISABLE and accepts only plaintext");
+    assert_eq!(said(&tcp.reasons)[1], "f.yaml:3 back/web port 9090 is DISABLE and accepts only plaintext");
 }
 
 #[test]
@@ -55,13 +56,79 @@ fn a_rule_without_tls_is_named_where_nothing_else_speaks() {
     assert_eq!(said(&decision.reasons)[0], expected);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+#[test]
+fn a_client_follows_a_plaintext_port_or_fails_as_istios_would() {
+    let text = [
+        peer_authentication(
+            "back/web",
+            "{selector: {matchLabels: {app: web}}, portLevelMtls: {9090: {mode: DISABLE}}}",
+        ),
+        destination_rule("istio-system/all", "{host: \"*.local\", trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}"),
+        client_and_server(),
+    ]
+    .concat();
+    let decide = |settings: &Settings, whole: bool| {
+        let (mesh, _) = mesh_with(&text, settings);
+        let (client, web) = (workload(&mesh, "shop/client"), service(&mesh, WEB));
+        outbound(&mesh, client, web, &web.ports[1], (!whole).then_some(&web.endpoints[0]))
+    };
+    let followed = decide(&Settings::default(), false);
+    assert_eq!(followed.mode, OutboundMode::Plaintext);
+    assert_eq!(followed.warnings[0].topic, Topic::Followed);
+    assert!(followed.warnings[0].message.contains("back/web port 9090 is DISABLE (f.yaml:3)"), "{followed:?}");
+    assert!(matches!(decide(&Settings::default(), true).mode, OutboundMode::PerEndpoint { asked: true, .. }));
+    for whole in [false, true] {
+        let failing = decide(&strict(), whole);
+        assert!(matches!(failing.mode, OutboundMode::IstioMutual { .. }));
+        assert_eq!(failing.warnings[0].topic, Topic::Contradiction);
+    }
+}
 
-    /// For every pair of a client and an endpoint: both sides fit together, or the decision says that they do not.
+#[test]
+fn a_rule_for_mutual_tls_holds_for_addresses_of_which_nothing_is_known() {
+    let entry = "{hosts: [mixed.example], location: MESH_INTERNAL, resolution: STATIC, ports: [{number: 80, name: http}], \
+                 endpoints: [{address: 10.9.0.1}]}";
+    let text = [
+        object("networking.istio.io/v1", "ServiceEntry", "shop/mixed", entry),
+        destination_rule("shop/mixed", "{host: mixed.example, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}"),
+        client_and_server(),
+    ]
+    .concat();
+    let (mesh, _) = mesh(&text);
+    let mixed = service(&mesh, "mixed.example");
+    let decision = outbound(&mesh, workload(&mesh, "shop/client"), mixed, &mixed.ports[0], None);
+    assert!(decision.mode.is_mtls_to(&mixed.endpoints[0], &mixed.ports[0]), "{decision:?}");
+    assert_eq!(decision.warnings, []);
+}
+
+#[test]
+fn a_strict_workload_behind_an_external_host_is_warned_of_with_both_places() {
+    let entry = "{hosts: [out.example], location: MESH_EXTERNAL, resolution: STATIC, ports: [{number: 8080, name: http}], \
+                 workloadSelector: {labels: {app: web}}}";
+    let text = [
+        object("networking.istio.io/v1", "ServiceEntry", "back/out", entry),
+        peer_authentication("back/default", "{mtls: {mode: STRICT}}"),
+        client_and_server(),
+    ]
+    .concat();
+    let (mesh, _) = mesh(&text);
+    let out = service(&mesh, "out.example");
+    let decision = outbound(&mesh, workload(&mesh, "shop/client"), out, &out.ports[0], None);
+    assert_eq!(decision.mode, OutboundMode::Plaintext);
+    let warning = decision.warnings[0].to_string();
+    assert!(warning.starts_with("f.yaml:2: out.example (f.yaml:2) is MESH_EXTERNAL"), "{warning}");
+    assert!(warning.contains("back/web port 8080 is STRICT (f.yaml:6)"), "{warning}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// For every pair of a client and an endpoint: both sides fit together, or the decision says that they do not; and it says so of
+    /// no pair that fits.
     #[test]
-    fn both_sides_agree_or_a_warning_says_that_they_do_not(text in policies()) {
-        let (mesh, _) = mesh(&text);
+    fn both_sides_agree_or_a_warning_says_that_they_do_not(text in policies(), literal in any::<bool>()) {
+        let settings = if literal { strict() } else { Settings::default() };
+        let (mesh, _) = mesh_with(&text, &settings);
         for client in mesh.workloads() {
             for service in mesh.visible_to(&client.key.namespace) {
                 for port in &service.ports {
@@ -78,7 +145,27 @@ proptest! {
                                     || (mode == InboundMode::Permissive && !port.protocol.is_http())
                             }
                         };
-                        prop_assert!(works || !decision.warnings.is_empty(), "{} to {}\n{text}", client.key, service.host);
+                        let said = decision.warnings.iter().any(|it| it.topic == Topic::Contradiction);
+                        prop_assert_eq!(works, !said, "{} to {}\n{}", client.key, service.host, text);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a cluster does to an endpoint is what is decided about that endpoint.
+    #[test]
+    fn the_whole_and_each_endpoint_are_decided_alike(text in policies(), literal in any::<bool>()) {
+        let settings = if literal { strict() } else { Settings::default() };
+        let (mesh, _) = mesh_with(&text, &settings);
+        for client in mesh.workloads() {
+            for service in mesh.visible_to(&client.key.namespace) {
+                for port in &service.ports {
+                    let whole = outbound(&mesh, client, service, port, None).mode;
+                    for endpoint in &service.endpoints {
+                        let one = outbound(&mesh, client, service, port, Some(endpoint)).mode;
+                        let mtls = matches!(one, OutboundMode::IstioMutual { .. });
+                        prop_assert_eq!(whole.is_mtls_to(endpoint, port), mtls, "{} to {}\n{}", client.key, service.host, text);
                     }
                 }
             }

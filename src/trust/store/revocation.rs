@@ -40,8 +40,9 @@ pub struct CrlRecord {
 }
 
 pub(super) fn note(transaction: &Transaction<'_>, issued: &[IssuedRecord]) -> rusqlite::Result<()> {
-    let mut save = transaction
-        .prepare_cached("INSERT OR REPLACE INTO issued (serial, issuer, identity, not_after) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut save = transaction.prepare_cached(
+        "INSERT OR REPLACE INTO issued (serial, issuer, identity, not_after) VALUES (?1, ?2, ?3, ?4)",
+    )?;
     issued.iter().try_for_each(|it| {
         let (serial, issuer) = (it.serial.to_string(), it.issuer.to_string());
         save.execute(params![serial, issuer, it.identity, nanoseconds(it.not_after)]).map(drop)
@@ -54,8 +55,9 @@ pub(super) fn find(connection: &Connection, serial: &Serial) -> rusqlite::Result
 }
 
 pub(super) fn of_identity(connection: &Connection, identity: &str) -> rusqlite::Result<Vec<IssuedRecord>> {
-    let mut select = connection
-        .prepare("SELECT serial, issuer, identity, not_after FROM issued WHERE identity = ?1 ORDER BY not_after, serial")?;
+    let mut select = connection.prepare(
+        "SELECT serial, issuer, identity, not_after FROM issued WHERE identity = ?1 ORDER BY not_after, serial",
+    )?;
     select.query_map([identity], issued)?.collect()
 }
 
@@ -85,7 +87,9 @@ pub(super) fn save_crls(transaction: &Transaction<'_>, crls: &[CrlRecord]) -> ru
 
 pub(super) fn crls(connection: &Connection) -> rusqlite::Result<Vec<CrlRecord>> {
     let mut select = connection.prepare("SELECT issuer, number, der FROM crl")?;
-    select.query_map([], |row| Ok(CrlRecord { issuer: serial(row, 0)?, number: row.get(1)?, der: row.get(2)? }))?.collect()
+    select
+        .query_map([], |row| Ok(CrlRecord { issuer: serial(row, 0)?, number: row.get(1)?, der: row.get(2)? }))?
+        .collect()
 }
 
 /// Forgets what ended at `end` or before.

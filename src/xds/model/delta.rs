@@ -20,8 +20,9 @@ struct Type {
     legacy: bool,
     wildcard: bool,
     names: BTreeSet<String>,
-    /// Content and version.
-    has: BTreeMap<String, (u8, String)>,
+    has: BTreeMap<String, u8>,
+    /// What it says that it has: as in Envoy, what came in responses that it took whole.
+    versions: BTreeMap<String, String>,
     /// The bytes that a secret was last given, accepted or not.
     stored: BTreeMap<String, Vec<u8>>,
 }
@@ -33,6 +34,7 @@ impl Type {
 
     fn forget(&mut self, name: &str) {
         self.has.remove(name);
+        self.versions.remove(name);
         self.stored.remove(name);
     }
 }
@@ -70,6 +72,7 @@ impl Client for DeltaClient {
                 it.wildcard = false;
                 let names = it.names.clone();
                 it.has.retain(|name, _| names.contains(name));
+                it.versions.retain(|name, _| names.contains(name));
                 it.stored.retain(|name, _| names.contains(name));
                 request.unsubscribe.push("*".to_owned());
                 it.started = !first;
@@ -89,9 +92,11 @@ impl Client for DeltaClient {
         if it.wildcard && !(it.legacy && subscribe.is_empty()) {
             subscribe.push("*".to_owned());
         }
-        let initial_versions = it.has.iter().map(|(name, (_, version))| (name.clone(), version.clone())).collect();
+        let initial_versions = it.versions.clone().into_iter().collect();
         Some(DeltaRequest { subscribe, initial_versions, ..DeltaRequest::default() })
     }
+
+    fn unread(&mut self, _: ResourceType, _: &DeltaRequest, _: Option<&DeltaRequest>) {}
 
     fn counts(_: &Outcome) -> bool {
         true
@@ -109,7 +114,7 @@ impl Client for DeltaClient {
     fn take(&mut self, ty: ResourceType, wire: &[u8]) -> (DeltaRequest, bool) {
         let response = DeltaDiscoveryResponse::decode(wire).unwrap();
         let it = self.types.entry(ty).or_default();
-        let mut bad = false;
+        let (mut bad, mut versions) = (false, BTreeMap::new());
         for resource in response.resources {
             if !it.covers(&resource.name) {
                 continue;
@@ -118,6 +123,8 @@ impl Client for DeltaClient {
             if ty == ResourceType::Secret {
                 let known = it.stored.insert(resource.name.clone(), value.clone());
                 if known.as_ref() == Some(&value) {
+                    world::assert_not_refused(&resource.name, &value);
+                    versions.insert(resource.name, resource.version);
                     continue;
                 }
             }
@@ -128,9 +135,11 @@ impl Client for DeltaClient {
                 }
                 continue;
             }
-            it.has.insert(resource.name, (value[0], resource.version));
+            versions.insert(resource.name.clone(), resource.version);
+            it.has.insert(resource.name, value[0]);
         }
         if !bad {
+            it.versions.extend(versions);
             for name in response.removed_resources {
                 it.forget(&name);
             }
@@ -148,7 +157,7 @@ impl Client for DeltaClient {
 
     fn state(&self, ty: ResourceType, name: &str) -> (bool, Option<u8>) {
         let Some(it) = self.types.get(&ty) else { return (false, None) };
-        (it.covers(name), it.has.get(name).map(|(content, _)| *content))
+        (it.covers(name), it.has.get(name).copied())
     }
 
     fn hears_removals(_: ResourceType) -> bool {

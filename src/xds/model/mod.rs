@@ -48,6 +48,10 @@ pub trait Client: Default {
     #[doc(hidden)]
     fn counts(outcome: &Outcome) -> bool;
 
+    /// The server has never read `request`, the one before it being `before`.
+    #[doc(hidden)]
+    fn unread(&mut self, ty: ResourceType, request: &Request<Self>, before: Option<&Request<Self>>);
+
     /// A request that was said before, as it would come late; `None` where a client never says such.
     #[doc(hidden)]
     fn stale(request: &Request<Self>) -> Option<Request<Self>>;
@@ -179,6 +183,9 @@ impl<C: Client> Run<C> {
 
     fn change(&mut self, change: impl FnOnce(&mut World)) {
         change(&mut self.world);
+        if !C::hears_removals(ResourceType::Endpoint) {
+            self.refused.lists_changed();
+        }
         self.poll();
     }
 
@@ -229,7 +236,10 @@ impl<C: Client> Run<C> {
     }
 
     fn reconnect(&mut self) {
-        self.session = Session::default();
+        for (ty, request) in &self.requests {
+            self.client.unread(*ty, request, self.read.get(ty));
+        }
+        self.session = Session::new(self.session.memory());
         self.requests.clear();
         self.responses.clear();
         self.last = None;

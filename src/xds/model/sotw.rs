@@ -33,13 +33,8 @@ impl Type {
     }
 
     fn forget(&mut self, covered: impl Fn(&str) -> bool) {
-        let before = self.has.len();
         self.has.retain(|name, _| covered(name));
         self.stored.retain(|name, _| covered(name));
-        if self.has.len() != before {
-            // A version speaks of all that a client has, so one that has dropped some no longer has it.
-            self.version.clear();
-        }
     }
 
     fn list(&self) -> SotwRequest {
@@ -104,6 +99,15 @@ impl Client for SotwClient {
         Some(it.list())
     }
 
+    fn unread(&mut self, ty: ResourceType, request: &SotwRequest, before: Option<&SotwRequest>) {
+        // Nobody can know that it dropped a name and asked for it again, so this client names no version then.
+        if before.is_none_or(|before| before.names != request.names)
+            && let Some(it) = self.types.get_mut(&ty)
+        {
+            it.version.clear();
+        }
+    }
+
     fn counts(outcome: &Outcome) -> bool {
         !matches!(outcome, Outcome::Stale)
     }
@@ -121,17 +125,17 @@ impl Client for SotwClient {
     fn take(&mut self, ty: ResourceType, wire: &[u8]) -> (SotwRequest, bool) {
         let response = DiscoveryResponse::decode(wire).unwrap();
         let it = self.types.entry(ty).or_default();
-        let (mut bad, mut skipped) = (false, false);
+        let mut bad = false;
         let contents = read_names(&response);
         let listed: BTreeSet<String> = contents.iter().map(|(name, _)| name.clone()).collect();
         for (name, value) in contents {
             if !it.covers(&name) {
-                skipped = true;
                 continue;
             }
             if ty == ResourceType::Secret {
                 let known = it.stored.insert(name.clone(), value.clone());
                 if known.as_ref() == Some(&value) {
+                    world::assert_not_refused(&name, &value);
                     continue;
                 }
             }
@@ -149,8 +153,8 @@ impl Client for SotwClient {
         }
         it.nonce = response.nonce;
         if !bad {
-            // As above: what it has let go since is in the version, and not in what it has.
-            it.version = if skipped { String::new() } else { response.version_info };
+            // As in Envoy, whether or not it has let something of it go since.
+            it.version = response.version_info;
         }
         let error = bad.then(|| "bad".to_owned());
         (SotwRequest { error, ..it.list() }, bad)

@@ -63,9 +63,10 @@ impl World {
         let present = self.state.iter().filter_map(|((ty, name), bytes)| match bytes {
             Bytes::Present(content) => {
                 let resource = Resource::new(*ty, name.as_str(), &[&[*content][..], name.as_bytes()].concat());
+                let resource = if *ty == ResourceType::Secret { resource.restated_by(restate) } else { resource };
                 // Half of the secrets travel alone.
-                let alone = name.bytes().last().is_some_and(|digit| digit % 2 == 0);
-                Some((*ty, Arc::new(if alone { resource } else { resource.restated_by(restate) })))
+                let alone = *ty == ResourceType::Secret && name.bytes().last().is_some_and(|digit| digit % 2 == 0);
+                Some((*ty, Arc::new(if alone { resource.alone() } else { resource })))
             }
             Bytes::Pending => None,
         });
@@ -100,31 +101,30 @@ impl World {
     }
 }
 
+/// A client that has stored these bytes already takes them without effect.
+pub(super) fn assert_not_refused(name: &str, value: &[u8]) {
+    assert!(!is_bad(value[0]), "the secret {name} was refused and came again");
+}
+
 /// Names, each with the bytes it was sent with.
 type Contents = Vec<(String, Vec<u8>)>;
 
-/// The bytes that were refused last, by name.
+/// What was refused in company.
 #[derive(Default)]
 pub(super) struct Refused {
-    secrets: BTreeMap<String, Vec<u8>>,
     /// What was refused in a response with several is to be divided, so it may not come again in the same company.
     together: BTreeSet<(ResourceType, Contents)>,
+    newest: BTreeMap<ResourceType, Contents>,
 }
 
 impl Refused {
     pub(super) fn add(&mut self, ty: ResourceType, contents: Contents) {
-        if ty == ResourceType::Secret {
-            self.secrets.extend(contents.into_iter().filter(|(_, bytes)| !bytes.is_empty()));
-            return;
-        }
+        self.newest.insert(ty, contents.clone());
         self.together.insert((ty, contents));
     }
 
     /// A client that asks anew has dropped what it knew.
     pub(super) fn asked(&mut self, ty: ResourceType, names: &[String]) {
-        if ty == ResourceType::Secret {
-            names.iter().for_each(|name| drop(self.secrets.remove(name)));
-        }
         if !names.is_empty() {
             self.together.retain(|(of, _)| *of != ty);
         }
@@ -133,11 +133,14 @@ impl Refused {
     /// A client that has taken other content judges what it refused before anew.
     pub(super) fn taken(&mut self, ty: ResourceType, contents: &[(String, Vec<u8>)]) {
         for (name, _) in contents {
-            if ty == ResourceType::Secret {
-                self.secrets.remove(name);
-            }
             self.together.retain(|(of, all)| *of != ty || all.iter().all(|(other, _)| other != name));
         }
+    }
+
+    /// A list that was refused is another offer when others have been refused since, of which the client took what was good.
+    pub(super) fn lists_changed(&mut self) {
+        let newest = &self.newest;
+        self.together.retain(|(ty, list)| !ty.is_full_state() || newest.get(ty) == Some(list));
     }
 
     /// Clusters and listeners are offered again when a secret has been replaced.
@@ -147,10 +150,5 @@ impl Refused {
 
     pub(super) fn assert_new(&self, ty: ResourceType, contents: &[(String, Vec<u8>)]) {
         assert!(!self.together.contains(&(ty, contents.to_vec())), "{ty} {contents:?} was refused and came again");
-        if ty == ResourceType::Secret {
-            for (name, bytes) in contents {
-                assert_ne!(self.secrets.get(name), Some(bytes), "the secret {name} was refused and came again");
-            }
-        }
     }
 }

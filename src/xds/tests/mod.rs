@@ -1,13 +1,14 @@
 //! The protocol's rules, one test each, named after the rule.
 
 mod heartbeat;
+mod memory;
 mod model;
 mod nack;
+mod names;
 mod order;
 mod reconnect;
 mod size;
 mod wildcard;
-mod names;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

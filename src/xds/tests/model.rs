@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use crate::xds::model::{DeltaClient, SotwClient, answer_bytes, run};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_delta_client_ends_with_what_it_asked_for(history in vec(any::<u8>(), 0..160)) {

@@ -224,3 +224,19 @@ fn a_secret_that_is_new_to_the_client_mends_nothing() {
     it.ask(Secret, &["s"], &[], &view);
     assert_eq!(it.drain(&view), ["s=1"]);
 }
+
+#[test]
+fn two_refused_lists_do_not_take_turns() {
+    // With what is to be removed, and without: both hold the bad one.
+    let before = view([resource(Cluster, "a", "1"), resource(Cluster, "b", "1")]);
+    let after = view([resource(Cluster, "a", "bad")]);
+    let mut it = Sotw::default();
+    it.ask(Cluster, &[], &before);
+    it.drain(&[], &before);
+    for list in [&["a=bad", "b=1"][..], &["a=bad"]] {
+        let response = it.next(&after).unwrap();
+        assert_eq!(contents(&response), list);
+        it.nack(&response, &[], &after);
+    }
+    assert!(it.next(&after).is_none());
+}

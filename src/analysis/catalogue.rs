@@ -1,0 +1,155 @@
+//! Every code: how bad it is, what it means, and what to do.
+
+use super::Severity;
+
+/// What one code means.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// `CS` and four digits. A code never changes its meaning.
+    pub code: &'static str,
+    /// How bad a finding is.
+    pub severity: Severity,
+    /// In a few words.
+    pub title: &'static str,
+    /// What happens, and why it matters.
+    pub explanation: &'static str,
+    /// What to do about it.
+    pub fix: &'static str,
+}
+
+/// The rule of a code, written in any case.
+pub fn explain(code: &str) -> Option<&'static Rule> {
+    RULES.iter().copied().find(|rule| rule.code.eq_ignore_ascii_case(code))
+}
+
+macro_rules! rules {
+    ($($name:ident $code:ident $severity:ident $title:literal $explanation:literal $fix:literal;)+) => {
+        $(
+            pub(super) static $name: Rule = Rule {
+                code: stringify!($code),
+                severity: Severity::$severity,
+                title: $title,
+                explanation: $explanation,
+                fix: $fix,
+            };
+        )+
+        /// Every rule, ordered by code.
+        pub static RULES: &[&Rule] = &[$(&$name),+];
+    };
+}
+
+rules! {
+    REFUSED CS0001 Error
+        "the set is refused"
+        "A file does not parse, or an object is not valid. The server keeps serving the last good set until every such error is repaired."
+        "Correct the field that the message names.";
+    UNSERVED CS0002 Warning
+        "something written has no effect"
+        "The kind or field is known and not served, or has no effect beside the others. Traffic flows as if it were not there."
+        "Remove it, or find the field that does what was meant.";
+
+    CONTRADICTION CS0101 Error
+        "client and server cannot speak to each other"
+        "The client's DestinationRule (or its ServiceEntry's location) and the server port's PeerAuthentication exclude one another: one side speaks TLS and the other plaintext, or both speak TLS that the other does not take. Every connection of the pair fails."
+        "Change one of the two places: let the rule use ISTIO_MUTUAL (or remove its tls, so that mutual TLS is automatic), or change the port's mode.";
+    FOLLOWED CS0102 Warning
+        "a client follows a plaintext port, although its rule asks for ISTIO_MUTUAL"
+        "The DestinationRule asks for mutual TLS and the server's port takes plaintext only. Istio breaks this pair without a word; here the client speaks plaintext to that port. With `istioCompatibility: strict` it fails as it does in Istio."
+        "Make the port STRICT or PERMISSIVE, or say in a DestinationRule's portLevelSettings that the port is DISABLE.";
+    DROPPED_TLS CS0103 Warning
+        "a specific rule drops the tls of a wider one"
+        "DestinationRules are not inherited: the most specific one for a host counts whole. This one has no tls, so the tls of the wider rule does not hold for its host, and mutual TLS is automatic instead."
+        "Repeat the tls settings of the wider rule in the specific one.";
+    PORT_DROPS_TLS CS0104 Warning
+        "a port's settings drop the rule's tls"
+        "portLevelSettings replace a traffic policy as a whole. An entry without tls means that the port has no TLS setting, not the rule's."
+        "Repeat the tls settings in the port's entry.";
+    NO_TLS_MODE CS0105 Warning
+        "tls without a mode is plaintext"
+        "Istio takes an absent mode for DISABLE. What looks like TLS settings turns TLS off."
+        "Write the mode: ISTIO_MUTUAL, SIMPLE or MUTUAL.";
+
+    SHADOWED CS0201 Warning
+        "a policy has no effect, since another one counts"
+        "Of several objects of one scope only the oldest counts, and of those without a creation time the first by name."
+        "Remove one of the two, or merge them.";
+    IGNORED CS0202 Warning
+        "a policy is in a place where it means nothing"
+        "Istio ignores a PeerAuthentication with a selector in the root namespace."
+        "Put it into the namespace of the workloads that it is meant for.";
+    SELECTS_NOTHING CS0203 Warning
+        "a selector selects nothing"
+        "No workload of the namespace has these labels: a policy protects nothing, a service has no endpoints. Most often a typing error."
+        "Compare the selector with the workloads' labels.";
+    NO_SUCH_PORT CS0204 Warning
+        "a port does not exist"
+        "portLevelMtls counts in the workload's ports, portLevelSettings in the service's, and targetPort may name a port of the workload. The port written here is none of them."
+        "Write the port that is meant; where a Service has a targetPort, portLevelMtls needs that number.";
+    EMPTY_SUBSET CS0205 Warning
+        "a subset has no endpoints"
+        "No endpoint of the service has the subset's labels. Requests that are routed to it fail."
+        "Compare the subset's labels with the endpoints'.";
+    NO_SUCH_HOST CS0206 Warning
+        "a rule's host is nobody's"
+        "No Service or ServiceEntry has the host, so that the rule governs nothing. A short name means a Service of the rule's own namespace."
+        "Write the full host name, or add the ServiceEntry.";
+    UNREACHABLE CS0207 Warning
+        "an address cannot be used as written"
+        "A name where only an address works, or a wildcard that cannot be resolved. The endpoint is left out."
+        "Write an IP address, or `resolution: DNS`.";
+
+    SKIPS_VERIFICATION CS0301 Error
+        "a server is not verified at all"
+        "insecureSkipVerify accepts any certificate: whoever is on the path can read and change the traffic, and the client notices nothing."
+        "Remove insecureSkipVerify, and name the authority in caCertificates or credentialName.";
+    SYSTEM_ROOTS CS0302 Warning
+        "a server is verified against every public authority"
+        "SIMPLE or MUTUAL without caCertificates trusts the system's roots: any of some hundred authorities can vouch for the server."
+        "Name the authority in caCertificates, or write `caCertificates: system` to say that this is meant.";
+    NO_SERVER_NAMES CS0303 Note
+        "a server's names are taken from the host"
+        "Without subjectAltNames the server must carry the sni or the host's name."
+        "Write subjectAltNames to say which names are meant.";
+    NO_CREDENTIAL CS0304 Error
+        "a credentialName names a Secret that the client may not have"
+        "A credential is looked up in the client's own namespace, since no proxy sees another's Secrets. It is not there: the proxy waits for the Secret, and every connection fails."
+        "Put the Secret into the namespace of the clients.";
+
+    PLAINTEXT_IN_PRODUCTION CS0401 Warning
+        "mutual TLS is turned off in production"
+        "The namespace is production by its label (env, environment, stage or tier) or by its name, and DISABLE means that anyone who reaches the port can read, change and make requests."
+        "Use STRICT, or PERMISSIVE for as long as clients without a proxy remain.";
+    PERMISSIVE_FOR_LONG CS0402 Warning
+        "PERMISSIVE has been left for long"
+        "PERMISSIVE is for the time of a migration: the port still takes plaintext from anybody."
+        "See who still sends plaintext, then set STRICT.";
+    UNPROTECTED CS0403 Warning
+        "no policy speaks about a workload"
+        "Without any PeerAuthentication a port is PERMISSIVE, Istio's default, and takes plaintext from anybody."
+        "Write a PeerAuthentication for the root namespace with `mtls: {mode: STRICT}`, or PERMISSIVE to say that it is meant.";
+
+    INVALID_NOW CS0501 Error
+        "a certificate is not valid at this time"
+        "It has expired, or is not valid yet. Envoy would take it, and every handshake would fail; the server does not serve it."
+        "Renew the certificate and replace the Secret.";
+    EXPIRES_SOON CS0502 Warning
+        "a certificate expires soon"
+        "When it is over, every handshake with it fails."
+        "Renew the certificate and replace the Secret.";
+    SELF_SIGNED CS0503 Warning
+        "a certificate vouches for itself"
+        "The first certificate of a chain is its own issuer: nobody can revoke it, and whoever is to trust it must trust this one certificate."
+        "Let an authority sign it.";
+    KEY_MISMATCH CS0504 Error
+        "a certificate and a key do not belong together"
+        "Envoy refuses the pair and keeps what it has; the server does not serve it. A chain that does not begin with the leaf looks the same."
+        "Put the key of the first certificate into the Secret, and order the chain leaf first.";
+    WEAK_KEY CS0505 Error
+        "a key or signature is too weak"
+        "RSA keys of less than 2048 bits are refused by Envoy, and signatures with SHA-1 or MD5 can be forged."
+        "Make a new key, P-256 or RSA with at least 2048 bits, and sign with SHA-256.";
+    UNUSABLE_SECRET CS0506 Error
+        "a Secret for TLS cannot be used"
+        "An entry is missing, or is not PEM. The server does not serve it."
+        "Give tls.crt and tls.key, and ca.crt where roots are meant, as PEM.";
+}

@@ -1,0 +1,8 @@
+//! The rules, each a small function that looks for one code.
+
+pub(super) mod certificates;
+pub(super) mod origination;
+pub(super) mod pairs;
+pub(super) mod protection;
+pub(super) mod references;
+pub(super) mod said;

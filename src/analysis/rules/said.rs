@@ -1,0 +1,43 @@
+//! What the parser and the model have said already, under its code.
+
+use super::super::catalogue::{
+    CONTRADICTION, DROPPED_TLS, FOLLOWED, IGNORED, NO_TLS_MODE, PORT_DROPS_TLS, Rule, SELECTS_NOTHING, SHADOWED,
+    SKIPS_VERIFICATION, UNPROTECTED, UNREACHABLE, UNSERVED,
+};
+use super::super::finding::Collector;
+use crate::{mesh, policy};
+
+pub(in super::super) fn parser(warnings: &[policy::Warning], found: &mut Collector) {
+    for warning in warnings {
+        let rule = match warning.topic {
+            policy::Topic::Unserved => &UNSERVED,
+            policy::Topic::NoTlsMode => &NO_TLS_MODE,
+            policy::Topic::PortDropsTls => &PORT_DROPS_TLS,
+            policy::Topic::SkipsVerification => &SKIPS_VERIFICATION,
+        };
+        found.add(rule, &warning.at, &warning.message);
+    }
+}
+
+pub(in super::super) fn mesh(warnings: &[mesh::Warning], found: &mut Collector) {
+    for warning in warnings {
+        // The parser has said it, once for all clients.
+        if let Some(rule) = rule_of(warning.topic) {
+            found.add(rule, &warning.at, &warning.message);
+        }
+    }
+}
+
+fn rule_of(topic: mesh::Topic) -> Option<&'static Rule> {
+    Some(match topic {
+        mesh::Topic::Contradiction => &CONTRADICTION,
+        mesh::Topic::Followed => &FOLLOWED,
+        mesh::Topic::DroppedTls => &DROPPED_TLS,
+        mesh::Topic::Unverified => return None,
+        mesh::Topic::Shadowed => &SHADOWED,
+        mesh::Topic::Ignored => &IGNORED,
+        mesh::Topic::SelectsNothing => &SELECTS_NOTHING,
+        mesh::Topic::Unprotected => &UNPROTECTED,
+        mesh::Topic::Unreachable => &UNREACHABLE,
+    })
+}

@@ -1,0 +1,92 @@
+//! Where a client's way to a port and what the port accepts cannot both be had, with both places.
+
+use super::super::{Endpoint, Origin, Topic, Warning, Workload};
+use super::inbound::{InboundMode, mode_and_place};
+use super::outbound::{Destination, Explicit, mode_name, named};
+use crate::policy::ClientTlsMode;
+
+/// What a rule asks for, against what the endpoints accept.
+pub(super) fn with_rule<'e>(asking: &Explicit<'_>, endpoints: impl Iterator<Item = &'e Endpoint>) -> Vec<Warning> {
+    const FAILS: &str = "connections will fail";
+    let asked = asking.tls.value.mode;
+    let is_http = asking.to.port.protocol.is_http();
+    // On an HTTP port that takes both, TLS always means the mesh's; on others an application's own passes through.
+    let wants_mesh_tls = move |mode| mode == InboundMode::Strict || (mode == InboundMode::Permissive && is_http);
+    let (topic, consequence, clashes): (_, _, &dyn Fn(InboundMode) -> bool) = match asked {
+        ClientTlsMode::IstioMutual if asking.follows() => (
+            Topic::Followed,
+            "the client follows the port and sends plaintext, where Istio's would fail (istioCompatibility: adaptive)",
+            &|mode| mode == InboundMode::Disable,
+        ),
+        ClientTlsMode::IstioMutual => (Topic::Contradiction, FAILS, &|mode| mode == InboundMode::Disable),
+        ClientTlsMode::Disable => (Topic::Contradiction, FAILS, &|mode| mode == InboundMode::Strict),
+        ClientTlsMode::Simple => (Topic::Contradiction, FAILS, &wants_mesh_tls),
+        ClientTlsMode::Mutual => (
+            Topic::Contradiction,
+            "connections will fail, unless both sides' certificates are of the mesh's authority",
+            &wants_mesh_tls,
+        ),
+    };
+    let warning = |clash: Clash<'_>| {
+        let message = format!(
+            "{} ({}) asks for {} to {} port {}, but {}: {consequence}",
+            named(asking.rule),
+            asking.tls.at,
+            mode_name(asked),
+            asking.to.service.host,
+            asking.to.port.port.value,
+            clash.server(),
+        );
+        Warning::new(topic, &asking.tls.at, message)
+    };
+    Clash::all(asking.to, endpoints, clashes).into_iter().map(warning).collect()
+}
+
+/// MESH_EXTERNAL means plaintext, also to a workload of the mesh that takes nothing but mutual TLS.
+pub(super) fn strict_outside(to: Destination<'_>, endpoints: &[Endpoint]) -> Vec<Warning> {
+    let warning = |clash: Clash<'_>| {
+        let message = format!(
+            "{} ({}) is MESH_EXTERNAL, so that port {} is reached in plaintext, but {}: connections will fail; \
+             write `location: MESH_INTERNAL`",
+            to.service.host,
+            to.service.at,
+            to.port.port.value,
+            clash.server(),
+        );
+        Warning::new(Topic::Contradiction, &to.service.at, message)
+    };
+    let is_strict = |mode| mode == InboundMode::Strict;
+    Clash::all(to, endpoints.iter(), &is_strict).into_iter().map(warning).collect()
+}
+
+/// A workload whose port accepts something else than it would get.
+struct Clash<'e> {
+    workload: &'e Workload,
+    port: u16,
+    mode: InboundMode,
+    place: Option<Origin>,
+}
+
+impl<'e> Clash<'e> {
+    /// One for each policy that disagrees, not one for each endpoint under it.
+    fn all(
+        to: Destination<'_>,
+        endpoints: impl Iterator<Item = &'e Endpoint>,
+        clashes: &dyn Fn(InboundMode) -> bool,
+    ) -> Vec<Self> {
+        let mut found: Vec<Self> = Vec::new();
+        for endpoint in endpoints {
+            let (Some(workload), Some(port)) = (&endpoint.workload, endpoint.port(to.port)) else { continue };
+            let (mode, place) = mode_and_place(workload, port);
+            if clashes(mode) && found.iter().all(|known| known.place != place) {
+                found.push(Self { workload, port, mode, place });
+            }
+        }
+        found
+    }
+
+    fn server(&self) -> String {
+        let place = self.place.as_ref().unwrap_or(&self.workload.at);
+        format!("{} port {} is {} ({place})", self.workload.key, self.port, self.mode)
+    }
+}

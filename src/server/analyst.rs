@@ -1,0 +1,91 @@
+//! Looks at each policy set that is served, after it is served: an analysis of all pairs takes longer than a change may.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::blocking;
+use super::model::Model;
+use super::proxies::Proxies;
+use crate::analysis::{self, Finding, Limits, Report, Severity};
+
+/// How often the same set is looked at again: certificates come nearer to their end.
+const AGAIN: Duration = Duration::from_secs(3600);
+/// How many findings of one set are logged; `countersign analyze` has all.
+const MAX_LOGGED: usize = 50;
+/// How many lines `countersign status` shows.
+const MAX_SHOWN: usize = 200;
+
+const SEVERITIES: [Severity; 3] = [Severity::Error, Severity::Warning, Severity::Note];
+
+/// What was found in one policy set.
+pub(super) struct Analysed {
+    generation: u64,
+    report: Report,
+}
+
+impl Analysed {
+    /// Errors and warnings as lines, if it is about the set of this number.
+    pub(super) fn lines(&self, generation: u64) -> Option<Vec<String>> {
+        let telling = self.report.findings.iter().filter(|finding| finding.severity != Severity::Note);
+        let mut lines: Vec<String> = telling.map(ToString::to_string).collect();
+        let more = lines.len().saturating_sub(MAX_SHOWN) + self.report.left_out.values().sum::<usize>();
+        lines.truncate(MAX_SHOWN);
+        if more > 0 {
+            lines.push(format!("{more} more: countersign analyze"));
+        }
+        (self.generation == generation).then_some(lines)
+    }
+}
+
+/// Follows the sets that are served. One that comes while another is looked at replaces whatever waits.
+pub(super) fn start(proxies: Proxies, mut served: watch::Receiver<Option<Arc<Model>>>) -> JoinHandle<()> {
+    for severity in SEVERITIES {
+        proxies.metrics.policy_findings.set(severity.label(), 0);
+    }
+    tokio::spawn(async move {
+        let mut told = HashSet::new();
+        loop {
+            let model = served.borrow_and_update().clone();
+            if let Some(model) = model {
+                look(&proxies, model, &mut told).await;
+            }
+            if matches!(timeout(AGAIN, served.changed()).await, Ok(Err(_))) {
+                return;
+            }
+        }
+    })
+}
+
+/// `told` is what the log has said already: what stays true is said once.
+async fn look(proxies: &Proxies, model: Arc<Model>, told: &mut HashSet<Finding>) {
+    let (now, generation) = ((proxies.clock)(), model.generation);
+    let (report, parsed) = blocking(move || {
+        let parsed: HashSet<String> = model.warnings.0.iter().map(ToString::to_string).collect();
+        (analysis::analyze(model.subject(), &Limits::default(), now), parsed)
+    })
+    .await;
+    for severity in SEVERITIES {
+        proxies.metrics.policy_findings.set(severity.label(), report.count(severity));
+    }
+    // The source has said what the parser warned of.
+    let is_news = |finding: &&Finding| {
+        finding.severity != Severity::Note
+            && !told.contains(*finding)
+            && !parsed.contains(&format!("{}:{}: {}", finding.file, finding.line, finding.message))
+    };
+    let news: Vec<&Finding> = report.findings.iter().filter(is_news).collect();
+    for finding in news.iter().take(MAX_LOGGED) {
+        warn!(at = %format!("{}:{}", finding.file, finding.line), code = finding.code, "{}", finding.message);
+    }
+    if news.len() > MAX_LOGGED {
+        warn!(more = news.len() - MAX_LOGGED, "more findings: countersign analyze");
+    }
+    *told = report.findings.iter().cloned().collect();
+    proxies.analysed.store(Some(Arc::new(Analysed { generation, report })));
+}

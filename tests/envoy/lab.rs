@@ -1,0 +1,29 @@
+//! `countersign lab --once`, as a newcomer runs it.
+
+use std::process::Stdio;
+
+use crate::harness::{Setting, countersign, on_envoys};
+
+on_envoys!(the_lab_shows_what_it_promises: delta_1_40, delta_1_36);
+
+async fn the_lab_shows_what_it_promises(setting: Setting) {
+    let keep = tempfile::tempdir().unwrap();
+    let mut command = countersign();
+    command.args(["lab", "--once"]).arg("--envoy").arg(setting.envoy().await).arg("--keep").arg(keep.path());
+    let run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+    let output = tokio::time::timeout(std::time::Duration::from_secs(180), run).await.expect("it ends").unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    for promise in [
+        "plaintext to payment-service:8080 is refused",
+        "plaintext to payment-service:9090 (metrics) is served",
+        "an intruder without a certificate is refused",
+        "no request was lost, every certificate arrived",
+        "no request was lost, and the old root is trusted by nobody any more",
+        "everything that was started has ended",
+    ] {
+        assert!(said.lines().any(|line| line.contains('✓') && line.contains(promise)), "{promise}: {said}");
+    }
+    // What it leaves behind can be looked at.
+    assert!(keep.path().join("policies/istio.yaml").exists() && keep.path().join("data/trust.db").exists());
+}
