@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use countersign::admin::api::{RevokeReport, RevokeRequest};
 use countersign::cli::Connection;
 use countersign::cli::bootstrap::Key;
-use countersign::admin::api::{RevokeReport, RevokeRequest};
 use countersign::enrollment::istio::{IstioCertificateRequest, IstioCertificateResponse};
 use tonic::Code;
 
