@@ -77,7 +77,8 @@ async fn threat_02_an_expired_certificate_renews_and_does_nothing_else() {
         grpc.unary(BUNDLE, None, &countersign::enrollment::v1::GetBundleRequest {}).await.unwrap();
 
     let report = revoke(&server, "spiffe://cluster.local/ns/legacy-namespace/sa/legacy").await;
-    assert!(!report.revoked.is_empty() && !report.lists, "it has expired: proxies refuse it anyway. {report:?}");
+    // A proxy whose clock is late could still believe it, so it is listed.
+    assert!(!report.revoked.is_empty() && report.lists, "{report:?}");
     if let Ok(mut grpc) = server.try_connect(revoked).await {
         assert!(grpc.unary::<IstioCertificateResponse>(CREATE, None, &request()).await.is_err());
     }
