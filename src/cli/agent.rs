@@ -17,6 +17,9 @@ const LOOK: Duration = Duration::from_secs(20);
 /// The first pause after a failure, and the longest. Each is twice the one before, give or take a half.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 
+/// The longest `--roots-interval`.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+
 /// What `countersign agent` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -24,8 +27,16 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
     /// How often the server is asked whether its roots are still the same
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = interval)]
     pub roots_interval: Duration,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(interval) if interval <= LONGEST_INTERVAL => Ok(interval),
+        Ok(_) => Err("at most a day, or a new root comes too late".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Runs until SIGTERM or SIGINT. An error only if there is nothing to keep: the directory is not a bootstrap's.

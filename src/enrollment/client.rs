@@ -130,7 +130,7 @@ impl Client {
 
     /// Spends a token. The roots are fetched first, from whoever answers, and count only as far as the token names them; the secret is
     /// sent to nobody but a server that they verify.
-    pub async fn join(&self, token: &JoinToken, csr: String) -> Result<Joined, ClientError> {
+    pub async fn join(&self, token: &JoinToken, workload: &str, csr: String) -> Result<Joined, ClientError> {
         self.within(async {
             let channel = self.connect(builder(Arc::new(Anybody::default()))?.with_no_client_auth()).await?;
             let answer = EnrollmentClient::new(channel).get_bundle(GetBundleRequest {}).await;
@@ -143,7 +143,7 @@ impl Client {
             let server = server_identity(token)?;
             let config = builder(Arc::new(Verifier::new(named, &server)?))?.with_no_client_auth();
             let channel = self.connect(config).await?;
-            let request = JoinRequest { secret: token.secret().to_owned(), csr };
+            let request = JoinRequest { secret: token.secret().to_owned(), csr, workload: workload.to_owned() };
             let answer = EnrollmentClient::new(channel).join(request).await;
             Ok(answer.map_err(|status| self.refused(status))?.into_inner())
         })

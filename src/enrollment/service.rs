@@ -36,8 +36,13 @@ pub trait Enroller: Send + Sync + 'static {
     /// The trust domain, and its roots in PEM.
     fn bundle(&self) -> (String, String);
 
-    /// A certificate for a secret that nobody has used before.
-    fn join(&self, secret: String, csr: String) -> impl Future<Output = Result<Joined, Status>> + Send;
+    /// A certificate for a secret that nobody has used before, and that was made for this workload.
+    fn join(
+        &self,
+        secret: String,
+        workload: String,
+        csr: String,
+    ) -> impl Future<Output = Result<Joined, Status>> + Send;
 }
 
 /// What a node gets for its token.
@@ -121,7 +126,7 @@ impl<E: Enroller> enrollment_server::Enrollment for Over<E> {
     }
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
-        let JoinRequest { secret, csr } = request.into_inner();
-        self.0.join(secret, csr).await.map(Response::new)
+        let JoinRequest { secret, csr, workload } = request.into_inner();
+        self.0.join(secret, workload, csr).await.map(Response::new)
     }
 }

@@ -25,7 +25,7 @@ impl Enroller for Echo {
     fn bundle(&self) -> (String, String) {
         ("fake.example".into(), "the roots".into())
     }
-    async fn join(&self, secret: String, _: String) -> Result<Joined, Status> {
+    async fn join(&self, secret: String, _: String, _: String) -> Result<Joined, Status> {
         Err(Status::unauthenticated(format!("{} characters", secret.len())))
     }
 }

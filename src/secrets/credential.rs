@@ -19,12 +19,20 @@ const KEY: [&str; 2] = ["tls.key", "key"];
 const CA: [&str; 2] = ["ca.crt", "cacert"];
 
 /// What a Secret offers, each as an encoded SDS secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `Debug` shows no key.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     /// `kubernetes://NAME`: a certificate and its key.
     pub certificate: Option<Bytes>,
     /// `kubernetes://NAME-cacert`: roots.
     pub ca: Option<Bytes>,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { certificate, ca } = self;
+        write!(f, "Credential(certificate: {}, ca: {})", certificate.is_some(), ca.is_some())
+    }
 }
 
 /// Why a Secret is not served. Envoy would take most of these, and fail every handshake. Holds no key material.

@@ -45,7 +45,7 @@ impl Enroller for Proxies {
         (bundle.trust_domain().to_string(), bundle.pem().to_owned())
     }
 
-    async fn join(&self, secret: String, csr: String) -> Result<Joined, Status> {
+    async fn join(&self, secret: String, wanted: String, csr: String) -> Result<Joined, Status> {
         let model = self.model.load_full().ok_or_else(no_policy)?;
         let (trust, now) = (Arc::clone(&self.trust), (self.clock)());
         let workload_of = move |name: &str, identity: &str| -> Option<Arc<Workload>> {
@@ -54,6 +54,9 @@ impl Enroller for Proxies {
         };
         let joined = blocking(move || {
             let token = trust.usable_join_token(&secret, now)?;
+            if token.workload != wanted {
+                return Err(TrustError::JoinTokenWorkload { made_for: token.workload, wanted });
+            }
             let Some(workload) = workload_of(&token.workload, &token.identity) else { return Ok(None) };
             trust.join(&secret, &csr, now).map(|(token, issued)| Some((token, issued, workload)))
         });
@@ -91,6 +94,7 @@ fn refusal(who: &str, error: &TrustError) -> Status {
         TrustError::Csr(reason) => Status::invalid_argument(format!("the certificate request is refused: {reason}")),
         TrustError::Revoked => Status::unauthenticated(error.to_string()),
         TrustError::JoinToken => Status::unauthenticated(error.to_string()),
+        TrustError::JoinTokenWorkload { .. } => Status::failed_precondition(error.to_string()),
         TrustError::ForeignIdentity { .. } => Status::permission_denied(error.to_string()),
         _ => Status::unavailable("no certificate can be issued at the moment"),
     }

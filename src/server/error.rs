@@ -52,6 +52,11 @@ pub enum ServerError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// One of the server's tasks has ended, which none should.
+    #[error(
+        "a part of the server has failed, as the lines before this one say; it ends, so that it can be started anew"
+    )]
+    Task,
     /// Signals cannot be caught.
     #[error("cannot wait for signals: {0}")]
     Signals(std::io::Error),

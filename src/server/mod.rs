@@ -32,6 +32,7 @@ mod rotation;
 mod run;
 mod services;
 mod small_frames;
+mod tasks;
 mod unix_socket;
 
 use std::net::SocketAddr;
@@ -41,7 +42,6 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::admin;
@@ -67,6 +67,7 @@ use proxies::Proxies;
 use refusals::Refusals;
 pub use run::run;
 use services::{Health, Services};
+use tasks::Tasks;
 pub use unix_socket::UnixSocketError;
 
 /// Where the time comes from: the system's clock in a server, anything in a test.
@@ -92,15 +93,6 @@ pub struct Server {
     _lock: DataDirLock,
 }
 
-/// Tasks that end with the server.
-struct Tasks(Vec<JoinHandle<()>>);
-
-impl Drop for Tasks {
-    fn drop(&mut self) {
-        self.0.iter().for_each(JoinHandle::abort);
-    }
-}
-
 impl Server {
     /// Starts everything. When it returns, both ports are open; `/ready` says when policy is loaded too.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, ServerError> {
@@ -116,12 +108,13 @@ impl Server {
         let (policy, source) = blocking(move || Directory::start(directory, source::Options::default()))
             .await
             .map_err(|source| ServerError::Policy { directory: config.policy.directory.clone(), source })?;
-        let mut tasks = Tasks(vec![source]);
+        let mut tasks = Tasks::default();
+        tasks.push(source);
         // The first policy is served before the first stream is let in.
         let settings = policy_loop::Settings::from(&config);
         let served = watch::Sender::new(None);
-        tasks.0.push(analyst::start(proxies.clone(), served.subscribe()));
-        tasks.0.push(policy_loop::start(proxies.clone(), policy.clone(), settings, served).await);
+        tasks.push(analyst::start(proxies.clone(), served.subscribe()));
+        tasks.push(policy_loop::start(proxies.clone(), policy.clone(), settings, served).await);
 
         let bound = TcpListener::bind(config.xds.address).await;
         let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
@@ -142,16 +135,16 @@ impl Server {
         let refusals = Arc::new(Refusals::new(metrics));
         let (services, health) = Services::new(service, &proxies, &config.xds.operators, Arc::clone(&refusals));
         health.set(false).await;
-        tasks.0.push(health.follow(proxies.is_serving.subscribe()));
+        tasks.push_finite(&health.follow(proxies.is_serving.subscribe()));
         let door = Door::new(&proxies, services, Authenticators::of(&config), config.xds.limits.clone(), refusals);
         if let Some(path) = &config.xds.unix.path {
             let (listener, place) = unix_socket::bind(path, config.xds.unix.mode)?;
             info!(socket = %path.display(), "xDS on a Unix socket");
-            tasks.0.push(listener::serve_unix(listener, place, Arc::clone(&door)));
+            tasks.push(listener::serve_unix(listener, place, Arc::clone(&door)));
         }
-        tasks.0.push(listener::serve_tcp(listener, security, door));
+        tasks.push(listener::serve_tcp(listener, security, door));
         let rotation = rotation::Rotation::new(proxies.clone(), config.rotation.clone());
-        tasks.0.push(renewal::run(proxies.clone(), own, rotation.clone(), config.rotation.spread));
+        tasks.push(renewal::run(proxies.clone(), own, rotation.clone(), config.rotation.spread));
 
         let backend = ServerBackend { proxies: proxies.clone(), policy, xds_address, clock, rotation };
         let (admin_stop, stopped) = watch::channel(false);
@@ -170,6 +163,11 @@ impl Server {
     /// Where probes, metrics and the admin API are.
     pub fn admin(&self) -> &admin::Running {
         &self.admin
+    }
+
+    /// Resolves when the server can no longer do its work, because one of its tasks has ended. It still holds what it held.
+    pub async fn failed(&mut self) {
+        self.tasks.one_ended().await;
     }
 
     /// Ends every stream at a moment of its own within the drain time, so that the fleet does not come back in one instant, then

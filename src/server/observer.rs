@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use tonic::Status;
 use tracing::warn;
 
 use super::admission::Admitted;
 use super::proxies::Membership;
+use super::refusals::Refusal;
 use crate::fleet;
 use crate::telemetry::Metrics;
 use crate::xds::{Holdings, Memory, Outcome, ResourceType, Response, StreamObserver};
@@ -66,6 +68,11 @@ impl StreamObserver for Observer {
             self.metrics.denied_secrets.inc();
             warn!(workload = %self.membership.workload(), name, "a secret was asked for that this identity may not have");
         }
+    }
+
+    fn refused(&mut self, status: &Status) {
+        self.metrics.refused.inc(Refusal::Stream.reason());
+        warn!(workload = %self.membership.workload(), code = ?status.code(), error = status.message(), "a stream is ended");
     }
 
     fn throttled(&mut self) {

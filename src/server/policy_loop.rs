@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tracing::info;
+use tracing::{error, info};
 
 use super::blocking;
 use super::config::Config;
@@ -66,13 +66,18 @@ async fn follow(
         return;
     }
     let (update, settings, before) = (Arc::clone(update), settings.clone(), proxies.model.load_full());
-    let model = blocking(move || {
+    let built = tokio::task::spawn_blocking(move || {
         let (mesh, found) = mesh::Mesh::build(&update.set, &settings.mesh);
         let (set, generation) = (Arc::clone(&update.set), update.generation);
         let warnings = (update.warnings.clone(), found);
         Arc::new(Model::new(mesh, set, generation, warnings, settings.plan, before.as_deref()))
-    })
-    .await;
+    });
+    let Ok(model) = built.await else {
+        // The panic itself is in the log. A set that does this is as bad as one that does not parse.
+        error!("a policy set cannot be made into a model, and is not served; the last good one goes on serving");
+        proxies.metrics.policy_rejected.set(1);
+        return;
+    };
     let (generation, workloads) = (model.generation, model.mesh.workloads().count());
     let (shown, model_of) = (proxies.clone(), Arc::clone(&model));
     // Encodes every class that is connected.

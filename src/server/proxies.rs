@@ -146,21 +146,8 @@ impl Proxies {
 
     /// Serves another policy set: every connected proxy sees what changed for it, and nothing else.
     pub(super) fn set_model(&self, model: Arc<Model>) {
-        self.model.store(Some(Arc::clone(&model)));
-        let proxies: Vec<_> = self.connected.iter().map(|entry| Arc::clone(entry.value())).collect();
-        for proxy in proxies {
-            let allowed =
-                model.mesh.workload(&proxy.key).filter(|workload| speaks_for(proxy.identity.as_ref(), workload));
-            match allowed {
-                Some(workload) => self.publish(&proxy, &model, workload),
-                None => {
-                    // The proxy keeps what it has; its streams end, and it may not come back.
-                    info!(workload = %proxy.key, "no longer in the policy under the identity it came with");
-                    self.connected.remove_if(&proxy.key, |_, current| Arc::ptr_eq(current, &proxy));
-                    proxy.state().views = None;
-                }
-            }
-        }
+        self.model.store(Some(model));
+        self.publish_all();
         self.is_serving.send_replace(true);
         self.changed.notify_one();
     }
@@ -194,14 +181,7 @@ impl Proxies {
             return false;
         }
         self.roots.store(Arc::new(Roots::new(bundle)));
-        if let Some(model) = self.model.load_full() {
-            let proxies: Vec<_> = self.connected.iter().map(|entry| Arc::clone(entry.value())).collect();
-            for proxy in proxies {
-                if let Some(workload) = model.mesh.workload(&proxy.key) {
-                    self.publish(&proxy, &model, workload);
-                }
-            }
-        }
+        self.publish_all();
         true
     }
 
@@ -221,28 +201,62 @@ impl Proxies {
         served.collect()
     }
 
-    /// Gives a connected workload another certificate. Returns the version under which it is served, or `None` if the
-    /// workload is not connected.
+    /// Gives a connected workload another certificate. Returns the version under which it is served, or `None` if no proxy is
+    /// connected that speaks for the workload under the certificate's identity.
     pub(super) fn set_certificate(&self, key: &WorkloadKey, certificate: &Arc<WorkloadCertificate>) -> Option<Version> {
         let proxy = self.connected.get(key).map(|entry| Arc::clone(entry.value()))?;
+        // The workload may have another identity by now, and a proxy that has proven that one.
+        if proxy.identity.as_ref() != Some(&certificate.id) {
+            return None;
+        }
         let (layer, version) = certificate_layer(certificate);
         {
             let mut state = proxy.state();
             state.certificate = Some(Arc::clone(certificate));
             state.secrets = layer;
         }
-        if let Some(model) = self.model.load_full()
-            && let Some(workload) = model.mesh.workload(key)
-        {
-            self.publish(&proxy, &model, workload);
-        }
+        self.publish(&proxy);
         self.changed.notify_one();
         Some(version)
     }
 
-    fn publish(&self, proxy: &Proxy, model: &Model, workload: &Workload) {
-        let class = model.class(workload, (self.clock)());
+    fn publish_all(&self) {
+        let proxies: Vec<_> = self.connected.iter().map(|entry| Arc::clone(entry.value())).collect();
+        for proxy in proxies {
+            self.publish(&proxy);
+        }
+    }
+
+    /// Shows a proxy what there is for it now, or ends its streams where the policy no longer gives it what it came with.
+    ///
+    /// Of several that publish at a time, one may have begun with a policy that has been replaced since. Whoever speaks looks
+    /// within the lock whether there is a newer one; and whoever replaces the policy publishes after that. So the last to speak
+    /// has seen the newest.
+    fn publish(&self, proxy: &Arc<Proxy>) {
+        while let Some(model) = self.model.load_full() {
+            if self.publish_from(proxy, &model) {
+                return;
+            }
+        }
+    }
+
+    /// `false`: `model` has been replaced, and nothing was shown.
+    fn publish_from(&self, proxy: &Arc<Proxy>, model: &Arc<Model>) -> bool {
+        let workload = model.mesh.workload(&proxy.key).filter(|it| speaks_for(proxy.identity.as_ref(), it));
+        let class = workload.map(|workload| model.class(workload, (self.clock)()));
         let mut state = proxy.state();
+        if !self.model.load().as_ref().is_some_and(|newest| Arc::ptr_eq(newest, model)) {
+            return false;
+        }
+        let (Some(workload), Some(class)) = (workload, class) else {
+            // The proxy keeps what it has; its streams end, and it may not come back.
+            if state.views.take().is_some() {
+                info!(workload = %proxy.key, "no longer in the policy under the identity it came with");
+            }
+            drop(state);
+            self.connected.remove_if(&proxy.key, |_, current| Arc::ptr_eq(current, proxy));
+            return true;
+        };
         let own = model.own(workload, state.own.take());
         let mut layers = vec![Arc::clone(&own.layer), class.configuration];
         state.own = Some(own);
@@ -252,13 +266,13 @@ impl Proxies {
         let same = |(left, right): (&Arc<Layer>, &Arc<Layer>)| Arc::ptr_eq(left, right);
         if layers.len() == state.shown.len() && layers.iter().zip(&state.shown).all(same) {
             // Another stream of the workload, or a policy change about others: none of its streams need wake up.
-            return;
+            return true;
         }
         state.shown.clone_from(&layers);
-        // Within the lock, so that of two publishers the one who saw the newer state is the last to speak.
         if let Some(views) = &state.views {
             views.send_replace(Arc::new(View::new(layers)));
         }
+        true
     }
 
     /// The workload that a node speaks for. The authenticated identity decides: what the node says of itself only chooses
@@ -343,8 +357,11 @@ impl ControlPlane for Proxies {
             Some(Peer::Authenticated { id, .. }) => Some(id),
             Some(Peer::Unauthenticated) | None => None,
         };
-        let workload = Arc::clone(self.resolve(&model, identity.as_ref(), &node)?);
+        self.resolve(&model, identity.as_ref(), &node)?;
         let admitted = self.admission.enter().await;
+        // While it waited, the policy may have been replaced, and have given the workload to another identity.
+        let model = self.model.load_full().unwrap_or(model);
+        let workload = Arc::clone(self.resolve(&model, identity.as_ref(), &node)?);
         let certificate = match &identity {
             Some(id) => {
                 let (name, now) = (workload.key.to_string(), (self.clock)());
@@ -370,13 +387,11 @@ impl ControlPlane for Proxies {
         };
         info!(workload = %workload.key, node = %description.node.id, client = %description.node.user_agent, "a proxy is here");
         let membership = self.enter(&workload, identity.as_ref(), certificate);
-        // The policy may have been replaced while the certificate was made; what is published is the newest.
-        let model = self.model.load_full().unwrap_or(model);
-        if let Some(workload) = model.mesh.workload(membership.workload()) {
-            self.publish(&membership.proxy, &model, workload);
-        }
+        // What is published is the newest policy; it may have changed once more while the certificate was made.
+        self.publish(&membership.proxy);
         let views = membership.proxy.state().views.as_ref().map(watch::Sender::subscribe);
-        let views = views.ok_or_else(|| Status::unavailable("the workload's identity has just changed"))?;
+        let gone = || Status::permission_denied("this workload is no longer in the policy under this identity");
+        let views = views.ok_or_else(gone)?;
         let observer = Observer::new(self.fleet.join(description), Arc::clone(&self.metrics), membership, admitted);
         Ok(Attachment { views, observer })
     }

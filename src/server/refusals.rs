@@ -37,9 +37,11 @@ pub(super) enum Refusal {
     Revoked,
     /// A certificate that has expired, and a request that is not to renew it.
     Expired,
+    /// A request on an open stream that broke a rule or a limit.
+    Stream,
 }
 
-const REASONS: usize = 13;
+const REASONS: usize = 14;
 
 impl Refusal {
     /// The label in metrics and the log.
@@ -58,6 +60,7 @@ impl Refusal {
             Self::NotOperator => "not_operator",
             Self::Revoked => "revoked",
             Self::Expired => "expired",
+            Self::Stream => "stream",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use time::OffsetDateTime;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::config::Config;
 use super::{Server, ServerError};
@@ -16,14 +16,27 @@ pub async fn run(config: Config) -> Result<(), ServerError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(ServerError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServerError::Signals)?;
     raise_descriptor_limit();
-    let server = Server::start(config, Arc::new(OffsetDateTime::now_utc)).await?;
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+    let mut server = tokio::select! {
+        server = Server::start(config, Arc::new(OffsetDateTime::now_utc)) => server?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
     };
-    info!(signal = name, "asked to stop");
-    server.stop().await;
-    Ok(())
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+        () = server.failed() => Err(ServerError::Task),
+    };
+    match &ended {
+        Ok(signal) => info!(signal, "asked to stop"),
+        Err(error) => error!(%error, "stopping"),
+    }
+    // Whoever asks a second time does not want to wait.
+    tokio::select! {
+        () = server.stop() => {}
+        _ = terminate.recv() => warn!("asked again: the rest of the streams is cut off"),
+        _ = interrupt.recv() => warn!("asked again: the rest of the streams is cut off"),
+    }
+    ended.map(drop)
 }
 
 /// Each connection is a file descriptor, and the customary limit of 1024 is fewer than `xds.limits.connections`: whatever the

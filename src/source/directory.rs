@@ -242,10 +242,10 @@ impl Judged {
         let mut notes = Vec::new();
         for name in empty {
             if good.is_some_and(|good| good.filled.contains_key(&name)) {
-                let error = listing::io_error(&name, "the file is empty and had content before");
+                let error = listing::io_error(&name, "the file holds nothing and had policies before");
                 errors.push(error.with_help("remove the file if its policies are no longer wanted"));
             } else {
-                notes.push(Warning::new(Origin::new(name, 1, 1), "the file is empty"));
+                notes.push(Warning::new(Origin::new(name, 1, 1), "the file holds nothing"));
             }
         }
         if filled.is_empty() && good.is_some_and(|good| !good.filled.is_empty()) {

@@ -42,10 +42,16 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// Files of no bytes at all.
+    /// Files that hold no document: no bytes, or blank lines and comments only.
     pub(super) fn empty_files(&self) -> BTreeSet<String> {
-        self.files.iter().filter(|(_, text)| text.is_empty()).map(|(name, _)| name.clone()).collect()
+        self.files.iter().filter(|(_, text)| is_empty(text)).map(|(name, _)| name.clone()).collect()
     }
+}
+
+/// Whether there is nothing in a text but blank lines, comments and document markers (YAML 1.2 §9.1).
+fn is_empty(text: &str) -> bool {
+    let nothing = |line: &str| line.is_empty() || line.starts_with('#') || line == "---" || line == "...";
+    text.trim_start_matches('\u{feff}').lines().all(|line| nothing(line.trim()))
 }
 
 /// Lists the `*.yaml`, `*.yml` and `*.json` files under `root`. Symlinks are followed. Names that begin with a dot are left

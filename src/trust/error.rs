@@ -52,6 +52,14 @@ pub enum TrustError {
     /// The join token is unknown, used or expired. Which of these, nobody is told who has not made it.
     #[error("the join token is not valid: it is unknown, was used before, or has expired; ask for a new one")]
     JoinToken,
+    /// The join token is good, and was made for another workload. It is not spent.
+    #[error("the join token is for {made_for}, and not for {wanted}; it is not spent")]
+    JoinTokenWorkload {
+        /// The workload it was made for.
+        made_for: String,
+        /// The workload that the node wants to be.
+        wanted: String,
+    },
     /// Nothing to revoke.
     #[error(
         "no certificate {0} is valid, as far as is known here: a serial number is as `countersign secrets` shows it, an identity is a \

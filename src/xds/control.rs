@@ -9,6 +9,7 @@ use envoy_types::pb::google::protobuf::value::Kind;
 use tokio::sync::watch;
 use tonic::Status;
 
+use super::limits::cut;
 use super::{Holdings, Memory, Outcome, ResourceType, Response, View};
 
 /// What is kept of a client's `Node`, of which a real one is some 60 KB.
@@ -20,8 +21,13 @@ pub struct NodeInfo {
     pub cluster: String,
     /// `node.user_agent_name` and its version, such as `envoy 1.40.0`.
     pub user_agent: String,
-    /// The `node.metadata` fields that are strings.
+    /// Those `node.metadata` fields that say which workload it is: [`NodeInfo::METADATA`].
     pub metadata: BTreeMap<String, String>,
+}
+
+impl NodeInfo {
+    /// The metadata that is kept.
+    pub const METADATA: [&str; 2] = ["NAMESPACE", "NAME"];
 }
 
 impl From<Node> for NodeInfo {
@@ -35,13 +41,13 @@ impl From<Node> for NodeInfo {
         };
         let metadata = node.metadata.map(|fields| fields.fields).unwrap_or_default();
         Self {
-            id: node.id,
-            cluster: node.cluster,
-            user_agent: format!("{} {version}", node.user_agent_name).trim().to_owned(),
+            id: cut(node.id),
+            cluster: cut(node.cluster),
+            user_agent: cut(format!("{} {version}", node.user_agent_name).trim().to_owned()),
             metadata: metadata
                 .into_iter()
                 .filter_map(|(key, value)| match value.kind {
-                    Some(Kind::StringValue(text)) => Some((key, text)),
+                    Some(Kind::StringValue(text)) if Self::METADATA.contains(&key.as_str()) => Some((key, cut(text))),
                     _ => None,
                 })
                 .collect(),
@@ -55,6 +61,9 @@ pub trait StreamObserver: Send + 'static {
     fn recall(&mut self) -> Memory {
         Memory::default()
     }
+
+    /// The stream ends because the client has broken a rule or a limit.
+    fn refused(&mut self, _status: &Status) {}
 
     /// The stream ends, and leaves this to the client's next.
     fn remember(&mut self, memory: Memory) {

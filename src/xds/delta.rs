@@ -109,8 +109,11 @@ impl DeltaSubscription {
         self.holdings.unsubscribe(name);
         self.refusals.forget(name);
         if self.holdings.interest.wildcard {
-            // The wildcard may still cover it; the client is told what it has now.
-            self.resend.insert(view.intern(name));
+            // The wildcard may still cover it; the client is told what it has now. Of a name that stands for nothing there is
+            // nothing to tell, however many of them a client thinks of.
+            if matches!(view.lookup(name), Lookup::Present(_)) || self.holdings.entry(name).is_something() {
+                self.resend.insert(view.intern(name));
+            }
         } else {
             self.resend.remove(name);
         }
@@ -248,6 +251,10 @@ impl Subscription for DeltaSubscription {
 
     fn names(&self) -> usize {
         self.holdings.interest.names.len()
+    }
+
+    fn name_bytes(&self) -> usize {
+        self.holdings.interest.names.iter().map(|name| name.len()).sum()
     }
 
     fn is_refused(&self) -> bool {

@@ -25,7 +25,46 @@ impl Default for Limits {
     }
 }
 
+/// The longest name, in bytes. Names here are those of hosts and ports, SPIFFE IDs (2,048 at most) and pairs of file paths.
+const NAME_BYTES: usize = 4096;
+/// What all names of a subscription may take, in bytes for each name that it may have: a real one has some 60.
+const NAME_BYTES_ON_AVERAGE: usize = 256;
+/// What is kept of a text that a client sends for people to read, in bytes.
+pub(super) const TEXT_BYTES: usize = 2048;
+
+/// The beginning of a client's text.
+pub(super) fn cut(mut text: String) -> String {
+    if text.len() > TEXT_BYTES {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES));
+        text.shrink_to_fit();
+    }
+    text
+}
+
 impl Limits {
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` for a name that is longer than any real one.
+    pub(super) fn check_length(names: &[String]) -> Result<(), Status> {
+        match names.iter().map(String::len).max() {
+            Some(longest) if longest > NAME_BYTES => {
+                Err(Status::resource_exhausted(format!("a name of {longest} bytes, and the limit is {NAME_BYTES}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` for names that take more than those that a stream may have.
+    pub(super) fn check_bytes(&self, bytes: usize) -> Result<(), Status> {
+        let limit = self.names.saturating_mul(NAME_BYTES_ON_AVERAGE);
+        match bytes > limit {
+            true => Err(Status::resource_exhausted(format!(
+                "the names of one subscription take {bytes} bytes, and the limit is {limit}"
+            ))),
+            false => Ok(()),
+        }
+    }
+
     /// # Errors
     /// `RESOURCE_EXHAUSTED` for more names than a stream may have.
     pub(super) fn check_names(&self, names: usize) -> Result<(), Status> {

@@ -94,6 +94,11 @@ impl<S: Subscription> Session<S> {
         self.subscriptions[ty.index()].as_ref().map_or(0, Subscription::names)
     }
 
+    /// What these names take, in bytes.
+    pub fn name_bytes(&self, ty: ResourceType) -> usize {
+        self.subscriptions[ty.index()].as_ref().map_or(0, Subscription::name_bytes)
+    }
+
     /// The next heartbeat that is due at `now`, if any. Call it until it has none, when [`next_response`](Self::next_response)
     /// has none.
     pub fn heartbeat(&mut self, now: Instant) -> Option<Response> {

@@ -330,6 +330,10 @@ impl Subscription for SotwSubscription {
         self.holdings.interest.names.len()
     }
 
+    fn name_bytes(&self) -> usize {
+        self.holdings.interest.names.iter().map(|name| name.len()).sum()
+    }
+
     fn is_refused(&self) -> bool {
         self.standing
     }

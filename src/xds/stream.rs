@@ -9,11 +9,11 @@ use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Disc
 use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::{debug, info, warn};
 
 use super::lean::BoxError;
-use super::limits::Pace;
+use super::limits::{Pace, cut};
 use super::requests::Requests;
 use super::scope::Scope;
 use super::wire::Response;
@@ -34,6 +34,8 @@ pub(super) trait Request: prost::Message + Default + Send + 'static {
     fn asked(&self) -> &[String];
     /// How many names it holds, wherever they stand.
     fn names(&self) -> usize;
+    /// The lists of names in it.
+    fn lists(&self) -> [&[String]; 2];
     fn reduce(self) -> <Self::Subscription as Subscription>::Request;
 }
 
@@ -58,10 +60,14 @@ impl Request for DeltaDiscoveryRequest {
         changed.max(self.initial_resource_versions.len())
     }
 
+    fn lists(&self) -> [&[String]; 2] {
+        [&self.resource_names_subscribe, &self.resource_names_unsubscribe]
+    }
+
     fn reduce(self) -> DeltaRequest {
         DeltaRequest {
             nonce: self.response_nonce,
-            error: self.error_detail.map(|status| status.message),
+            error: self.error_detail.map(|status| cut(status.message)),
             subscribe: self.resource_names_subscribe,
             unsubscribe: self.resource_names_unsubscribe,
             initial_versions: self.initial_resource_versions,
@@ -89,11 +95,15 @@ impl Request for DiscoveryRequest {
         self.resource_names.len()
     }
 
+    fn lists(&self) -> [&[String]; 2] {
+        [&self.resource_names, &[]]
+    }
+
     fn reduce(self) -> SotwRequest {
         SotwRequest {
             version: self.version_info,
             nonce: self.response_nonce,
-            error: self.error_detail.map(|status| status.message),
+            error: self.error_detail.map(|status| cut(status.message)),
             names: self.resource_names,
         }
     }
@@ -177,6 +187,7 @@ where
         let names = request.names();
         self.pace.spend(names, Instant::now());
         self.limits.check_names(names)?;
+        request.lists().into_iter().try_for_each(Limits::check_length)?;
         let Some(ty) = self.scope.resolve(request.type_url())? else {
             debug!(node = %self.node, type_url = request.type_url(), "a type that is not served");
             return Ok(());
@@ -186,6 +197,7 @@ where
         }
         let outcome = self.session.on_request(ty, request.reduce(), &self.view);
         self.limits.check_names(self.session.names(ty))?;
+        self.limits.check_bytes(self.session.name_bytes(ty))?;
         if let Outcome::Rejected { resources, error } = &outcome {
             let names: Vec<_> = resources.iter().map(|(name, _)| &**name).collect();
             warn!(node = %self.node, r#type = %ty, ?names, %error, "the client refused a response");
@@ -216,13 +228,18 @@ where
                     Ok(Some(mut request)) => {
                         drop(request.take_node());
                         if let Err(status) = self.take(request) {
+                            self.observer.refused(&status);
                             return Some(Err(status));
                         }
                     }
                     Ok(None) => return None,
                     Err(status) => {
-                        debug!(node = %self.node, %status, "the stream broke");
-                        return None;
+                        if broke_a_rule(&status) {
+                            self.observer.refused(&status);
+                        } else {
+                            debug!(node = %self.node, %status, "the stream broke");
+                        }
+                        return Some(Err(status));
                     }
                 },
                 changed = self.views.changed() => {
@@ -237,6 +254,11 @@ where
             }
         }
     }
+}
+
+/// Whether what came is no request, or too large a one. Anything else is a connection that is gone.
+fn broke_a_rule(status: &Status) -> bool {
+    matches!(status.code(), Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted | Code::Unimplemented)
 }
 
 /// The next request, when its turn has come. Cancelling it loses nothing.

@@ -64,6 +64,9 @@ pub trait Subscription: Send {
     /// How many names the client is subscribed to.
     fn names(&self) -> usize;
 
+    /// What these names take, in bytes.
+    fn name_bytes(&self) -> usize;
+
     /// Whether the client has refused something that it should have.
     fn is_refused(&self) -> bool;
 

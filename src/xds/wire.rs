@@ -3,6 +3,7 @@
 //! Field numbers are those of `envoy.service.discovery.v3.DiscoveryResponse`, `DeltaDiscoveryResponse` and `Resource`. Protobuf
 //! fields may stand in any order and be concatenated, so everything but the nonce is one buffer and the nonce is put behind it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,8 +34,8 @@ pub(super) enum Form {
     Heartbeat,
 }
 
-/// A response ready to be sent: every byte of it but the nonce may be shared.
-#[derive(Clone, Debug)]
+/// A response ready to be sent: every byte of it but the nonce may be shared. `Debug` shows no bytes: they may be keys.
+#[derive(Clone)]
 pub struct Response {
     /// The type it is of.
     pub ty: ResourceType,
@@ -43,6 +44,13 @@ pub struct Response {
     /// The nonce: unique in the stream and type.
     pub nonce: u64,
     body: Bytes,
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ty, contents, nonce, body } = self;
+        write!(f, "{ty} {nonce}: {} resources ({} bytes)", contents.len(), body.len())
+    }
 }
 
 impl Response {

@@ -10,17 +10,19 @@
 //! Running it again swaps the link by one rename, which a running Envoy notices: the certificate of the xDS connection is
 //! replaced without a restart. The key is made here and sent nowhere.
 
+use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::table::Table;
 use super::{CliError, Connection, Format, WorkloadName};
 use crate::admin::api::{BootstrapMaterial, BootstrapRequest};
-use crate::enrollment::{Client, JoinToken};
+use crate::enrollment::{Client, JoinToken, JoinTokenError};
 
 mod credentials;
 mod endpoint;
@@ -86,7 +88,7 @@ pub struct Options {
         hide_env_values = true,
         requires = "xds_address"
     )]
-    pub join_token: Option<JoinToken>,
+    pub join_token: Option<JoinTokenText>,
 }
 
 impl Options {
@@ -103,6 +105,23 @@ impl Options {
             mount_path: None,
             join_token: None,
         }
+    }
+}
+
+/// What was given for a join token. It is looked at later: a message of the command line's own would repeat a bad one, and one that
+/// was cut off when it was copied still has its secret.
+#[derive(Clone)]
+pub struct JoinTokenText(Zeroizing<String>);
+
+impl From<&str> for JoinTokenText {
+    fn from(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for JoinTokenText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JoinTokenText")
     }
 }
 
@@ -136,7 +155,12 @@ pub struct Written {
 pub async fn run(args: &Args) -> Result<Written, CliError> {
     let key = Key::generate()?;
     let material = match &args.options.join_token {
-        Some(token) => join(&args.options, token, &key).await?,
+        Some(text) => {
+            let token = text.0.parse().map_err(|error: JoinTokenError| CliError::Incomplete(error.to_string()))?;
+            // A token can be spent once, so what can fail here is to fail before.
+            drop(prepare(&args.options.output)?);
+            join(&args.options, &token, &key).await?
+        }
         None => {
             let request = BootstrapRequest { workload: args.options.workload.to_string(), csr: key.csr()? };
             args.connection.client()?.post("/v1/bootstrap", &request, Duration::ZERO).await?
@@ -149,7 +173,7 @@ pub async fn run(args: &Args) -> Result<Written, CliError> {
 async fn join(options: &Options, token: &JoinToken, key: &Key) -> Result<BootstrapMaterial, CliError> {
     let address = options.xds_address.clone().unwrap_or_default();
     endpoint::parse(&address)?;
-    let joined = Client::new(&address).join(token, key.csr()?).await?;
+    let joined = Client::new(&address).join(token, &options.workload.to_string(), key.csr()?).await?;
     if joined.workload != options.workload.to_string() {
         let message = format!("the join token is for {}, and not for {}", joined.workload, options.workload);
         return Err(CliError::Incomplete(message));
@@ -177,8 +201,7 @@ pub fn write(options: &Options, material: &BootstrapMaterial, key: &Key) -> Resu
     let bootstrap = envoy::bootstrap(options, material, &endpoint::parse(address)?, &seen_at(options)?)?;
 
     let directory = &options.output;
-    std::fs::create_dir_all(directory).map_err(BootstrapError::at(directory))?;
-    let lock = credentials::lock(directory)?;
+    let lock = prepare(directory)?;
     credentials::swap(directory, &material.certificate_chain, &material.roots, key)?;
     Node { xds_address: address.to_owned(), server_identity: material.server_identity.clone() }.write(directory)?;
     file::replace_if_changed(&directory.join("sds-identity.yaml"), &bootstrap.identity)?;
@@ -193,6 +216,15 @@ pub fn write(options: &Options, material: &BootstrapMaterial, key: &Key) -> Resu
         xds_address: address.to_owned(),
         changed,
     })
+}
+
+/// Makes the directory, and keeps other bootstraps out of it while the answer lives.
+fn prepare(directory: &Path) -> Result<File, BootstrapError> {
+    std::fs::create_dir_all(directory).map_err(BootstrapError::at(directory))?;
+    let lock = credentials::lock(directory)?;
+    // That it can be written to is known now.
+    tempfile::tempfile_in(directory).map_err(BootstrapError::at(directory))?;
+    Ok(lock)
 }
 
 /// The directory as the Envoy will see it.

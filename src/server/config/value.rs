@@ -9,11 +9,19 @@ use serde::{Deserialize, Deserializer};
 use super::MINIMUM_TTL;
 use crate::identity::TrustDomain;
 
+/// No duration is longer: a hundred years, which can still be added to any time that there is.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// `24h`, `500ms`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(d)?;
-    humantime::parse_duration(&text)
-        .map_err(|_| D::Error::custom(format!("`{text}` is not a duration: a number and a unit, as in `20s` or `24h`")))
+    let value = humantime::parse_duration(&text).map_err(|_| {
+        D::Error::custom(format!("`{text}` is not a duration: a number and a unit, as in `20s` or `24h`"))
+    })?;
+    match value > LONGEST {
+        true => Err(D::Error::custom(format!("`{text}` is longer than {}", humantime::format_duration(LONGEST)))),
+        false => Ok(value),
+    }
 }
 
 /// A duration that is long enough for a certificate.
