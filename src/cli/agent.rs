@@ -93,7 +93,7 @@ enum Step {
 
 async fn step(directory: &Path, now: OffsetDateTime, spread: f64, ask: bool) -> Result<Step, CliError> {
     let held = Held::read(directory)?;
-    let due = due(held.not_before, held.not_after, spread);
+    let due = due(held.since, held.not_after, spread);
     if now < due && !(ask && roots_have_changed(directory).await?) {
         return Ok(Step::Rest(due));
     }

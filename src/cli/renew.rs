@@ -74,7 +74,7 @@ pub(super) async fn run(args: Args, out: &mut dyn Write) -> Result<(), CliError>
 
 /// When credentials are renewed: at half of their life, up to a tenth of that earlier or later, so that nodes which were bootstrapped
 /// together do not come back together. `spread` is 0 to 1.
-pub(super) fn due(not_before: OffsetDateTime, not_after: OffsetDateTime, spread: f64) -> OffsetDateTime {
-    let half = (not_after - not_before) / 2;
-    not_before + half * (0.9 + 0.2 * spread)
+pub(super) fn due(since: OffsetDateTime, not_after: OffsetDateTime, spread: f64) -> OffsetDateTime {
+    let half = (not_after - since) / 2;
+    since + half * (0.9 + 0.2 * spread)
 }

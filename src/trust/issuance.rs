@@ -34,7 +34,7 @@ pub struct Trust {
     queue: Mutex<Vec<Arc<Order>>>,
     /// Held by whoever writes to the store.
     books: Mutex<Books>,
-    /// When each identity last had a certificate for a key of its own, and by which intermediate.
+    /// Which intermediate each identity last had a certificate from for a key of its own, and since when.
     requested: RwLock<HashMap<SpiffeId, (Serial, OffsetDateTime)>>,
     /// Certificates for others' keys that wait to be written down.
     pub(super) notes: Mutex<Vec<Arc<Note>>>,
@@ -175,14 +175,17 @@ impl Trust {
             // Another authority may have begun to sign in between, and nobody may count on an older one's certificate then.
             if signer.info.serial == self.hierarchy.load().signer.info.serial {
                 let mut requested = self.requested.write().unwrap_or_else(PoisonError::into_inner);
-                requested.insert(id.clone(), (signer.info.serial.clone(), now));
+                let last = requested.get(id).is_some_and(|(issuer, _)| *issuer == signer.info.serial);
+                if !last {
+                    requested.insert(id.clone(), (signer.info.serial.clone(), now));
+                }
                 return Ok(issued);
             }
         }
     }
 
-    /// When this identity last had a certificate for a key of its own ([`Trust::sign_csr`]), and by which intermediate, as far as is known
-    /// since the start.
+    /// Which intermediate this identity last had a certificate from for a key of its own ([`Trust::sign_csr`]), and since when, as far as is
+    /// known since the start.
     pub fn last_request(&self, id: &SpiffeId) -> Option<(Serial, OffsetDateTime)> {
         self.requested.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }

@@ -7,4 +7,5 @@ mod access;
 mod ending;
 mod floods;
 mod hostile;
+mod revocation;
 mod services;

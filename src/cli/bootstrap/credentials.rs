@@ -41,6 +41,9 @@ pub struct Held {
     pub not_before: OffsetDateTime,
     /// Its last.
     pub not_after: OffsetDateTime,
+    /// When it was written here, within its life. Its first second is earlier, by as much as the server allows for clocks that are late:
+    /// half of a short life may be over by then.
+    pub since: OffsetDateTime,
 }
 
 impl std::fmt::Debug for Held {
@@ -58,22 +61,29 @@ impl Held {
         let _lock = lock(directory).map_err(|_| missing(std::io::ErrorKind::NotFound.into()))?;
         let read = |name: &str| std::fs::read_to_string(link.join(name)).map_err(missing);
         let (chain, key, roots) = (read("cert.pem")?, Zeroizing::new(read("key.pem")?), read("roots.pem")?);
-        Self::new(chain, key, roots)
+        let written = std::fs::metadata(link.join("cert.pem")).and_then(|it| it.modified()).map_err(missing)?;
+        Self::new(chain, key, roots, written.into())
     }
 
     /// Puts others in their place: all of it by one rename, or nothing if they do not fit together.
     pub fn replace(directory: &Path, chain: &str, roots: &str, key: &Key) -> Result<Self, BootstrapError> {
         key.check_chain(chain)?;
         super::key::check_roots(roots)?;
-        let held = Self::new(chain.to_owned(), key.pem(), roots.to_owned())?;
+        let held = Self::new(chain.to_owned(), key.pem(), roots.to_owned(), OffsetDateTime::now_utc())?;
         let _lock = lock(directory)?;
         swap(directory, chain, roots, key)?;
         Ok(held)
     }
 
-    fn new(chain: String, key: Zeroizing<String>, roots: String) -> Result<Self, BootstrapError> {
+    fn new(
+        chain: String,
+        key: Zeroizing<String>,
+        roots: String,
+        written: OffsetDateTime,
+    ) -> Result<Self, BootstrapError> {
         let (serial, not_before, not_after) = super::key::leaf(&chain)?;
-        Ok(Self { chain, key, roots, serial, not_before, not_after })
+        let since = written.min(not_after).max(not_before);
+        Ok(Self { chain, key, roots, serial, not_before, not_after, since })
     }
 }
 
