@@ -14,17 +14,20 @@ use tokio::time::{Sleep, sleep};
 
 /// Who does not end its side within this time is reset.
 const LINGER: Duration = Duration::from_secs(2);
+/// Who goes on sending more than this, in bytes, is not one that has yet to hear of the end: it is reset too.
+const PATIENCE: usize = 256 << 10;
 
 /// A connection whose shutdown is over when the peer has ended its side as well.
 pub(super) struct Lingering<I> {
     io: I,
-    /// Our side has ended; until then.
+    /// Our side has ended; until then, and for so many bytes, the other's is read.
     until: Option<Pin<Box<Sleep>>>,
+    patience: usize,
 }
 
 impl<I> Lingering<I> {
     pub(super) fn new(io: I) -> Self {
-        Self { io, until: None }
+        Self { io, until: None, patience: PATIENCE }
     }
 }
 
@@ -57,8 +60,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<I> {
         while until.as_mut().poll(context).is_pending() {
             let mut buffer = ReadBuf::new(&mut rest);
             match ready!(Pin::new(&mut this.io).poll_read(context, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => {}
-                // It has ended, or broken: our side was whole before.
+                Ok(()) if !buffer.filled().is_empty() && this.patience > 0 => {
+                    this.patience = this.patience.saturating_sub(buffer.filled().len());
+                }
+                // It has ended, or broken, or does not listen: our side was whole before.
                 _ => break,
             }
         }
@@ -108,6 +113,15 @@ mod tests {
         assert_eq!(heard, b"farewell");
         client.shutdown().await.unwrap();
         server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_does_not_listen_is_reset() {
+        let (mut client, server) = pair().await;
+        let server = tokio::spawn(async move { Lingering::new(server).shutdown().await });
+        let sent = async { while client.write_all(&[0; 4096]).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(60), sent).await.expect("it may not go on for ever");
+        server.await.unwrap().unwrap();
     }
 
     #[tokio::test]
