@@ -1,7 +1,7 @@
 //! What is wrong, weak or surprising in a policy set, found before it is served.
 //!
 //! [`analyze`] looks at one set and gives a [`Report`]: each [`Finding`] has a code that [`explain`] knows, a place, and what to do.
-//! [`ways`] and [`describe`] answer what an operator asks about single workloads and services, with the chain of reasons, and [`diff`]
+//! [`ways`] and `describe` answer what an operator asks about single workloads and services, with the chain of reasons, and [`diff`]
 //! says what another set would change. Everything is a pure function of the set, the mesh made from it, and the time.
 
 mod catalogue;

@@ -35,7 +35,8 @@ pub(super) const TEXT_BYTES: usize = 2048;
 /// The beginning of a client's text.
 pub(super) fn cut(mut text: String) -> String {
     if text.len() > TEXT_BYTES {
-        text.truncate(text.floor_char_boundary(TEXT_BYTES));
+        let end = (0..=TEXT_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
         text.shrink_to_fit();
     }
     text
