@@ -266,3 +266,6 @@ async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

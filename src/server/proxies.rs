@@ -240,6 +240,13 @@ impl Proxies {
         }
     }
 
+    /// What a publisher does that was overtaken. `false`: nothing was shown.
+    #[cfg(test)]
+    pub(super) fn publish_older(&self, key: &WorkloadKey, model: &Arc<Model>) -> bool {
+        let proxy = Arc::clone(self.connected.get(key).expect("it is connected").value());
+        self.publish_from(&proxy, model)
+    }
+
     /// `false`: `model` has been replaced, and nothing was shown.
     fn publish_from(&self, proxy: &Arc<Proxy>, model: &Arc<Model>) -> bool {
         let workload = model.mesh.workload(&proxy.key).filter(|it| speaks_for(proxy.identity.as_ref(), it));

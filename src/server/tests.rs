@@ -1,0 +1,106 @@
+//! Policies that change while proxies come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tonic::Code;
+
+use super::admission::Admission;
+use super::config::Config;
+use super::model::Model;
+use super::proxies::Proxies;
+use super::{Clock, trust_settings};
+use crate::fleet::Fleet;
+use crate::identity::{Peer, SpiffeId};
+use crate::mesh::{self, Mesh};
+use crate::telemetry::Metrics;
+use crate::trust::{SqliteStore, Trust};
+use crate::xds::{ControlPlane, NodeInfo, ResourceType};
+
+const SERVICE: &str = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: out, namespace: shop}\n\
+                       spec: {hosts: [out.test], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}\n";
+
+fn web(service_account: &str) -> String {
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: web, namespace: shop}}\n\
+         spec: {{address: 127.0.0.2, serviceAccount: {service_account}}}\n"
+    )
+}
+
+fn model(generation: u64, text: &str) -> Arc<Model> {
+    let (set, _) = crate::policy::parse_set([("f.yaml", text)]).unwrap();
+    let (mesh, found) = Mesh::build(&set, &mesh::Settings::default());
+    let plan = crate::plan::Settings::default();
+    Arc::new(Model::new(mesh, Arc::new(set), generation, (Vec::new(), found), plan, None))
+}
+
+fn proxies(admission: Admission) -> (tempfile::TempDir, Proxies) {
+    let directory = tempfile::tempdir().unwrap();
+    let clock: Clock = Arc::new(OffsetDateTime::now_utc);
+    let store = SqliteStore::open(&directory.path().join("trust.db")).unwrap();
+    let trust = Trust::open(Box::new(store), trust_settings(&Config::default()), clock()).unwrap();
+    let fleet = Arc::new(Fleet::new(Arc::clone(&clock)));
+    (directory, Proxies::new(Arc::new(trust), fleet, Arc::new(Metrics::new()), clock, admission))
+}
+
+fn peer(service_account: &str) -> Option<Peer> {
+    let id: SpiffeId = format!("spiffe://cluster.local/ns/shop/sa/{service_account}").parse().unwrap();
+    Some(Peer::without_certificate(id))
+}
+
+fn node() -> NodeInfo {
+    NodeInfo { id: "shop/web".into(), ..NodeInfo::default() }
+}
+
+/// Whoever began to publish with a policy that has been replaced since has nothing more to say.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_policy_is_never_published_over_a_newer_one() {
+    let (_directory, proxies) = proxies(Admission::new(8, Duration::from_secs(60)));
+    let older = model(1, &[web("web"), SERVICE.to_owned()].concat());
+    proxies.set_model(Arc::clone(&older));
+    let attached = proxies.attach(peer("web"), node()).await.unwrap();
+    let clusters = || attached.views.borrow().resources(ResourceType::Cluster).count();
+    assert_eq!(clusters(), 1);
+    proxies.set_model(model(2, &web("web")));
+    assert_eq!(clusters(), 0);
+    assert!(!proxies.publish_older(&"shop/web".parse().unwrap(), &older), "it was told that there is a newer one");
+    assert_eq!(clusters(), 0);
+}
+
+/// A stream that waits for its turn, while the policy gives its workload to another identity, or takes the workload away.
+#[tokio::test(flavor = "multi_thread")]
+async fn threat_02_an_identity_that_is_taken_away_while_a_stream_waits_gets_nothing() {
+    for after in [web("another"), SERVICE.to_owned()] {
+        let admission = Admission::new(1, Duration::from_secs(600));
+        let (_directory, proxies) = proxies(admission.clone());
+        proxies.set_model(model(1, &web("web")));
+        let first = admission.enter().await;
+        let waiting = tokio::spawn({
+            let proxies = proxies.clone();
+            async move { proxies.attach(peer("web"), node()).await.map(drop).map_err(|status| status.code()) }
+        });
+        // It has passed the first look at its identity once it is in the queue; this only gives it the time to come there.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        proxies.set_model(model(2, &after));
+        drop(first);
+        assert_eq!(waiting.await.unwrap(), Err(Code::PermissionDenied));
+        assert!(proxies.certificates().is_empty());
+    }
+}
+
+/// A renewal that was begun for the identity that a workload had before.
+#[tokio::test(flavor = "multi_thread")]
+async fn threat_02_a_certificate_of_the_identity_before_is_not_shown_to_the_one_after() {
+    let (_directory, proxies) = proxies(Admission::new(8, Duration::from_secs(60)));
+    proxies.set_model(model(1, &web("before")));
+    let before = proxies.attach(peer("before"), node()).await.unwrap();
+    let (key, _, certificate) = proxies.certificates().remove(0);
+    drop(before);
+    proxies.set_model(model(2, &web("after")));
+    let after = proxies.attach(peer("after"), node()).await.unwrap();
+    let secret = || after.views.borrow().get(ResourceType::Secret, "default").unwrap().version();
+    let own = secret();
+    assert_eq!(proxies.set_certificate(&key, &certificate), None);
+    assert_eq!(secret(), own);
+}
