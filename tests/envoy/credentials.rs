@@ -139,8 +139,10 @@ async fn trap_2_one_bad_secret_holds_nothing_up(setting: Setting) {
     // matter: it is offered again whenever a secret is replaced.)
     let refusals = || -> Vec<String> {
         let log = mesh.server().log();
-        let of_secrets = |line: &&str| line.contains("the client refused") && line.contains("\"SDS\"");
-        log.lines().filter(of_secrets).map(str::to_owned).collect()
+        // Of this Envoy alone: the others of the mesh refuse the same files, each in its own time.
+        let node = format!("\"node\":\"{client}\"");
+        let of_secrets = ["the client refused", "\"SDS\"", &node];
+        log.lines().filter(|line| of_secrets.iter().all(|it| line.contains(it))).map(str::to_owned).collect()
     };
     let lines = eventually("each file is refused", async || {
         let lines = refusals();
