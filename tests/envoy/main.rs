@@ -9,6 +9,7 @@ mod adoption;
 mod clusters;
 mod credentials;
 mod enrollment;
+mod grpc;
 mod identity;
 mod lab;
 mod mesh;
