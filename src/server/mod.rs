@@ -23,6 +23,7 @@ mod listener;
 mod lock;
 mod model;
 mod observer;
+mod one_task;
 mod peers;
 mod policy_loop;
 mod proxies;

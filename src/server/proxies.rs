@@ -275,10 +275,11 @@ impl Proxies {
             // Another stream of the workload, or a policy change about others: none of its streams need wake up.
             return true;
         }
-        state.shown.clone_from(&layers);
         if let Some(views) = &state.views {
-            views.send_replace(Arc::new(View::new(layers)));
+            let view = views.borrow().through(&layers);
+            views.send_replace(Arc::new(view));
         }
+        state.shown = layers;
         true
     }
 
