@@ -1,5 +1,6 @@
 //! The protocol's rules, one test each, named after the rule.
 
+mod faults;
 mod heartbeat;
 mod memory;
 mod model;
