@@ -5,12 +5,14 @@
 
 mod harness;
 
+mod authorization;
 mod clusters;
 mod credentials;
 mod enrollment;
 mod identity;
 mod lab;
 mod mesh;
+mod mesh_config;
 mod outage;
 mod outside;
 mod plane;
