@@ -43,6 +43,8 @@ type Shared = Arc<Mutex<Ledger>>;
 /// The connected proxies.
 pub struct Fleet {
     streams: DashMap<u64, Shared>,
+    /// The streams of each workload.
+    workloads: DashMap<String, Vec<u64>>,
     next: AtomicU64,
     answers: watch::Sender<u64>,
     departures: Mutex<Departures>,
@@ -61,6 +63,7 @@ impl Fleet {
     pub fn new(clock: Clock) -> Self {
         Self {
             streams: DashMap::new(),
+            workloads: DashMap::new(),
             next: AtomicU64::new(0),
             answers: watch::Sender::new(0),
             departures: Mutex::default(),
@@ -72,6 +75,7 @@ impl Fleet {
     /// Takes a new stream into the books. It leaves them when the observer is dropped.
     pub fn join(self: &Arc<Self>, description: Description) -> Observer {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.workloads.entry(description.workload.clone()).or_default().push(id);
         let ledger = Arc::new(Mutex::new(Ledger::new(description)));
         self.streams.insert(id, Arc::clone(&ledger));
         Observer::new(Arc::clone(self), id, ledger)
@@ -161,12 +165,9 @@ impl Fleet {
 
     /// Whether the workload is connected and each of its streams has acknowledged this version of a resource.
     pub fn acknowledged(&self, workload: &str, ty: ResourceType, name: &str, version: Version) -> bool {
-        let answers = self.streams.iter().filter_map(|entry| {
-            read(entry.value(), |ledger| {
-                (ledger.description.workload == workload).then(|| ledger.of(ty).reason(name, version).is_none())
-            })
-        });
-        answers.reduce(|all, one| all && one).unwrap_or(false)
+        let streams = self.workloads.get(workload).map(|ids| ids.clone()).unwrap_or_default();
+        let has = |ledger: &Shared| read(ledger, |ledger| ledger.of(ty).reason(name, version).is_none());
+        !streams.is_empty() && streams.iter().all(|id| self.streams.get(id).is_some_and(|ledger| has(&ledger)))
     }
 
     /// Changes each time a client answers or leaves: what waits for an acknowledgement looks again.
@@ -181,6 +182,8 @@ impl Fleet {
     fn leave(&self, id: u64) {
         if let Some((_, ledger)) = self.streams.remove(&id) {
             let gone = read(&ledger, |ledger| ledger.depart((self.clock)()));
+            self.workloads.entry(gone.description.workload.clone()).and_modify(|ids| ids.retain(|of| *of != id));
+            self.workloads.remove_if(&gone.description.workload, |_, ids| ids.is_empty());
             self.departures().insert(gone);
         }
         self.answered();

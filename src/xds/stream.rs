@@ -246,7 +246,7 @@ where
                     self.view = Arc::clone(&self.views.borrow_and_update());
                 }
                 reason = &mut self.drain => return Some(Err(Status::unavailable(reason))),
-                () = sleep_until(beat.map_or_else(Instant::now, Instant::from_std)), if beat.is_some() => {}
+                () = at(beat), if beat.is_some() => {}
             }
         }
     }
@@ -255,6 +255,13 @@ where
 /// Whether what came is no request, or too large a one. Anything else is a connection that is gone.
 fn broke_a_rule(status: &Status) -> bool {
     matches!(status.code(), Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted | Code::Unimplemented)
+}
+
+async fn at(beat: Option<std::time::Instant>) {
+    match beat {
+        Some(beat) => sleep_until(Instant::from_std(beat)).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The next request, when its turn has come. Cancelling it loses nothing.

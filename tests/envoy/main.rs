@@ -6,6 +6,7 @@
 mod harness;
 
 mod adoption;
+mod authorization;
 mod clusters;
 mod credentials;
 mod enrollment;
@@ -13,6 +14,7 @@ mod grpc;
 mod identity;
 mod lab;
 mod mesh;
+mod mesh_config;
 mod outage;
 mod outside;
 mod plane;
