@@ -10,6 +10,7 @@ mod authorization;
 mod clusters;
 mod credentials;
 mod enrollment;
+mod grpc;
 mod identity;
 mod lab;
 mod mesh;
