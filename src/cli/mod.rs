@@ -27,6 +27,7 @@ pub mod policy;
 mod proxy_status;
 pub mod renew;
 mod revoke;
+mod rollout;
 mod rotate;
 mod secrets;
 pub mod serve;
@@ -84,6 +85,9 @@ pub enum Operator {
     /// Replace certificates before their time.
     #[command(subcommand)]
     Rotate(rotate::Rotate),
+    /// Watch ports change their mTLS mode, step by step.
+    #[command(subcommand)]
+    Rollout(rollout::Rollout),
     /// Show the server: policy, authorities, proxies.
     Status(status::Args),
     /// Replace a node's own credentials now.
@@ -129,6 +133,7 @@ pub async fn execute(command: Operator, out: &mut dyn Write) -> Result<(), CliEr
         Operator::ProxyStatus(args) => proxy_status::run(args, out).await,
         Operator::Secrets(args) => secrets::run(args, out).await,
         Operator::Rotate(command) => rotate::command(command, out).await,
+        Operator::Rollout(command) => rollout::command(command, out).await,
         Operator::Status(args) => status::run(args, out).await,
         Operator::Renew(args) => renew::run(args, out).await,
         Operator::Revoke(args) => revoke::run(args, out).await,

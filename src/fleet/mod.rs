@@ -5,6 +5,7 @@
 //! acknowledged this version of that resource, and if not, who and why ([`Fleet::adoption`])?
 
 mod adoption;
+mod books;
 mod departed;
 mod ledger;
 mod memories;
@@ -23,6 +24,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 
 pub use adoption::{Adoption, Missing, Reason};
+pub use books::Books;
 pub use departed::Departed;
 pub use observer::Observer;
 pub use record::{Description, Event, Refusal, ResourceRecord, State, StreamRecord, TypeRecord};
@@ -124,6 +126,14 @@ impl Fleet {
         let departures = self.departures();
         let gone = departures.iter().filter(|gone| !connected.contains(&departed::key(&gone.description)));
         Adoption { acknowledged, missing, gone: gone.cloned().collect(), forgotten: departures.forgotten() }
+    }
+
+    /// Asks every stream's books the same question.
+    pub fn ask<T>(&self, mut question: impl FnMut(&Description, Books<'_>) -> T) -> Vec<T> {
+        let ask = |entry: dashmap::mapref::multiple::RefMulti<'_, u64, Shared>| {
+            read(entry.value(), |ledger| question(&ledger.description, Books::new(ledger)))
+        };
+        self.streams.iter().map(ask).collect()
     }
 
     /// Whether the workload is connected and each of its streams has acknowledged this version of a resource.

@@ -1,13 +1,15 @@
 //! The policy that is served, and the resources it means for each class of proxies.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dashmap::DashMap;
 use time::OffsetDateTime;
 use tracing::warn;
 
+use super::need::Need;
 use crate::envoy::{self, EncodedResource};
-use crate::mesh::{Mesh, Workload};
+use crate::mesh::{Mesh, Step, Workload, WorkloadKey};
 use crate::plan::{self, ClassKey, SecretName};
 use crate::policy::PolicySet;
 use crate::xds::{Layer, Resource, ResourceType};
@@ -24,6 +26,17 @@ pub(super) struct Own {
     pub(super) layer: Arc<Layer>,
 }
 
+impl Own {
+    /// The listeners of these ports, as they are served.
+    pub(super) fn listeners(&self, ports: &BTreeSet<u16>) -> Need {
+        let of_ports = || self.plan.inbound.iter().filter(|it| ports.contains(&it.bind.port()));
+        let names: BTreeSet<&str> = of_ports().map(|it| it.name.as_str()).collect();
+        let tls = of_ports().any(|it| it.mode != plan::InboundMode::Disable);
+        let listeners = self.layer.resources(ResourceType::Listener).filter(|it| names.contains(&**it.name()));
+        Need::new(listeners.map(Arc::as_ref), tls)
+    }
+}
+
 /// What every proxy of a class shares. Secrets are a layer of their own: a stream without an identity is shown only the other.
 #[derive(Clone)]
 pub(super) struct Class {
@@ -31,6 +44,34 @@ pub(super) struct Class {
     pub(super) configuration: Arc<Layer>,
     /// The secrets that policy names.
     pub(super) secrets: Arc<Layer>,
+    /// The clusters that lead to ports on their way to another mode.
+    calls: Arc<[Call]>,
+}
+
+/// A cluster that leads to ports on their way to another mode.
+struct Call {
+    ports: BTreeSet<(WorkloadKey, u16)>,
+    cluster: Arc<Resource>,
+    /// Where they are not in the cluster itself.
+    endpoints: Option<Arc<Resource>>,
+    tls: bool,
+}
+
+impl Class {
+    /// The clusters that lead to ports at the step in which clients change, as they are served.
+    pub(super) fn switching(&self, mesh: &Mesh) -> Need {
+        let is_switching = |(key, port): &(WorkloadKey, u16)| {
+            mesh.transit().get(key, *port).is_some_and(|it| it.step == Step::Switching)
+        };
+        let calls = || self.calls.iter().filter(|call| call.ports.iter().any(is_switching));
+        let resources = calls().flat_map(|call| [Some(&call.cluster), call.endpoints.as_ref()].into_iter().flatten());
+        Need::new(resources.map(Arc::as_ref), calls().any(|call| call.tls))
+    }
+
+    /// Tells the calls of one class from those of another, for as long as both are there.
+    pub(super) fn calls_id(&self) -> usize {
+        self.calls.as_ptr().addr()
+    }
 }
 
 /// One policy set, indexed, with one encoding for each class of proxies that is connected. Replaced by the next, never edited.
@@ -59,6 +100,25 @@ impl Model {
         Self { mesh, set, generation, warnings, settings, classes: DashMap::new(), before }
     }
 
+    /// The same set, with its ports at other steps of their way. `mesh` is made from the same set. Classes whose clients do nothing else than
+    /// before are not made anew.
+    pub(super) fn at_other_steps(&self, mesh: Mesh) -> Self {
+        let holds = |mesh: &Mesh, key: &WorkloadKey, port| {
+            mesh.transit().get(key, port).is_some_and(|moving| moving.step == Step::Accepting)
+        };
+        let was_held = self.mesh.transit().iter().filter(|(_, _, moving)| moving.step == Step::Accepting);
+        let let_go = was_held.filter(|(key, port, _)| !holds(&mesh, key, *port));
+        let let_go: BTreeSet<(WorkloadKey, u16)> = let_go.map(|(key, port, _)| (key.clone(), port)).collect();
+        let touched = |class: &Class| class.calls.iter().any(|call| !call.ports.is_disjoint(&let_go));
+        let classes = DashMap::new();
+        for entry in self.classes.iter().filter(|entry| !touched(entry.value())) {
+            classes.insert(entry.key().clone(), entry.value().clone());
+        }
+        let (set, warnings) = (Arc::clone(&self.set), self.warnings.clone());
+        let (generation, settings, before) = (self.generation, self.settings, self.classes.clone());
+        Self { mesh, set, generation, warnings, settings, classes, before }
+    }
+
     /// What an analysis looks at.
     pub(super) fn subject(&self) -> analysis::Subject<'_> {
         analysis::Subject { set: &self.set, mesh: &self.mesh, parsed: &self.warnings.0, built: &self.warnings.1 }
@@ -75,9 +135,11 @@ impl Model {
         let before = before.as_ref();
         let encoded = envoy::class_resources(&plan).into_iter().filter_map(resource);
         let secrets = plan.secrets.iter().filter_map(|name| self.secret(name, now));
+        let configuration = layer(encoded, before.map(|class| &class.configuration));
         let class = Class {
-            configuration: layer(encoded, before.map(|class| &class.configuration)),
             secrets: layer(secrets, before.map(|class| &class.secrets)),
+            calls: calls(&plan, &configuration),
+            configuration,
         };
         // Two proxies of one class may come at once; the first one's encoding is everybody's.
         self.classes.entry(key).or_insert(class).clone()
@@ -133,6 +195,24 @@ impl Model {
             }
         }
     }
+}
+
+fn calls(plan: &plan::ClassPlan, layer: &Layer) -> Arc<[Call]> {
+    let moving = || plan.clusters.iter().filter(|cluster| !cluster.in_transit.is_empty());
+    if moving().next().is_none() {
+        return Arc::default();
+    }
+    let of = |ty| layer.resources(ty).map(|it| (&**it.name(), it)).collect::<BTreeMap<_, _>>();
+    let (clusters, endpoints) = (of(ResourceType::Cluster), of(ResourceType::Endpoint));
+    let call = |cluster: &plan::Cluster| {
+        Some(Call {
+            ports: cluster.in_transit.clone(),
+            cluster: Arc::clone(clusters.get(cluster.name.as_str())?),
+            endpoints: endpoints.get(cluster.name.as_str()).map(|it| Arc::clone(it)),
+            tls: cluster.tls != plan::ClusterTls::Plaintext,
+        })
+    };
+    moving().filter_map(call).collect()
 }
 
 /// A layer of these resources: the one before if that has the same.

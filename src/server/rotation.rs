@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::blocking;
 use super::config;
+use super::need::SETTLED;
 use super::peers::Entry;
 use super::proxies::Proxies;
 use crate::fleet::{State, StreamRecord};
@@ -18,9 +19,6 @@ use crate::secrets;
 use crate::trust::{RotationStep, Serial, TrustError};
 use crate::xds::{ResourceType, Version};
 
-/// A client that has not asked for a secret this long after its stream began does not use it. Envoy waits 15 seconds for what it
-/// lacks before it goes on to the next type.
-const SETTLED: time::Duration = time::Duration::seconds(16);
 /// A node that has new credentials is given this long to put them into place before its connection is ended.
 const INSTALLED: time::Duration = time::Duration::seconds(2);
 /// How often the log names who is waited for.

@@ -3,6 +3,7 @@
 mod inbound;
 mod outbound;
 mod rules;
+mod transit;
 
 pub(crate) mod random;
 pub(crate) mod text;
