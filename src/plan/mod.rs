@@ -5,6 +5,7 @@
 //! that bind its address. Both are pure functions of the mesh; nothing here knows how Envoy spells it.
 
 mod class;
+mod grpc;
 mod inbound;
 mod outbound;
 mod routes;
@@ -14,7 +15,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 pub use crate::mesh::decide::InboundMode;
 pub use crate::mesh::{Discovery, EndpointAddress, PeerNames, Protocol, San};
-pub use class::{ClassKey, ClassPlan, class_of, class_plan};
+pub use class::{ClassKey, ClassPlan, Flavour, class_of, class_plan};
+pub use grpc::{GrpcCluster, GrpcPlan, GrpcTarget, grpc_plan};
 pub use inbound::{InboundListener, InboundTarget, ProxyPlan, proxy_plan};
 pub use outbound::{Cluster, ClusterEndpoint, ClusterTls, UpstreamTls, Validation};
 pub use routes::{OutboundListener, OutboundTarget, RouteTable, VirtualHost};

@@ -1,6 +1,6 @@
 //! The policy that is served, and the resources it means for each class of proxies.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use dashmap::DashMap;
@@ -10,8 +10,9 @@ use tracing::warn;
 use super::need::Need;
 use crate::envoy::{self, EncodedResource};
 use crate::mesh::{Mesh, Step, Workload, WorkloadKey};
-use crate::plan::{self, ClassKey, SecretName};
+use crate::plan::{self, ClassKey, Flavour, SecretName};
 use crate::policy::PolicySet;
+use crate::secrets::Validity;
 use crate::xds::{Layer, Resource, ResourceType};
 use crate::{analysis, mesh, policy, secrets};
 
@@ -44,27 +45,28 @@ pub(super) struct Class {
     pub(super) configuration: Arc<Layer>,
     /// The secrets that policy names.
     pub(super) secrets: Arc<Layer>,
+    /// The same for people, by name.
+    pub(super) described: Arc<HashMap<String, Described>>,
     /// The clusters that lead to ports on their way to another mode.
     calls: Arc<[Call]>,
 }
 
-/// A cluster that leads to ports on their way to another mode.
+/// A way to ports that are on their way to another mode.
 struct Call {
     ports: BTreeSet<(WorkloadKey, u16)>,
-    cluster: Arc<Resource>,
-    /// Where they are not in the cluster itself.
-    endpoints: Option<Arc<Resource>>,
+    /// What makes it one way or the other.
+    resources: Vec<Arc<Resource>>,
     tls: bool,
 }
 
 impl Class {
-    /// The clusters that lead to ports at the step in which clients change, as they are served.
+    /// The ways to ports at the step in which clients change, as they are served.
     pub(super) fn switching(&self, mesh: &Mesh) -> Need {
         let is_switching = |(key, port): &(WorkloadKey, u16)| {
             mesh.transit().get(key, *port).is_some_and(|it| it.step == Step::Switching)
         };
         let calls = || self.calls.iter().filter(|call| call.ports.iter().any(is_switching));
-        let resources = calls().flat_map(|call| [Some(&call.cluster), call.endpoints.as_ref()].into_iter().flatten());
+        let resources = calls().flat_map(|call| &call.resources);
         Need::new(resources.map(Arc::as_ref), calls().any(|call| call.tls))
     }
 
@@ -72,6 +74,15 @@ impl Class {
     pub(super) fn calls_id(&self) -> usize {
         self.calls.as_ptr().addr()
     }
+}
+
+/// What people are told of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Described {
+    /// Roots, and not a certificate with its key.
+    pub(super) is_roots: bool,
+    /// A certificate or roots. None: they are in a file of the proxy's own machine.
+    pub(super) certificates: Vec<Validity>,
 }
 
 /// One policy set, indexed, with one encoding for each class of proxies that is connected. Replaced by the next, never edited.
@@ -125,24 +136,57 @@ impl Model {
     }
 
     /// What every proxy of the workload's class shares.
-    pub(super) fn class(&self, workload: &Workload, now: OffsetDateTime) -> Class {
-        let key = plan::class_of(&self.mesh, workload);
+    pub(super) fn class(&self, workload: &Workload, flavour: Flavour, now: OffsetDateTime) -> Class {
+        let key = plan::class_of(&self.mesh, workload, flavour);
         if let Some(class) = self.classes.get(&key) {
             return class.clone();
         }
-        let plan = plan::class_plan(&self.mesh, workload, &self.settings);
         let before = self.before.get(&key).map(|class| class.clone());
         let before = before.as_ref();
-        let encoded = envoy::class_resources(&plan).into_iter().filter_map(resource);
-        let secrets = plan.secrets.iter().filter_map(|name| self.secret(name, now));
-        let configuration = layer(encoded, before.map(|class| &class.configuration));
-        let class = Class {
-            secrets: layer(secrets, before.map(|class| &class.secrets)),
-            calls: calls(&plan, &configuration),
-            configuration,
+        let class = match flavour {
+            Flavour::Envoy => self.proxy_class(workload, before, now),
+            Flavour::Grpc => self.grpc_class(workload, before),
         };
         // Two proxies of one class may come at once; the first one's encoding is everybody's.
         self.classes.entry(key).or_insert(class).clone()
+    }
+
+    /// gRPC takes no secret over xDS.
+    fn grpc_class(&self, workload: &Workload, before: Option<&Class>) -> Class {
+        let plan = plan::grpc_plan(&self.mesh, workload);
+        let encoded = envoy::grpc_resources(&plan).into_iter().filter_map(resource);
+        let configuration = layer(encoded, before.map(|class| &class.configuration));
+        let calls = calls(&configuration, || {
+            plan.targets.iter().map(|target| Leads {
+                ports: target.clusters.iter().flat_map(|it| &it.cluster.in_transit).cloned().collect(),
+                clusters: target.clusters.iter().map(|it| it.cluster.name.as_str()).collect(),
+                listeners: target.names.iter().map(String::as_str).collect(),
+                tls: false,
+            })
+        });
+        Class { configuration, secrets: Arc::default(), described: Arc::default(), calls }
+    }
+
+    fn proxy_class(&self, workload: &Workload, before: Option<&Class>, now: OffsetDateTime) -> Class {
+        let plan = plan::class_plan(&self.mesh, workload, &self.settings);
+        let encoded = envoy::class_resources(&plan).into_iter().filter_map(resource);
+        let mut described = HashMap::new();
+        let secrets = plan.secrets.iter().filter_map(|name| {
+            let (resource, of_name) = self.secret(name, now)?;
+            described.insert(name.to_string(), of_name);
+            Some((ResourceType::Secret, resource))
+        });
+        let secrets = layer(secrets, before.map(|class| &class.secrets));
+        let configuration = layer(encoded, before.map(|class| &class.configuration));
+        let calls = calls(&configuration, || {
+            plan.clusters.iter().map(|cluster| Leads {
+                ports: cluster.in_transit.clone(),
+                clusters: vec![&cluster.name],
+                listeners: Vec::new(),
+                tls: cluster.tls != plan::ClusterTls::Plaintext,
+            })
+        });
+        Class { configuration, secrets, described: Arc::new(described), calls }
     }
 
     /// What is one proxy's own: its inbound listeners, which bind its address, and the clusters behind them.
@@ -159,21 +203,28 @@ impl Model {
 
     /// The secrets that policy names, as far as they can be served: the class's namespace is part of the name, so no class
     /// sees another namespace's.
-    fn secret(&self, name: &SecretName, now: OffsetDateTime) -> Option<(ResourceType, Arc<Resource>)> {
-        let value = match name {
+    fn secret(&self, name: &SecretName, now: OffsetDateTime) -> Option<(Arc<Resource>, Described)> {
+        let of_file = |is_roots| Described { is_roots, certificates: Vec::new() };
+        let (value, described) = match name {
             SecretName::Workload | SecretName::Root => return None,
-            SecretName::FileRoot(path) => secrets::file_root(path),
-            SecretName::SystemRoots => secrets::system_roots(SYSTEM_ROOTS),
-            SecretName::FileCert { certificate, key } => secrets::file_certificate(certificate, key),
+            SecretName::FileRoot(path) => (secrets::file_root(path), of_file(true)),
+            SecretName::SystemRoots => (secrets::system_roots(SYSTEM_ROOTS), of_file(true)),
+            SecretName::FileCert { certificate, key } => (secrets::file_certificate(certificate, key), of_file(false)),
             SecretName::Credential { namespace, name, ca } => self.credential(namespace, name, *ca, now)?,
         };
         // It depends on files elsewhere, or on an operator, so it is more likely to be bad than what is made here.
         let resource =
             Resource::new(ResourceType::Secret, name.to_string(), &value).restated_by(secrets::restate).alone();
-        Some((ResourceType::Secret, Arc::new(resource)))
+        Some((Arc::new(resource), described))
     }
 
-    fn credential(&self, namespace: &str, name: &str, ca: bool, now: OffsetDateTime) -> Option<bytes::Bytes> {
+    fn credential(
+        &self,
+        namespace: &str,
+        name: &str,
+        ca: bool,
+        now: OffsetDateTime,
+    ) -> Option<(bytes::Bytes, Described)> {
         let of_policy = |object: &&crate::policy::Object<crate::policy::Secret>| {
             object.meta.namespace == namespace && object.meta.name == name
         };
@@ -182,12 +233,12 @@ impl Model {
             return None;
         };
         match secrets::credential(name, &object.spec.data, now) {
+            Ok(credential) if ca => {
+                Some((credential.ca?, Described { is_roots: true, certificates: credential.roots }))
+            }
             Ok(credential) => {
-                if ca {
-                    credential.ca
-                } else {
-                    credential.certificate
-                }
+                let certificates = credential.leaf.into_iter().collect();
+                Some((credential.certificate?, Described { is_roots: false, certificates }))
             }
             Err(error) => {
                 warn!(at = %object.at, %error, "a Secret cannot be served");
@@ -197,22 +248,29 @@ impl Model {
     }
 }
 
-fn calls(plan: &plan::ClassPlan, layer: &Layer) -> Arc<[Call]> {
-    let moving = || plan.clusters.iter().filter(|cluster| !cluster.in_transit.is_empty());
+/// What leads to ports that may be on their way, by name.
+struct Leads<'a> {
+    ports: BTreeSet<(WorkloadKey, u16)>,
+    clusters: Vec<&'a str>,
+    listeners: Vec<&'a str>,
+    tls: bool,
+}
+
+fn calls<'a, I: Iterator<Item = Leads<'a>>>(layer: &Layer, leads: impl Fn() -> I) -> Arc<[Call]> {
+    let moving = || leads().filter(|it| !it.ports.is_empty());
     if moving().next().is_none() {
         return Arc::default();
     }
     let of = |ty| layer.resources(ty).map(|it| (&**it.name(), it)).collect::<BTreeMap<_, _>>();
-    let (clusters, endpoints) = (of(ResourceType::Cluster), of(ResourceType::Endpoint));
-    let call = |cluster: &plan::Cluster| {
-        Some(Call {
-            ports: cluster.in_transit.clone(),
-            cluster: Arc::clone(clusters.get(cluster.name.as_str())?),
-            endpoints: endpoints.get(cluster.name.as_str()).map(|it| Arc::clone(it)),
-            tls: cluster.tls != plan::ClusterTls::Plaintext,
-        })
+    let [clusters, endpoints, listeners] =
+        [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Listener].map(of);
+    let call = |it: Leads<'a>| {
+        // Endpoints may be in the cluster itself.
+        let of_clusters = it.clusters.iter().flat_map(|name| [clusters.get(name), endpoints.get(name)]);
+        let all = of_clusters.chain(it.listeners.iter().map(|name| listeners.get(name))).flatten();
+        Call { ports: it.ports, resources: all.map(|it| Arc::clone(it)).collect(), tls: it.tls }
     };
-    moving().filter_map(call).collect()
+    moving().map(call).collect()
 }
 
 /// A layer of these resources: the one before if that has the same.

@@ -4,14 +4,10 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
-use crate::fleet::{Books, Description, Reason};
+use crate::fleet::{Look, Reason};
 use crate::rollout::Part;
 use crate::secrets;
 use crate::xds::{Resource, ResourceType, Version};
-
-/// A client that has not asked for something this long after its stream began does not use it. Envoy waits 15 seconds for what it
-/// lacks before it goes on to the next type.
-pub(super) const SETTLED: time::Duration = time::Duration::seconds(16);
 
 /// What one proxy has to acknowledge.
 #[derive(Clone, Debug)]
@@ -42,23 +38,21 @@ impl Need {
     /// How far a stream is with it. `certificate` and `bundle` are the versions under which those secrets are served.
     pub(super) fn part(
         &self,
-        who: &Description,
-        books: Books<'_>,
+        stream: Look<'_>,
         [certificate, bundle]: [Option<Version>; 2],
         now: OffsetDateTime,
     ) -> Part {
         if self.is_empty() {
             return Part::None;
         }
-        let settled = who.connected_since + SETTLED <= now;
         let secret = |name: &'static str, version: Option<Version>| version.map(|it| (ResourceType::Secret, name, it));
         let secrets = [secret(secrets::WORKLOAD, certificate), secret(secrets::ROOT, bundle)];
-        let secrets = secrets.into_iter().flatten().filter(|_| self.tls && who.identity.is_some());
+        let secrets = secrets.into_iter().flatten().filter(|_| self.tls && stream.description().identity.is_some());
         let resources = self.resources.iter().map(|(ty, name, version)| (*ty, &**name, *version));
         for (ty, name, version) in resources.clone().chain(secrets) {
-            match books.lacks(ty, name, version) {
+            match stream.lacks(ty, name, version) {
                 None => {}
-                Some(Reason::NotSubscribed) if settled => {}
+                Some(Reason::NotSubscribed) if stream.has_had_time(now) => {}
                 Some(Reason::Rejected(refusal)) => {
                     return Part::Late(format!("it refuses {} {name}: {}", what(ty), refusal.error));
                 }
@@ -67,7 +61,7 @@ impl Need {
         }
         // What is sent once more, because something that refers to it was, has the version that was acknowledged before.
         let types = resources.map(|(ty, ..)| ty).chain(self.tls.then_some(ResourceType::Secret));
-        match types.into_iter().find(|ty| books.is_waiting(*ty)) {
+        match types.into_iter().find(|ty| stream.is_waiting(*ty)) {
             Some(ty) => Part::Late(format!("it has not acknowledged a response with {}", plural(ty))),
             None => Part::Done,
         }

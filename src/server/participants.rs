@@ -6,17 +6,21 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use super::flavour::flavour;
 use super::model::{Model, Own};
 use super::need::Need;
 use super::proxies::Proxies;
-use crate::fleet::{Books, Description};
 use crate::mesh::{Step, Workload, WorkloadKey};
+use crate::plan::Flavour;
 use crate::rollout::{Part, Participant};
 use crate::xds::Version;
 
-/// By workload: which needs its proxies have fulfilled. Who leaves still has what it had then.
+/// A workload's proxies, or its gRPC clients.
+type Clients = (String, Flavour);
+
+/// Which needs they have fulfilled. Who leaves still has what it had then.
 #[derive(Default)]
-pub(super) struct Fulfilled(HashMap<String, [Option<Fulfilment>; 3]>);
+pub(super) struct Fulfilled(HashMap<Clients, [Option<Fulfilment>; 3]>);
 
 #[derive(Clone, Copy)]
 struct Fulfilment {
@@ -38,33 +42,26 @@ impl Fulfilled {
     /// Another model is served: whatever is needed in another version now, or not any more, may be replaced on the proxies.
     pub(super) fn forget_what_changed(&mut self, model: &Model, now: OffsetDateTime) {
         let mut asking = Asking::new(model, HashMap::new(), now);
-        self.0.retain(|name, fulfilled| {
+        self.0.retain(|(name, flavour), fulfilled| {
             let Some(workload) = workload(model, name) else { return false };
-            let stamps = asking.needs(workload).stamps();
+            let stamps = asking.needs(workload, *flavour).stamps();
             for (fulfilment, stamp) in fulfilled.iter_mut().zip(stamps) {
                 *fulfilment = fulfilment.filter(|it| Some(it.stamp) == stamp);
             }
-            fulfilled.iter().any(Option::is_some)
+            true
         });
     }
 
-    fn has(&self, name: &str, index: usize, stamp: Version, since: Option<OffsetDateTime>) -> bool {
-        let fulfilment = self.0.get(name).and_then(|it| it[index]);
+    fn has(&self, clients: &Clients, index: usize, stamp: Version, since: Option<OffsetDateTime>) -> bool {
+        let fulfilment = self.0.get(clients).and_then(|it| it[index]);
         fulfilment.is_some_and(|it| it.stamp == stamp && since.is_none_or(|since| since <= it.at))
     }
 
-    fn set(&mut self, name: &str, index: usize, stamp: Option<Version>, now: OffsetDateTime) {
-        match stamp {
-            None => {
-                if let Some(of_workload) = self.0.get_mut(name) {
-                    of_workload[index] = None;
-                }
-            }
-            Some(stamp) => {
-                let place = &mut self.0.entry(name.to_owned()).or_default()[index];
-                *place = Some(Fulfilment { stamp, at: now });
-            }
-        }
+    /// What those who are away have been here as; a proxy, if nobody knows.
+    fn flavours(&self, name: &str) -> Vec<Flavour> {
+        let known = |flavour: &Flavour| self.0.contains_key(&(name.to_owned(), *flavour));
+        let known: Vec<_> = [Flavour::Envoy, Flavour::Grpc].into_iter().filter(known).collect();
+        if known.is_empty() { vec![Flavour::Envoy] } else { known }
     }
 }
 
@@ -79,36 +76,47 @@ pub(super) fn look(
     let served = proxies.served();
     let bundle = proxies.bundle().1;
     let mut asking = Asking::new(model, proxies.own(model.mesh.transit()), now);
-    let streams = proxies.fleet.ask(|who, books| {
-        let workload = workload(model, &who.workload)?;
+    let streams = proxies.fleet.look(|stream| {
+        let who = stream.description();
+        let (workload, flavour) = (workload(model, &who.workload)?, flavour(&who.node));
         let versions = [served.get(&who.workload).map(|(version, _)| *version), Some(bundle)];
-        let needs = asking.needs(workload);
-        let parts = std::array::from_fn(|index| part(index, &needs, who, books, versions, fulfilled, now));
-        Some((who.workload.clone(), parts, needs.stamps()))
+        let needs = asking.needs(workload, flavour);
+        let clients = (who.workload.clone(), flavour);
+        let part = |index: usize| {
+            let need = &needs.0[index];
+            let has = !need.is_empty() && fulfilled.has(&clients, index, need.stamp(), Some(who.connected_since));
+            if has { Part::Done } else { need.part(stream, versions, now) }
+        };
+        let parts: [Part; 3] = std::array::from_fn(part);
+        Some((clients, parts, needs.stamps()))
     });
-    let mut all: BTreeMap<String, (Option<OffsetDateTime>, [Part; 3])> = BTreeMap::new();
-    let mut stamps: HashMap<String, [Option<Version>; 3]> = HashMap::new();
-    for (name, parts, of_workload) in streams.into_iter().flatten() {
-        stamps.insert(name.clone(), of_workload);
-        let (_, known) = all.entry(name).or_default();
-        for (known, part) in known.iter_mut().zip::<[Part; 3]>(parts) {
-            *known = std::mem::take(known).and(part);
-        }
+    let mut connected: BTreeMap<Clients, ([Part; 3], [Option<Version>; 3])> = BTreeMap::new();
+    for (clients, parts, stamps) in streams {
+        let (known, known_stamps) = connected.entry(clients).or_default();
+        *known = together(std::mem::take(known), parts);
+        *known_stamps = stamps;
     }
-    for (name, (_, parts)) in &all {
-        for (index, part) in parts.iter().enumerate() {
-            let done = stamps.get(name).and_then(|it| it[index]).filter(|_| *part == Part::Done);
-            fulfilled.set(name, index, done, now);
-        }
+    let mut all: BTreeMap<String, (Option<OffsetDateTime>, [Part; 3])> = BTreeMap::new();
+    for (clients, (parts, stamps)) in connected {
+        let done = |index: usize| stamps[index].filter(|_| parts[index] == Part::Done);
+        let of_clients = std::array::from_fn(|index| done(index).map(|stamp| Fulfilment { stamp, at: now }));
+        let (_, known) = all.entry(clients.0.clone()).or_default();
+        *known = together(std::mem::take(known), parts);
+        fulfilled.0.insert(clients, of_clients);
     }
     for (name, at) in proxies.trust.seen_since(since) {
         let Some(workload) = workload(model, &name).filter(|_| !all.contains_key(&name)) else { continue };
-        let Needs(needs) = asking.needs(workload);
-        let part = |index: usize| match needs[index].unknown() {
-            Part::Late(_) if fulfilled.has(&name, index, needs[index].stamp(), None) => Part::Done,
-            part => part,
-        };
-        all.insert(name.clone(), (Some(at), std::array::from_fn(part)));
+        let mut parts = <[Part; 3]>::default();
+        for flavour in fulfilled.flavours(&name) {
+            let Needs(needs) = asking.needs(workload, flavour);
+            let clients = (name.clone(), flavour);
+            let part = |index: usize| match needs[index].unknown() {
+                Part::Late(_) if fulfilled.has(&clients, index, needs[index].stamp(), None) => Part::Done,
+                part => part,
+            };
+            parts = together(parts, std::array::from_fn(part));
+        }
+        all.insert(name, (Some(at), parts));
     }
     let all = all.into_iter();
     all.map(|(name, (away_since, [accepts, switched, closed]))| Participant {
@@ -121,20 +129,9 @@ pub(super) fn look(
     .collect()
 }
 
-fn part(
-    index: usize,
-    Needs(needs): &Needs,
-    who: &Description,
-    books: Books<'_>,
-    versions: [Option<Version>; 2],
-    fulfilled: &Fulfilled,
-    now: OffsetDateTime,
-) -> Part {
-    let need = &needs[index];
-    match fulfilled.has(&who.workload, index, need.stamp(), Some(who.connected_since)) && !need.is_empty() {
-        true => Part::Done,
-        false => need.part(who, books, versions, now),
-    }
+fn together(left: [Part; 3], right: [Part; 3]) -> [Part; 3] {
+    let mut right = right.into_iter();
+    left.map(|part| part.and(right.next().unwrap_or_default()))
 }
 
 fn workload<'m>(model: &'m Model, name: &str) -> Option<&'m Arc<Workload>> {
@@ -158,13 +155,17 @@ impl<'m> Asking<'m> {
         Self { model, own, switching: HashMap::new(), nothing, now }
     }
 
-    fn needs(&mut self, workload: &Workload) -> Needs {
+    fn needs(&mut self, workload: &Workload, flavour: Flavour) -> Needs {
         let model = self.model;
-        let class = model.class(workload, self.now);
+        let class = model.class(workload, flavour, self.now);
         let switching =
             self.switching.entry(class.calls_id()).or_insert_with(|| Arc::new(class.switching(&model.mesh)));
         let switching = Arc::clone(switching);
-        Needs([self.listeners(workload, Step::Accepting), switching, self.listeners(workload, Step::Closing)])
+        let mut listeners = |step| match flavour {
+            Flavour::Envoy => self.listeners(workload, step),
+            Flavour::Grpc => Arc::clone(&self.nothing),
+        };
+        Needs([listeners(Step::Accepting), switching, listeners(Step::Closing)])
     }
 
     fn listeners(&mut self, workload: &Workload, step: Step) -> Arc<Need> {

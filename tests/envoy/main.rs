@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod adoption;
 mod clusters;
 mod credentials;
 mod enrollment;
