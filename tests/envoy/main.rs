@@ -25,5 +25,6 @@ mod renewal;
 mod revocation;
 mod root_rotation;
 mod sleep;
+mod staged;
 mod twenty_of_each;
 mod ways_in;
