@@ -11,9 +11,11 @@ mod build;
 mod index;
 mod mesh_config;
 mod names;
+mod population;
 mod rules;
 mod service;
 mod sidecar;
+mod slices;
 mod visibility;
 mod warning;
 mod workload;
@@ -30,7 +32,7 @@ pub use crate::policy::{
     SidecarIngress, TlsSettings, TlsVersion,
 };
 pub use names::{PeerNames, San};
-pub use service::{Discovery, Endpoint, EndpointAddress, Service};
+pub use service::{Discovery, Endpoint, EndpointAddress, Ports, Service};
 pub use sidecar::HostFilter;
 pub use warning::{Topic, Warning};
 pub use workload::{ParseWorkloadKeyError, Workload, WorkloadKey};
