@@ -51,15 +51,10 @@ pub(super) fn outbound(plan: &OutboundListener, table: &str) -> Filter {
 }
 
 fn common(stat_prefix: String) -> HttpConnectionManager {
-    let router = HttpFilter {
-        name: "envoy.filters.http.router".to_owned(),
-        config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
-        ..Default::default()
-    };
     HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
         stat_prefix,
-        http_filters: vec![router],
+        http_filters: vec![router()],
         // A sidecar is to be invisible: it ends no stream for being quiet, and signs no response.
         stream_idle_timeout: seconds(0),
         server_header_transformation: ServerHeaderTransformation::PassThrough.into(),
@@ -67,6 +62,15 @@ fn common(stat_prefix: String) -> HttpConnectionManager {
         // RFC 3986 §6: policies that look at paths look at one form of each.
         normalize_path: Some(BoolValue { value: true }),
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..Default::default() }],
+        ..Default::default()
+    }
+}
+
+/// The filter that ends every chain.
+pub(super) fn router() -> HttpFilter {
+    HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
         ..Default::default()
     }
 }

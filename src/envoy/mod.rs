@@ -6,6 +6,7 @@
 
 mod cluster;
 mod endpoint;
+mod grpc;
 mod http;
 mod listener;
 mod message;
@@ -15,6 +16,8 @@ mod sds;
 mod tls;
 
 use bytes::Bytes;
+
+pub use grpc::grpc_resources;
 
 use crate::plan::{ClassPlan, ProxyPlan};
 

@@ -20,7 +20,7 @@ use super::message::transport_socket;
 use super::sds;
 use crate::plan::{PeerNames, San, SecretName, TlsSettings, TlsVersion, UpstreamTls, Validation};
 
-const TLS_SOCKET: &str = "envoy.transport_sockets.tls";
+pub(super) const TLS_SOCKET: &str = "envoy.transport_sockets.tls";
 
 /// The suites between proxies of the mesh, for TLS 1.2: Istio's, in its order. TLS 1.3 has its own.
 const MESH_CIPHERS: [&str; 6] = [

@@ -6,6 +6,7 @@
 
 mod authorization;
 mod class;
+mod grpc;
 mod inbound;
 mod outbound;
 mod routes;
@@ -18,7 +19,8 @@ pub use crate::mesh::{
     Discovery, EndpointAddress, Network, Pattern, PeerNames, Protocol, San, TlsSettings, TlsVersion,
 };
 pub use authorization::{AccessRule, Authorization, Condition, Test};
-pub use class::{ClassKey, ClassPlan, class_of, class_plan};
+pub use class::{ClassKey, ClassPlan, Flavour, class_of, class_plan};
+pub use grpc::{GrpcCluster, GrpcPlan, GrpcTarget, grpc_plan};
 pub use inbound::{InboundListener, InboundTarget, ProxyPlan, proxy_plan};
 pub use outbound::{Cluster, ClusterEndpoint, ClusterTls, UpstreamTls, Validation};
 pub use routes::{OutboundListener, OutboundTarget, RouteTable, VirtualHost};

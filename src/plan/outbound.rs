@@ -124,6 +124,16 @@ pub(super) fn clusters(mesh: &Mesh, client: &Workload, service: &Service) -> Vec
     clusters
 }
 
+/// The clusters of every port of a service, without those of subsets.
+pub(super) fn clusters_of<'s>(
+    mesh: &Mesh,
+    client: &Workload,
+    service: &'s Service,
+) -> impl Iterator<Item = (&'s ServicePort, Cluster)> {
+    let whole = |port| Destination { service, port, subset: None };
+    service.ports.iter().map(move |port| (port, cluster(mesh, client, whole(port), service.endpoints.iter())))
+}
+
 fn cluster<'e>(
     mesh: &Mesh,
     client: &Workload,

@@ -9,7 +9,7 @@ mod credential;
 mod sds;
 
 pub use by_trust_domain::{Authority, validation_by_trust_domain};
-pub use credential::{Credential, CredentialError, credential};
+pub use credential::{Credential, CredentialError, Validity, credential};
 pub use sds::{file_certificate, file_root, restate, system_roots, tls_certificate, validation_context};
 
 /// The SDS name of a workload's own certificate, as Istio has it.

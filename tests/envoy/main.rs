@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod adoption;
 mod authorization;
 mod clusters;
 mod credentials;
