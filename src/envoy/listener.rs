@@ -13,7 +13,7 @@ use prost::{Message, Name};
 
 use super::message::{any, seconds, socket};
 use super::{http, tls};
-use crate::plan::{InboundListener, InboundMode, OutboundListener, OutboundTarget, Protocol};
+use crate::plan::{InboundListener, InboundMode, OutboundListener, OutboundTarget, Protocol, ProxyPlan};
 
 /// How the mesh's own TLS is told from an application's, on a port that takes both: the words that Istio's proxies offer for bytes,
 /// which plain ones offer for everything.
@@ -50,8 +50,8 @@ pub(super) fn outbound(plan: &OutboundListener) -> Listener {
 
 /// A listener for requests to the application. The chains are Istio's, by mode and protocol; but where Istio waits without end for a
 /// client's first bytes, a client that says nothing is let through after a while.
-pub(super) fn inbound(plan: &InboundListener, trust_domains: &[String]) -> Listener {
-    let chains = Chains { plan, trust_domains };
+pub(super) fn inbound(plan: &InboundListener, proxy: &ProxyPlan) -> Listener {
+    let chains = Chains { plan, proxy };
     let (filters, filter_chains) = match plan.protocol {
         Protocol::Undeclared => chains.undeclared(),
         protocol if protocol.is_http() => chains.http(),
@@ -75,7 +75,8 @@ pub(super) fn inbound(plan: &InboundListener, trust_domains: &[String]) -> Liste
 /// plaintext, so that on a port without mutual TLS an application's own TLS goes through.
 struct Chains<'a> {
     plan: &'a InboundListener,
-    trust_domains: &'a [String],
+    /// Whose port it is: it says who may connect.
+    proxy: &'a ProxyPlan,
 }
 
 type Filtered = (Vec<ListenerFilter>, Vec<FilterChain>);
@@ -119,7 +120,8 @@ impl Chains<'_> {
     }
 
     fn mutual(&self, name: &str, alpn_match: &[&str], alpn: &[&str], filter: Filter) -> FilterChain {
-        chain(name, matching(TLS, alpn_match), Some(tls::downstream(self.trust_domains, alpn)), filter)
+        let ProxyPlan { trust_domains, roots, .. } = self.proxy;
+        chain(name, matching(TLS, alpn_match), Some(tls::downstream(trust_domains, roots, alpn)), filter)
     }
 
     fn plaintext(&self, name: &str, alpn_match: &[&str], filter: Filter) -> FilterChain {

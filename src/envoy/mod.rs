@@ -43,7 +43,7 @@ pub fn class_resources(plan: &ClassPlan) -> Vec<EncodedResource> {
 pub fn proxy_resources(plan: &ProxyPlan) -> Vec<EncodedResource> {
     let mut resources = Vec::new();
     for inbound in &plan.inbound {
-        resources.push(message::resource(&inbound.name, &listener::inbound(inbound, &plan.trust_domains)));
+        resources.push(message::resource(&inbound.name, &listener::inbound(inbound, plan)));
         // Two listeners may share a port on two addresses; the cluster's name has the port only, so the first one's is both's.
         if !resources.iter().any(|it| it.name == inbound.cluster) {
             resources.push(message::resource(&inbound.cluster, &cluster::inbound(inbound)));

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::Serialize;
 
-use super::listener_name;
+use super::{SecretName, listener_name};
 use crate::mesh::decide::{InboundMode, inbound};
 use crate::mesh::{ApplicationEndpoint, Mesh, Protocol, Workload};
 
@@ -15,6 +15,13 @@ pub struct ProxyPlan {
     pub inbound: Vec<InboundListener>,
     /// The trust domains whose identities may connect to a port with mutual TLS.
     pub trust_domains: Vec<String>,
+    /// What their certificates are verified against.
+    #[serde(skip_serializing_if = "is_own")]
+    pub roots: SecretName,
+}
+
+fn is_own(roots: &SecretName) -> bool {
+    *roots == SecretName::Root
 }
 
 /// One port that the workload serves.
@@ -47,8 +54,9 @@ pub enum InboundTarget {
 /// Plans the listeners of a workload: its Sidecar's `ingress`, or else one for each port that a service sends to it or that its
 /// PeerAuthentication names. A workload without a proxy, or whose address is a name, has none.
 pub fn proxy_plan(mesh: &Mesh, workload: &Workload) -> ProxyPlan {
-    let trust_domains = mesh.settings().trust_domains().map(str::to_owned).collect();
-    let mut plan = ProxyPlan { inbound: Vec::new(), trust_domains };
+    let trust_domains = mesh.settings().accepted().map(str::to_owned).collect();
+    let roots = if mesh.settings().federated.is_empty() { SecretName::Root } else { SecretName::AllRoots };
+    let mut plan = ProxyPlan { inbound: Vec::new(), trust_domains, roots };
     let Some(address) = workload.address.filter(|_| workload.meshed) else { return plan };
     let mut add = |bind: SocketAddr, protocol, target| {
         plan.inbound.push(InboundListener {

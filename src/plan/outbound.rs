@@ -131,7 +131,7 @@ fn cluster<'e>(
         name: cluster_name(service, port.port.value, subset.unwrap_or_default()),
         discovery: service.discovery,
         protocol: port.protocol,
-        tls: tls(decision.mode, port.protocol, &client.key.namespace),
+        tls: tls(mesh, decision.mode, port.protocol, &client.key.namespace),
         endpoints,
     }
 }
@@ -146,7 +146,7 @@ fn planned(endpoint: &Endpoint, port: &ServicePort, mode: &OutboundMode) -> Opti
     })
 }
 
-fn tls(mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
+fn tls(mesh: &Mesh, mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
     let credential = |name: String, ca| SecretName::Credential { namespace: namespace.to_owned(), name, ca };
     // Outside the mesh HTTP/2 has to be negotiated; within it the cluster knows.
     let outside = if protocol.is_http2() { vec!["h2"] } else { Vec::new() };
@@ -161,19 +161,21 @@ fn tls(mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
             Validation::Verified { roots, sans, crl }
         }
     };
-    let mesh = |sni, sans| {
+    let within = |sni, sans: PeerNames| {
         // What Istio's proxies offer, by which a PERMISSIVE port tells the mesh's TLS from the application's own.
         let mut alpn = vec!["istio-peer-exchange", "istio"];
         if protocol.is_http2() {
             alpn.push("h2");
         }
-        let validation = Validation::Verified { roots: SecretName::Root, sans, crl: None };
+        let foreign = sans.iter().any(|name| mesh.settings().is_federated(name));
+        let roots = if foreign { SecretName::AllRoots } else { SecretName::Root };
+        let validation = Validation::Verified { roots, sans, crl: None };
         UpstreamTls { certificate: Some(SecretName::Workload), validation, sni: Some(sni), alpn, mesh: true }
     };
     match mode {
         OutboundMode::Plaintext => ClusterTls::Plaintext,
-        OutboundMode::PerEndpoint { sni, sans, .. } => ClusterTls::PerEndpoint(mesh(sni, sans)),
-        OutboundMode::IstioMutual { sni, sans } => ClusterTls::Always(mesh(sni, sans)),
+        OutboundMode::PerEndpoint { sni, sans, .. } => ClusterTls::PerEndpoint(within(sni, sans)),
+        OutboundMode::IstioMutual { sni, sans } => ClusterTls::Always(within(sni, sans)),
         OutboundMode::Simple { sni, trust } => ClusterTls::Always(UpstreamTls {
             certificate: None,
             validation: validation(trust),

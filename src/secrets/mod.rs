@@ -8,12 +8,16 @@ mod credential;
 mod sds;
 
 pub use credential::{Credential, CredentialError, credential};
-pub use sds::{file_certificate, file_root, restate, system_roots, tls_certificate, validation_context};
+pub use sds::{
+    file_certificate, file_root, restate, spiffe_validation_context, system_roots, tls_certificate, validation_context,
+};
 
 /// The SDS name of a workload's own certificate, as Istio has it.
 pub const WORKLOAD: &str = "default";
 /// The SDS name of the trust bundle, as Istio has it.
 pub const ROOT: &str = "ROOTCA";
+/// The SDS name of the bundles of all trust domains, as SPIRE has it. One domain's alone is named by its SPIFFE ID.
+pub const ALL: &str = "ALL";
 
 #[cfg(test)]
 mod tests;

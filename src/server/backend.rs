@@ -12,16 +12,18 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
+use super::authorities::Authorities;
 use super::model::Model;
 use super::proxies::Proxies;
 use super::renewal::{self, Replaced};
 use super::rotation::{Failed, Report, Rotation};
 use super::{Clock, blocking};
 use crate::admin::api::{
-    AuthorityStatus, BootstrapMaterial, BootstrapRequest, IntermediateReport, NewToken, PolicyStatus, ProxyStatus,
-    RevokeReport, RevokeRequest, RevokedCertificate, RootRotationAction, RootRotationRequest, RootRotationStatus,
-    RotateReport, RotateRequest, RotatedWorkload, SecretState, SecretStatus, SecretType, ServerStatus, TokenRequest,
-    TokenState, TokenStatus, TypeState, TypeStatus, WaitingFor,
+    AuthorityRequest, AuthorityStatus, BootstrapMaterial, BootstrapRequest, BundleDocument, BundleStatus,
+    ImportAuthorityRequest, ImportBundleRequest, IntermediateReport, NewToken, PolicyStatus, ProxyStatus,
+    RemoveBundleRequest, RevokeReport, RevokeRequest, RevokedCertificate, RootRotationAction, RootRotationRequest,
+    RootRotationStatus, RotateReport, RotateRequest, RotatedWorkload, SecretState, SecretStatus, SecretType,
+    ServerStatus, TokenRequest, TokenState, TokenStatus, TypeState, TypeStatus, WaitingFor,
 };
 use crate::admin::{Backend, Failure};
 use crate::analysis::{self, Filter, Limits, Report as Findings, ServiceDescription, Way, WorkloadDescription};
@@ -45,6 +47,10 @@ pub(super) struct ServerBackend {
 }
 
 impl ServerBackend {
+    fn authorities(&self) -> Authorities<'_> {
+        Authorities { proxies: &self.proxies, now: (self.clock)() }
+    }
+
     fn workload(&self, name: &str) -> Result<Arc<Workload>, Failure> {
         let model = self.proxies.model.load_full().ok_or_else(not_ready)?;
         let key = WorkloadKey::from_str(name)
@@ -137,10 +143,12 @@ impl ServerBackend {
                 ));
             }
         }
-        if let Some(record) = held.get(secrets::ROOT) {
-            rows.extend(self.proxies.trust.bundle().roots().iter().map(|root| {
+        let roots = self.proxies.roots();
+        for (name, record) in held {
+            let all = roots.bundles(name).into_iter().flat_map(|bundle| bundle.roots());
+            rows.extend(all.map(|root| {
                 let validity = (root.not_before, root.not_after);
-                row(secrets::ROOT, record.state(), SecretType::Ca, root.serial.to_string(), validity)
+                row(name, record.state(), SecretType::Ca, root.serial.to_string(), validity)
             }));
         }
         rows
@@ -314,14 +322,37 @@ impl Backend for ServerBackend {
         for it in &revoked {
             info!(serial = %it.certificate.serial, identity = %it.certificate.identity, "revoked");
         }
-        let revoked = revoked.iter().map(|it| RevokedCertificate {
-            serial: it.certificate.serial.to_string(),
-            identity: it.certificate.identity.clone(),
-            not_after: rfc3339(it.certificate.not_after),
-            revoked_at: rfc3339(it.revoked_at),
-        });
+        let revoked = revoked.iter().map(revoked_certificate).collect();
         let lists = self.proxies.trust.bundle().crls().is_some();
-        Ok(RevokeReport { revoked: revoked.collect(), connections_ended, lists })
+        Ok(RevokeReport { revoked, connections_ended, lists })
+    }
+
+    async fn revocations(&self) -> Result<Vec<RevokedCertificate>, Failure> {
+        Ok(self.proxies.trust.revocations().iter().map(revoked_certificate).collect())
+    }
+
+    async fn bundles(&self) -> Result<Vec<BundleStatus>, Failure> {
+        self.authorities().bundles().await
+    }
+
+    async fn bundle(&self, trust_domain: Option<String>) -> Result<BundleDocument, Failure> {
+        self.authorities().bundle(trust_domain).await
+    }
+
+    async fn import_bundle(&self, request: ImportBundleRequest) -> Result<BundleStatus, Failure> {
+        self.authorities().import_bundle(request).await
+    }
+
+    async fn remove_bundle(&self, request: RemoveBundleRequest) -> Result<(), Failure> {
+        self.authorities().remove_bundle(request).await
+    }
+
+    async fn request_authority(&self) -> Result<AuthorityRequest, Failure> {
+        self.authorities().request().await
+    }
+
+    async fn import_authority(&self, request: ImportAuthorityRequest) -> Result<IntermediateReport, Failure> {
+        self.authorities().import(request).await
     }
 
     async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
@@ -332,6 +363,7 @@ impl Backend for ServerBackend {
         let issued = blocking(move || trust.enroll(&csr, &csr_id, None, None, now))
             .await
             .map_err(|error| Failure::Invalid(format!("the certificate request is refused: {error}"), String::new()))?;
+        self.proxies.metrics.certificates_issued.inc();
         let bundle = self.proxies.trust.bundle();
         // A server that listens everywhere is reached, from this machine, at the loopback address.
         let mut address = self.xds_address;
@@ -459,14 +491,23 @@ fn proxy_status(stream: &StreamRecord) -> ProxyStatus {
     }
 }
 
-fn rfc3339(time: OffsetDateTime) -> String {
+fn revoked_certificate(it: &trust::RevocationRecord) -> RevokedCertificate {
+    RevokedCertificate {
+        serial: it.certificate.serial.to_string(),
+        identity: it.certificate.identity.clone(),
+        not_after: rfc3339(it.certificate.not_after),
+        revoked_at: rfc3339(it.revoked_at),
+    }
+}
+
+pub(super) fn rfc3339(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_default()
 }
 
-fn not_ready() -> Failure {
+pub(super) fn not_ready() -> Failure {
     Failure::Unavailable("no policy is loaded yet".to_owned(), "countersign status says why".to_owned())
 }
 
-fn internal(error: impl std::fmt::Display) -> Failure {
+pub(super) fn internal(error: impl std::fmt::Display) -> Failure {
     Failure::Internal(error.to_string(), "the server's log has more".to_owned())
 }

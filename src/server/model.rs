@@ -99,7 +99,7 @@ impl Model {
     /// sees another namespace's.
     fn secret(&self, name: &SecretName, now: OffsetDateTime) -> Option<(ResourceType, Arc<Resource>)> {
         let value = match name {
-            SecretName::Workload | SecretName::Root => return None,
+            SecretName::Workload | SecretName::Root | SecretName::AllRoots => return None,
             SecretName::FileRoot(path) => secrets::file_root(path),
             SecretName::SystemRoots => secrets::system_roots(SYSTEM_ROOTS),
             SecretName::FileCert { certificate, key } => secrets::file_certificate(certificate, key),

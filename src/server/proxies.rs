@@ -17,13 +17,14 @@ use super::analyst::Analysed;
 use super::model::{Model, Own};
 use super::observer::Observer;
 use super::peers::Peers;
+use super::roots::ServedRoots;
 use super::{Clock, blocking};
 use crate::fleet::{Description, Fleet};
 use crate::identity::{Peer, SpiffeId};
 use crate::mesh::{Workload, WorkloadKey};
 use crate::secrets;
 use crate::telemetry::Metrics;
-use crate::trust::{Serial, Trust, TrustBundle, WorkloadCertificate};
+use crate::trust::{Federation, Serial, Trust, TrustBundle, WorkloadCertificate};
 use crate::xds::{Attachment, ControlPlane, Layer, NodeInfo, Resource, ResourceType, Version, View};
 
 /// Everything that streams are served from.
@@ -40,31 +41,12 @@ pub(super) struct Inner {
     pub(super) analysed: ArcSwapOption<Analysed>,
     admission: Admission,
     pub(super) peers: Peers,
-    roots: ArcSwap<Roots>,
+    roots: ArcSwap<ServedRoots>,
     connected: DashMap<WorkloadKey, Arc<Proxy>>,
     /// Whether there is a policy to serve.
     pub(super) is_serving: watch::Sender<bool>,
     /// A proxy came or went, or a certificate changed: whoever plans renewals looks again.
     pub(super) changed: Notify,
-}
-
-/// The trust bundle as it is served.
-struct Roots {
-    bundle: Arc<TrustBundle>,
-    layer: Arc<Layer>,
-    version: Version,
-}
-
-impl Roots {
-    fn new(bundle: Arc<TrustBundle>) -> Self {
-        let value = secrets::validation_context(secrets::ROOT, &bundle);
-        let serials: Vec<_> = bundle.roots().iter().map(|root| root.serial.to_string()).collect();
-        let resource = Resource::new(ResourceType::Secret, secrets::ROOT, &value)
-            .with_serial(serials.join(","))
-            .restated_by(secrets::restate);
-        let (version, resource) = (resource.version(), Arc::new(resource));
-        Self { bundle, layer: Arc::new(Layer::new([(ResourceType::Secret, resource)], None)), version }
-    }
 }
 
 /// One connected workload: at least one stream speaks for it.
@@ -127,7 +109,7 @@ impl Proxies {
         clock: Clock,
         admission: Admission,
     ) -> Self {
-        let roots = ArcSwap::from_pointee(Roots::new(trust.bundle()));
+        let roots = ArcSwap::from_pointee(ServedRoots::new(trust.bundle(), trust.federation(), None));
         Self(Arc::new(Inner {
             trust,
             fleet,
@@ -175,20 +157,19 @@ impl Proxies {
         known.map(|entry| entry.key().to_string()).collect()
     }
 
-    /// Serves this trust bundle from now on. Whether it is another one than before.
-    pub(super) fn set_bundle(&self, bundle: Arc<TrustBundle>) -> bool {
-        if self.roots.load().bundle == bundle {
-            return false;
+    /// Serves these bundles from now on: our own, and those of other trust domains.
+    pub(super) fn set_roots(&self, bundle: Arc<TrustBundle>, federation: Arc<Federation>) {
+        let before = self.roots.load();
+        if before.bundle == bundle && before.federation == federation {
+            return;
         }
-        self.roots.store(Arc::new(Roots::new(bundle)));
+        self.roots.store(Arc::new(ServedRoots::new(bundle, federation, Some(&before))));
         self.publish_all();
-        true
     }
 
-    /// The trust bundle that is served, and its version.
-    pub(super) fn bundle(&self) -> (Arc<TrustBundle>, Version) {
-        let roots = self.roots.load();
-        (Arc::clone(&roots.bundle), roots.version)
+    /// The roots that are served.
+    pub(super) fn roots(&self) -> Arc<ServedRoots> {
+        self.roots.load_full()
     }
 
     /// By workload: the version under which its certificate is served, and who signed it.
@@ -268,7 +249,7 @@ impl Proxies {
         let mut layers = vec![Arc::clone(&own.layer), class.configuration];
         state.own = Some(own);
         if proxy.identity.is_some() {
-            layers.extend([Arc::clone(&state.secrets), Arc::clone(&self.roots.load().layer), class.secrets]);
+            layers.extend([Arc::clone(&state.secrets), Arc::clone(self.roots.load().layer()), class.secrets]);
         }
         let same = |(left, right): (&Arc<Layer>, &Arc<Layer>)| Arc::ptr_eq(left, right);
         if layers.len() == state.shown.len() && layers.iter().zip(&state.shown).all(same) {
@@ -376,7 +357,9 @@ impl ControlPlane for Proxies {
                     Some(held) => Ok(held),
                     None => {
                         let (trust, id) = (Arc::clone(&self.trust), id.clone());
-                        blocking(move || trust.workload_certificate(&name, &id, now)).await
+                        let issued = blocking(move || trust.workload_certificate(&name, &id, now)).await;
+                        self.metrics.certificates_issued.inc_by(u64::from(issued.is_ok()));
+                        issued
                     }
                 };
                 Some(issued.map_err(|error| {

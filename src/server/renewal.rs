@@ -92,7 +92,8 @@ impl Work {
         let mut waiting = maintained.waiting;
         if self.seen_at.is_none_or(|at| at.elapsed() >= LOOK) {
             let (trust, names) = (Arc::clone(&proxies.trust), proxies.names());
-            blocking(move || trust.saw(&names, now)).await?;
+            let before = self.rotation.absent_since(now);
+            blocking(move || trust.saw(&names, now).and_then(|()| trust.forget_seen(before))).await?;
             self.seen_at = Some(tokio::time::Instant::now());
         }
         while self.rotation.advance().await? {
@@ -100,7 +101,7 @@ impl Work {
         }
         self.publish().await?;
         if waiting && self.rotation.is_bundle_everywhere().await {
-            let (trust, bundle) = (Arc::clone(&self.proxies.trust), self.proxies.bundle().0);
+            let (trust, bundle) = (Arc::clone(&self.proxies.trust), Arc::clone(&self.proxies.roots().bundle));
             let maintained = blocking(move || {
                 trust.confirm_lists(&bundle);
                 trust.maintain(now)
@@ -133,10 +134,10 @@ impl Work {
             info!(serial = %own.certificate.serial, "our own certificate is renewed");
         }
         let bundle = proxies.trust.bundle();
-        if proxies.bundle().0 != bundle {
+        if proxies.roots().bundle != bundle {
             own.tls.set_bundle(&bundle)?;
-            proxies.set_bundle(bundle);
         }
+        proxies.set_roots(bundle, proxies.trust.federation());
         Ok(())
     }
 

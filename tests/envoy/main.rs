@@ -8,6 +8,7 @@ mod harness;
 mod clusters;
 mod credentials;
 mod enrollment;
+mod federation;
 mod identity;
 mod lab;
 mod mesh;

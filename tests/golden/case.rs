@@ -25,6 +25,7 @@ struct Settings {
     /// The names of the resources that are shown; `*` at the end stands for any rest. Absent: all.
     show: Option<Vec<String>>,
     trust_domain_aliases: Vec<String>,
+    federates_with: Vec<String>,
     istio_compatibility: IstioCompatibility,
 }
 
@@ -95,6 +96,7 @@ impl Case {
         };
         let settings = mesh::Settings {
             trust_domain_aliases: self.settings.trust_domain_aliases.clone(),
+            federated: self.settings.federates_with.clone(),
             istio_compatibility: self.settings.istio_compatibility,
             ..mesh::Settings::default()
         };
