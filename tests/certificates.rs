@@ -139,7 +139,7 @@ fn every_kind_of_certificate_and_list_is_as_the_standards_demand() {
 /// A case with a leaf, an intermediate and a root that are all as they should be, except for what is changed.
 fn odd(change: impl FnOnce(&mut CertificateParams, &mut CertificateParams)) -> Value {
     let now = OffsetDateTime::now_utc();
-    let authority = |name: &str, constraints, days| {
+    let authority = |name: &str, constraints, days: u64| {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = IsCa::Ca(constraints);

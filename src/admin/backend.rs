@@ -5,10 +5,10 @@ use std::future::Future;
 use crate::analysis::{Filter, Report, ServiceDescription, Way, WorkloadDescription};
 
 use super::api::{
-    AuthorityRequest, BootstrapMaterial, BootstrapRequest, BundleDocument, BundleStatus, ImportAuthorityRequest,
-    ImportBundleRequest, IntermediateReport, NewToken, ProxyStatus, RemoveBundleRequest, RevokeReport, RevokeRequest,
-    RevokedCertificate, RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest, SecretStatus,
-    ServerStatus, TokenRequest, TokenStatus,
+    AdoptionRequest, AdoptionStatus, AuthorityRequest, BootstrapMaterial, BootstrapRequest, BundleDocument,
+    BundleStatus, ImportAuthorityRequest, ImportBundleRequest, IntermediateReport, NewToken, ProxyStatus,
+    RemoveBundleRequest, RevokeReport, RevokeRequest, RevokedCertificate, RootRotationRequest, RootRotationStatus,
+    RotateReport, RotateRequest, SecretStatus, ServerStatus, TokenRequest, TokenStatus,
 };
 
 /// The server as the admin API sees it. Names in requests have been checked for form (`namespace/name`) and for nothing else.
@@ -41,6 +41,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The certificates that proxies hold: all, or those of the proxy `namespace/name`.
     fn secrets(&self, node: Option<String>) -> impl Future<Output = Result<Vec<SecretStatus>, Failure>> + Send;
+
+    /// Who has acknowledged a secret, and who has not. `wait_seconds` is at most [`super::api::MAX_WAIT_SECONDS`].
+    fn adoption(&self, request: AdoptionRequest) -> impl Future<Output = Result<AdoptionStatus, Failure>> + Send;
 
     /// New workload certificates. `wait_seconds` is at most [`super::api::MAX_WAIT_SECONDS`].
     fn rotate(&self, request: RotateRequest) -> impl Future<Output = Result<RotateReport, Failure>> + Send;

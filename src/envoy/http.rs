@@ -13,11 +13,11 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::google::protobuf::BoolValue;
 
 use super::message::{any, seconds};
-use super::{route, sds};
-use crate::plan::{InboundListener, OutboundListener};
+use super::{rbac, route, sds};
+use crate::plan::{Authorization, InboundListener, OutboundListener};
 
 /// For requests to the application. `verified`: whether they come over mutual TLS.
-pub(super) fn inbound(plan: &InboundListener, verified: bool) -> Filter {
+pub(super) fn inbound(plan: &InboundListener, authorization: &Authorization, verified: bool) -> Filter {
     // What the application reads in `x-forwarded-client-cert` is what this proxy has verified, and nothing that a client has sent.
     let (forward, details) = match verified {
         true => {
@@ -31,11 +31,13 @@ pub(super) fn inbound(plan: &InboundListener, verified: bool) -> Filter {
         }
         false => (ForwardClientCertDetails::Sanitize, None),
     };
+    let common = common(format!("inbound_{}", plan.name));
     filter(HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::RouteConfig(route::inbound(plan))),
+        http_filters: rbac::of_requests(authorization).into_iter().chain(common.http_filters).collect(),
         forward_client_cert_details: forward.into(),
         set_current_client_cert_details: details,
-        ..common(format!("inbound_{}", plan.name))
+        ..common
     })
 }
 
@@ -49,15 +51,10 @@ pub(super) fn outbound(plan: &OutboundListener, table: &str) -> Filter {
 }
 
 fn common(stat_prefix: String) -> HttpConnectionManager {
-    let router = HttpFilter {
-        name: "envoy.filters.http.router".to_owned(),
-        config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
-        ..Default::default()
-    };
     HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
         stat_prefix,
-        http_filters: vec![router],
+        http_filters: vec![router()],
         // A sidecar is to be invisible: it ends no stream for being quiet, and signs no response.
         stream_idle_timeout: seconds(0),
         server_header_transformation: ServerHeaderTransformation::PassThrough.into(),
@@ -65,6 +62,15 @@ fn common(stat_prefix: String) -> HttpConnectionManager {
         // RFC 3986 §6: policies that look at paths look at one form of each.
         normalize_path: Some(BoolValue { value: true }),
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..Default::default() }],
+        ..Default::default()
+    }
+}
+
+/// The filter that ends every chain.
+pub(super) fn router() -> HttpFilter {
+    HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
         ..Default::default()
     }
 }

@@ -12,7 +12,7 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_pro
 use prost::{Message, Name};
 
 use super::message::{any, seconds, socket};
-use super::{http, tls};
+use super::{http, rbac, tls};
 use crate::plan::{InboundListener, InboundMode, OutboundListener, OutboundTarget, Protocol, ProxyPlan};
 
 /// How the mesh's own TLS is told from an application's, on a port that takes both: the words that Istio's proxies offer for bytes,
@@ -75,7 +75,6 @@ pub(super) fn inbound(plan: &InboundListener, proxy: &ProxyPlan) -> Listener {
 /// plaintext, so that on a port without mutual TLS an application's own TLS goes through.
 struct Chains<'a> {
     plan: &'a InboundListener,
-    /// Whose port it is: it says who may connect.
     proxy: &'a ProxyPlan,
 }
 
@@ -119,13 +118,13 @@ impl Chains<'_> {
         }
     }
 
-    fn mutual(&self, name: &str, alpn_match: &[&str], alpn: &[&str], filter: Filter) -> FilterChain {
-        let ProxyPlan { trust_domains, roots, .. } = self.proxy;
-        chain(name, matching(TLS, alpn_match), Some(tls::downstream(trust_domains, roots, alpn)), filter)
+    fn mutual(&self, name: &str, alpn_match: &[&str], alpn: &[&str], filters: Vec<Filter>) -> FilterChain {
+        let ProxyPlan { trust_domains, roots, tls, .. } = self.proxy;
+        chain(name, matching(TLS, alpn_match), Some(tls::downstream(trust_domains, roots, tls, alpn)), filters)
     }
 
-    fn plaintext(&self, name: &str, alpn_match: &[&str], filter: Filter) -> FilterChain {
-        chain(name, matching(PLAINTEXT, alpn_match), None, filter)
+    fn plaintext(&self, name: &str, alpn_match: &[&str], filters: Vec<Filter>) -> FilterChain {
+        chain(name, matching(PLAINTEXT, alpn_match), None, filters)
     }
 
     /// TLS that is not the mesh's: the application itself will know what to do with it.
@@ -133,12 +132,14 @@ impl Chains<'_> {
         chain("application-tls", matching(TLS, &[]), None, self.bytes())
     }
 
-    fn http_filter(&self, verified: bool) -> Filter {
-        http::inbound(self.plan, verified)
+    fn http_filter(&self, verified: bool) -> Vec<Filter> {
+        vec![http::inbound(self.plan, &self.proxy.authorization, verified)]
     }
 
-    fn bytes(&self) -> Filter {
-        tcp_proxy(&self.plan.cluster)
+    fn bytes(&self) -> Vec<Filter> {
+        let mut filters = rbac::of_connections(&self.proxy.authorization);
+        filters.push(tcp_proxy(&self.plan.cluster));
+        filters
     }
 }
 
@@ -154,15 +155,9 @@ fn chain(
     name: &str,
     filter_chain_match: Option<FilterChainMatch>,
     transport_socket: Option<TransportSocket>,
-    filter: Filter,
+    filters: Vec<Filter>,
 ) -> FilterChain {
-    FilterChain {
-        name: name.to_owned(),
-        filter_chain_match,
-        transport_socket,
-        filters: vec![filter],
-        ..Default::default()
-    }
+    FilterChain { name: name.to_owned(), filter_chain_match, transport_socket, filters, ..Default::default() }
 }
 
 fn tcp_proxy(cluster: &str) -> Filter {

@@ -6,14 +6,18 @@
 
 mod cluster;
 mod endpoint;
+mod grpc;
 mod http;
 mod listener;
 mod message;
+mod rbac;
 mod route;
 mod sds;
 mod tls;
 
 use bytes::Bytes;
+
+pub use grpc::grpc_resources;
 
 use crate::plan::{ClassPlan, ProxyPlan};
 

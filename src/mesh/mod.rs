@@ -6,8 +6,10 @@
 
 pub mod decide;
 
+mod authorization;
 mod build;
 mod index;
+mod mesh_config;
 mod names;
 mod rules;
 mod service;
@@ -23,7 +25,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 pub use crate::policy::{
-    Endpoint as ApplicationEndpoint, Object, Origin, Protocol, ServicePort, Sidecar, SidecarEgress, SidecarIngress,
+    AccessAction, AccessRule, AuthorizationPolicy, CaCertificate, Condition, Endpoint as ApplicationEndpoint, Matcher,
+    MeshConfig, Network, Object, Origin, OutboundTrafficPolicy, Pattern, Protocol, ServicePort, Sidecar, SidecarEgress,
+    SidecarIngress, TlsSettings, TlsVersion,
 };
 pub use names::{PeerNames, San};
 pub use service::{Discovery, Endpoint, EndpointAddress, Service};
@@ -50,6 +54,8 @@ pub struct Settings {
     pub cluster_domain: String,
     /// What happens where Istio would break a connection.
     pub istio_compatibility: IstioCompatibility,
+    /// What Istio's MeshConfig says: in the server's configuration, and in a mesh also in its set's ConfigMap.
+    pub mesh_config: MeshConfig,
 }
 
 /// What happens where a client's ISTIO_MUTUAL meets a port that takes plaintext only.
@@ -72,6 +78,7 @@ impl Default for Settings {
             root_namespace: "istio-system".into(),
             cluster_domain: "cluster.local".into(),
             istio_compatibility: IstioCompatibility::default(),
+            mesh_config: MeshConfig::default(),
         }
     }
 }
@@ -80,12 +87,6 @@ impl Settings {
     /// The trust domain first, then its aliases.
     pub fn trust_domains(&self) -> impl Iterator<Item = &str> {
         std::iter::once(self.trust_domain.as_str()).chain(self.trust_domain_aliases.iter().map(String::as_str))
-    }
-
-    /// Whose identities may connect to a port with mutual TLS: the trust domains that count as ours, then the federated ones.
-    pub fn accepted(&self) -> impl Iterator<Item = &str> {
-        let others = self.federated.iter().map(String::as_str);
-        self.trust_domains().chain(others.filter(|other| self.trust_domains().all(|own| own != *other)))
     }
 
     /// Whether this is a name in a federated trust domain.

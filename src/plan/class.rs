@@ -12,6 +12,7 @@ use crate::mesh::{HostFilter, Mesh, Service, Sidecar, SidecarEgress, Workload};
 /// What tells one class of proxies from another: workloads with equal keys have equal plans.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassKey {
+    flavour: Flavour,
     /// Visibility, DestinationRules and Secrets go by namespace.
     namespace: String,
     /// The Sidecar that governs it, as `namespace/name`.
@@ -20,9 +21,19 @@ pub struct ClassKey {
     labels: BTreeMap<String, String>,
 }
 
+/// The kinds of clients, which need different configuration for the same decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Flavour {
+    /// A proxy: Envoy.
+    Envoy,
+    /// An application that is a client itself: gRPC's xDS.
+    Grpc,
+}
+
 /// The class of a workload. Cheap: no plan is made.
-pub fn class_of(mesh: &Mesh, workload: &Workload) -> ClassKey {
+pub fn class_of(mesh: &Mesh, workload: &Workload, flavour: Flavour) -> ClassKey {
     ClassKey {
+        flavour,
         namespace: workload.key.namespace.clone(),
         sidecar: workload.sidecar().map(|sidecar| format!("{}/{}", sidecar.meta.namespace, sidecar.meta.name)),
         labels: mesh.client_labels(workload),
@@ -52,7 +63,7 @@ pub fn class_plan(mesh: &Mesh, workload: &Workload, settings: &Settings) -> Clas
     match egress_of(workload.sidecar().map(|sidecar| &sidecar.spec)) {
         Egress::Default(hosts) => {
             let services = reachable.iter().copied().filter(|service| hosts.admits(service, namespace));
-            outbound.http_proxy(settings.http_proxy, services);
+            outbound.http_proxy(mesh.settings().http_proxy(settings.http_proxy), services);
         }
         Egress::Listeners(listeners) => {
             for listener in listeners {

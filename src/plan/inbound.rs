@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::Serialize;
 
-use super::{SecretName, listener_name};
+use super::authorization::authorization;
+use super::{Authorization, SecretName, is_default, listener_name};
 use crate::mesh::decide::{InboundMode, inbound};
-use crate::mesh::{ApplicationEndpoint, Mesh, Protocol, Workload};
+use crate::mesh::{ApplicationEndpoint, Mesh, Protocol, TlsSettings, Workload};
 
 /// What is one proxy's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -18,6 +19,12 @@ pub struct ProxyPlan {
     /// What their certificates are verified against.
     #[serde(skip_serializing_if = "is_own")]
     pub roots: SecretName,
+    /// TLS of the ports with mutual TLS.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tls: TlsSettings,
+    /// Who may connect, and what they may ask for.
+    #[serde(skip_serializing_if = "is_default")]
+    pub authorization: Authorization,
 }
 
 fn is_own(roots: &SecretName) -> bool {
@@ -54,9 +61,14 @@ pub enum InboundTarget {
 /// Plans the listeners of a workload: its Sidecar's `ingress`, or else one for each port that a service sends to it or that its
 /// PeerAuthentication names. A workload without a proxy, or whose address is a name, has none.
 pub fn proxy_plan(mesh: &Mesh, workload: &Workload) -> ProxyPlan {
-    let trust_domains = mesh.settings().accepted().map(str::to_owned).collect();
-    let roots = if mesh.settings().federated.is_empty() { SecretName::Root } else { SecretName::AllRoots };
-    let mut plan = ProxyPlan { inbound: Vec::new(), trust_domains, roots };
+    let settings = mesh.settings();
+    let mut plan = ProxyPlan {
+        inbound: Vec::new(),
+        trust_domains: settings.accepted_trust_domains(),
+        roots: if settings.federated.is_empty() { SecretName::Root } else { SecretName::AllRoots },
+        tls: settings.mesh_tls(),
+        authorization: authorization(mesh, workload),
+    };
     let Some(address) = workload.address.filter(|_| workload.meshed) else { return plan };
     let mut add = |bind: SocketAddr, protocol, target| {
         plan.inbound.push(InboundListener {

@@ -2,9 +2,12 @@
 
 use serde::Serialize;
 
-use super::SecretName;
+use super::{SecretName, is_default};
 use crate::mesh::decide::{self, ClientCertificate, Destination, OutboundMode, Roots, ServerTrust, outbound_to};
-use crate::mesh::{Discovery, Endpoint, EndpointAddress, Mesh, PeerNames, Protocol, Service, ServicePort, Workload};
+use crate::mesh::{
+    Discovery, Endpoint, EndpointAddress, Mesh, PeerNames, Protocol, Service, ServicePort, Settings, TlsSettings,
+    Workload,
+};
 
 /// One port of a service, or one subset of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -63,6 +66,9 @@ pub struct UpstreamTls {
     pub alpn: Vec<&'static str>,
     /// Whether both ends are proxies of the mesh, which agree on its cipher suites.
     pub mesh: bool,
+    /// Versions, suites and curves, where the mesh's configuration says something.
+    #[serde(skip_serializing_if = "is_default")]
+    pub settings: TlsSettings,
 }
 
 /// How a server is verified. Roots without names, or names without roots, cannot be said.
@@ -118,6 +124,16 @@ pub(super) fn clusters(mesh: &Mesh, client: &Workload, service: &Service) -> Vec
     clusters
 }
 
+/// The clusters of every port of a service, without those of subsets.
+pub(super) fn clusters_of<'s>(
+    mesh: &Mesh,
+    client: &Workload,
+    service: &'s Service,
+) -> impl Iterator<Item = (&'s ServicePort, Cluster)> {
+    let whole = |port| Destination { service, port, subset: None };
+    service.ports.iter().map(move |port| (port, cluster(mesh, client, whole(port), service.endpoints.iter())))
+}
+
 fn cluster<'e>(
     mesh: &Mesh,
     client: &Workload,
@@ -131,7 +147,7 @@ fn cluster<'e>(
         name: cluster_name(service, port.port.value, subset.unwrap_or_default()),
         discovery: service.discovery,
         protocol: port.protocol,
-        tls: tls(mesh, decision.mode, port.protocol, &client.key.namespace),
+        tls: tls(mesh.settings(), decision.mode, port.protocol, &client.key.namespace),
         endpoints,
     }
 }
@@ -146,7 +162,7 @@ fn planned(endpoint: &Endpoint, port: &ServicePort, mode: &OutboundMode) -> Opti
     })
 }
 
-fn tls(mesh: &Mesh, mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
+fn tls(settings: &Settings, mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
     let credential = |name: String, ca| SecretName::Credential { namespace: namespace.to_owned(), name, ca };
     // Outside the mesh HTTP/2 has to be negotiated; within it the cluster knows.
     let outside = if protocol.is_http2() { vec!["h2"] } else { Vec::new() };
@@ -167,10 +183,17 @@ fn tls(mesh: &Mesh, mode: OutboundMode, protocol: Protocol, namespace: &str) -> 
         if protocol.is_http2() {
             alpn.push("h2");
         }
-        let foreign = sans.iter().any(|name| mesh.settings().is_federated(name));
+        let foreign = sans.iter().any(|name| settings.is_federated(name));
         let roots = if foreign { SecretName::AllRoots } else { SecretName::Root };
         let validation = Validation::Verified { roots, sans, crl: None };
-        UpstreamTls { certificate: Some(SecretName::Workload), validation, sni: Some(sni), alpn, mesh: true }
+        UpstreamTls {
+            certificate: Some(SecretName::Workload),
+            validation,
+            sni: Some(sni),
+            alpn,
+            mesh: true,
+            settings: settings.mesh_tls(),
+        }
     };
     match mode {
         OutboundMode::Plaintext => ClusterTls::Plaintext,
@@ -182,6 +205,7 @@ fn tls(mesh: &Mesh, mode: OutboundMode, protocol: Protocol, namespace: &str) -> 
             sni,
             alpn: outside,
             mesh: false,
+            settings: settings.tls_defaults(),
         }),
         OutboundMode::Mutual { sni, trust, certificate } => {
             let certificate = match certificate {
@@ -194,6 +218,7 @@ fn tls(mesh: &Mesh, mode: OutboundMode, protocol: Protocol, namespace: &str) -> 
                 sni,
                 alpn: outside,
                 mesh: false,
+                settings: settings.tls_defaults(),
             })
         }
     }

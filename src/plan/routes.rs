@@ -152,7 +152,7 @@ impl<'a> Table<'a> {
     /// `bare`: whether the names without a port mean this one.
     fn add(&mut self, service: &Service, port: &ServicePort, bare: bool) {
         let number = port.port.value;
-        let names = self.names(service);
+        let names = names(self.namespace, service);
         let with_port = names.iter().map(|name| format!("{name}:{number}"));
         let without = names.iter().filter(|_| bare).cloned();
         let domains: Vec<_> = without.chain(with_port).filter(|domain| self.taken.insert(domain.clone())).collect();
@@ -161,18 +161,18 @@ impl<'a> Table<'a> {
             self.virtual_hosts.push(VirtualHost { name, domains, cluster });
         }
     }
+}
 
-    /// The host and, of a `v1` Service, the forms that a cluster's DNS search path makes of it. The shortest is the client's own
-    /// namespace's.
-    fn names(&self, service: &Service) -> Vec<String> {
-        let mut names = vec![service.host.clone()];
-        if service.has_short_names {
-            let Service { name, namespace, .. } = service;
-            if namespace == self.namespace {
-                names.push(name.clone());
-            }
-            names.extend([format!("{name}.{namespace}"), format!("{name}.{namespace}.svc")]);
+/// The host and, of a `v1` Service, the forms that a cluster's DNS search path makes of it. The shortest is the client's own
+/// namespace's.
+pub(super) fn names(client: &str, service: &Service) -> Vec<String> {
+    let mut names = vec![service.host.clone()];
+    if service.has_short_names {
+        let Service { name, namespace, .. } = service;
+        if namespace == client {
+            names.push(name.clone());
         }
-        names
+        names.extend([format!("{name}.{namespace}"), format!("{name}.{namespace}.svc")]);
     }
+    names
 }

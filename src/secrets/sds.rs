@@ -1,20 +1,16 @@
 //! The messages.
 
 use bytes::Bytes;
+use envoy_types::pb::envoy::config::core::v3::DataSource;
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
-use envoy_types::pb::envoy::config::core::v3::{DataSource, TypedExtensionConfig};
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::secret::Type;
-use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::spiffe_cert_validator_config::TrustDomain;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
-    CertificateValidationContext, Secret, SpiffeCertValidatorConfig, TlsCertificate,
+    CertificateValidationContext, Secret, TlsCertificate,
 };
-use envoy_types::pb::google::protobuf::Any;
-use prost::{Message as _, Name as _};
+use prost::Message as _;
 
+use super::by_trust_domain;
 use crate::trust::{TrustBundle, WorkloadCertificate};
-
-/// Envoy's name for the extension.
-const SPIFFE_VALIDATOR: &str = "envoy.tls.cert_validator.spiffe";
 
 /// A workload's certificate and key.
 pub fn tls_certificate(name: &str, certificate: &WorkloadCertificate) -> Bytes {
@@ -33,36 +29,6 @@ pub fn validation_context(name: &str, bundle: &TrustBundle) -> Bytes {
     secret(name, Type::ValidationContext(context))
 }
 
-/// The bundles of several trust domains, for Envoy's SPIFFE validator: it chooses the roots by the trust domain that the peer's
-/// certificate names, so that one domain's root never vouches for another's identity.
-///
-/// It takes revocation lists with the roots of their domain, and then looks up whole chains. So there are lists only where the roots
-/// have theirs too.
-pub fn spiffe_validation_context(name: &str, bundles: &[&TrustBundle]) -> Bytes {
-    let domain = |bundle: &&TrustBundle| {
-        let mut pem = bundle.pem().to_owned();
-        if let (Some(intermediates), Some(roots)) = (bundle.crls(), bundle.root_crls()) {
-            pem.push_str(intermediates);
-            pem.push_str(roots);
-        }
-        TrustDomain {
-            name: bundle.trust_domain().to_string(),
-            trust_bundle: Some(inline(pem.as_bytes())),
-            ..Default::default()
-        }
-    };
-    let config =
-        SpiffeCertValidatorConfig { trust_domains: bundles.iter().map(domain).collect(), ..Default::default() };
-    let context = CertificateValidationContext {
-        custom_validator_config: Some(TypedExtensionConfig {
-            name: SPIFFE_VALIDATOR.to_owned(),
-            typed_config: Some(Any { type_url: SpiffeCertValidatorConfig::type_url(), value: config.encode_to_vec() }),
-        }),
-        ..Default::default()
-    };
-    secret(name, Type::ValidationContext(context))
-}
-
 /// The same secret in other bytes: an empty line more in its PEM, or one more way to write a file's path. Envoy takes a secret that it
 /// has refused without effect when the same bytes come again, so a second trial needs others. `None` where there is neither.
 pub fn restate(value: &[u8]) -> Option<Vec<u8>> {
@@ -70,7 +36,7 @@ pub fn restate(value: &[u8]) -> Option<Vec<u8>> {
     let pem = match secret.r#type.as_mut()? {
         Type::TlsCertificate(certificate) => certificate.certificate_chain.as_mut()?,
         Type::ValidationContext(CertificateValidationContext { custom_validator_config: Some(validator), .. }) => {
-            restate_validator(validator)?;
+            by_trust_domain::restate(validator)?;
             return Some(secret.encode_to_vec());
         }
         Type::ValidationContext(context) => context.trusted_ca.as_mut()?,
@@ -80,21 +46,13 @@ pub fn restate(value: &[u8]) -> Option<Vec<u8>> {
     Some(secret.encode_to_vec())
 }
 
-fn restate_pem(pem: &mut DataSource) -> Option<()> {
+pub(super) fn restate_pem(pem: &mut DataSource) -> Option<()> {
     match pem.specifier.as_mut()? {
         Specifier::InlineBytes(bytes) => bytes.push(b'\n'),
         // To POSIX.1-2017 §4.13, several slashes are one.
         Specifier::Filename(path) => path.insert_str(0, if path.starts_with('/') { "/" } else { "./" }),
         _ => return None,
     }
-    Some(())
-}
-
-fn restate_validator(validator: &mut TypedExtensionConfig) -> Option<()> {
-    let typed = validator.typed_config.as_mut()?;
-    let mut config = SpiffeCertValidatorConfig::decode(&*typed.value).ok()?;
-    restate_pem(config.trust_domains.first_mut()?.trust_bundle.as_mut()?)?;
-    typed.value = config.encode_to_vec();
     Some(())
 }
 
@@ -132,11 +90,11 @@ fn roots(name: &str, trusted_ca: DataSource) -> Bytes {
     secret(name, Type::ValidationContext(context))
 }
 
-fn secret(name: &str, r#type: Type) -> Bytes {
+pub(super) fn secret(name: &str, r#type: Type) -> Bytes {
     Secret { name: name.to_owned(), r#type: Some(r#type) }.encode_to_vec().into()
 }
 
-fn inline(bytes: &[u8]) -> DataSource {
+pub(super) fn inline(bytes: &[u8]) -> DataSource {
     DataSource { specifier: Some(Specifier::InlineBytes(bytes.to_vec())), ..Default::default() }
 }
 

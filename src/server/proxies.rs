@@ -14,14 +14,17 @@ use tracing::{info, warn};
 
 use super::admission::Admission;
 use super::analyst::Analysed;
+use super::flavour::flavour;
 use super::model::{Model, Own};
+use super::notices::{Notice, Notices};
 use super::observer::Observer;
 use super::peers::Peers;
-use super::roots::ServedRoots;
+use super::roots::{Further, ServedRoots};
 use super::{Clock, blocking};
 use crate::fleet::{Description, Fleet};
 use crate::identity::{Peer, SpiffeId};
 use crate::mesh::{Workload, WorkloadKey};
+use crate::plan::Flavour;
 use crate::secrets;
 use crate::telemetry::Metrics;
 use crate::trust::{Federation, Serial, Trust, TrustBundle, WorkloadCertificate};
@@ -40,18 +43,23 @@ pub(super) struct Inner {
     /// What the newest analysis has found.
     pub(super) analysed: ArcSwapOption<Analysed>,
     admission: Admission,
+    pub(super) notices: Notices,
     pub(super) peers: Peers,
     roots: ArcSwap<ServedRoots>,
-    connected: DashMap<WorkloadKey, Arc<Proxy>>,
+    connected: DashMap<Place, Arc<Proxy>>,
     /// Whether there is a policy to serve.
     pub(super) is_serving: watch::Sender<bool>,
     /// A proxy came or went, or a certificate changed: whoever plans renewals looks again.
     pub(super) changed: Notify,
 }
 
+/// A workload may have a proxy, and be a gRPC client too.
+type Place = (WorkloadKey, Flavour);
+
 /// One connected workload: at least one stream speaks for it.
 pub(super) struct Proxy {
     key: WorkloadKey,
+    flavour: Flavour,
     /// `None` for a plaintext stream, which is shown configuration and no secret.
     identity: Option<SpiffeId>,
     streams: AtomicUsize,
@@ -78,12 +86,16 @@ impl Membership {
     pub(super) fn workload(&self) -> &WorkloadKey {
         &self.proxy.key
     }
+
+    pub(super) fn proxies(&self) -> &Proxies {
+        &self.proxies
+    }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
         let connected = &self.proxies.0.connected;
-        if let Entry::Occupied(entry) = connected.entry(self.proxy.key.clone())
+        if let Entry::Occupied(entry) = connected.entry(self.proxy.place())
             && self.proxy.streams.fetch_sub(1, Ordering::AcqRel) == 1
             && Arc::ptr_eq(entry.get(), &self.proxy)
         {
@@ -109,7 +121,7 @@ impl Proxies {
         clock: Clock,
         admission: Admission,
     ) -> Self {
-        let roots = ArcSwap::from_pointee(ServedRoots::new(trust.bundle(), trust.federation(), None));
+        let roots = ArcSwap::from_pointee(ServedRoots::new(trust.bundle(), trust.federation(), Further::default()));
         Self(Arc::new(Inner {
             trust,
             fleet,
@@ -118,6 +130,7 @@ impl Proxies {
             model: ArcSwapOption::empty(),
             analysed: ArcSwapOption::empty(),
             admission,
+            notices: Notices::default(),
             peers: Peers::default(),
             roots,
             connected: DashMap::new(),
@@ -128,6 +141,8 @@ impl Proxies {
 
     /// Serves another policy set: every connected proxy sees what changed for it, and nothing else.
     pub(super) fn set_model(&self, model: Arc<Model>) {
+        let further = Further::from(model.mesh.settings());
+        self.roots.rcu(|roots| roots.with_further(&further).map_or_else(|| Arc::clone(roots), Arc::new));
         self.model.store(Some(model));
         self.publish_all();
         self.is_serving.send_replace(true);
@@ -151,19 +166,36 @@ impl Proxies {
         held
     }
 
+    /// The certificate of a connected workload.
+    pub(super) fn certificate(&self, key: &WorkloadKey) -> Option<Arc<WorkloadCertificate>> {
+        self.connected.get(&(key.clone(), Flavour::Envoy))?.state().certificate.clone()
+    }
+
+    /// By workload: the version under which a secret of this name is served to it.
+    pub(super) fn served_versions(&self, name: &str) -> HashMap<String, Version> {
+        let served = self.connected.iter().filter_map(|entry| {
+            let state = entry.value().state();
+            let version = state.views.as_ref()?.borrow().get(ResourceType::Secret, name)?.version();
+            Some((entry.value().key.to_string(), version))
+        });
+        served.collect()
+    }
+
     /// The connected workloads that have an identity.
     pub(super) fn names(&self) -> Vec<String> {
         let known = self.connected.iter().filter(|entry| entry.value().identity.is_some());
-        known.map(|entry| entry.key().to_string()).collect()
+        let mut names: Vec<_> = known.map(|entry| entry.value().key.to_string()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Serves these bundles from now on: our own, and those of other trust domains.
     pub(super) fn set_roots(&self, bundle: Arc<TrustBundle>, federation: Arc<Federation>) {
-        let before = self.roots.load();
-        if before.bundle == bundle && before.federation == federation {
+        if self.roots.load().are(&bundle, &federation) {
             return;
         }
-        self.roots.store(Arc::new(ServedRoots::new(bundle, federation, Some(&before))));
+        self.roots.rcu(|roots| roots.with(&bundle, &federation));
         self.publish_all();
     }
 
@@ -177,7 +209,7 @@ impl Proxies {
         let served = self.connected.iter().filter_map(|entry| {
             let state = entry.value().state();
             let resource = state.secrets.resources(ResourceType::Secret).next()?.version();
-            Some((entry.key().to_string(), (resource, state.certificate.as_ref()?.issuer.clone())))
+            Some((entry.value().key.to_string(), (resource, state.certificate.as_ref()?.issuer.clone())))
         });
         served.collect()
     }
@@ -185,7 +217,7 @@ impl Proxies {
     /// Gives a connected workload another certificate. Returns the version under which it is served, or `None` if no proxy is
     /// connected that speaks for the workload under the certificate's identity.
     pub(super) fn set_certificate(&self, key: &WorkloadKey, certificate: &Arc<WorkloadCertificate>) -> Option<Version> {
-        let proxy = self.connected.get(key).map(|entry| Arc::clone(entry.value()))?;
+        let proxy = self.connected.get(&(key.clone(), Flavour::Envoy)).map(|entry| Arc::clone(entry.value()))?;
         // The workload may have another identity by now, and a proxy that has proven that one.
         if proxy.identity.as_ref() != Some(&certificate.id) {
             return None;
@@ -224,14 +256,15 @@ impl Proxies {
     /// What a publisher does that was overtaken. `false`: nothing was shown.
     #[cfg(test)]
     pub(super) fn publish_older(&self, key: &WorkloadKey, model: &Arc<Model>) -> bool {
-        let proxy = Arc::clone(self.connected.get(key).expect("it is connected").value());
+        let place = (key.clone(), Flavour::Envoy);
+        let proxy = Arc::clone(self.connected.get(&place).expect("it is connected").value());
         self.publish_from(&proxy, model)
     }
 
     /// `false`: `model` has been replaced, and nothing was shown.
     fn publish_from(&self, proxy: &Arc<Proxy>, model: &Arc<Model>) -> bool {
         let workload = model.mesh.workload(&proxy.key).filter(|it| speaks_for(proxy.identity.as_ref(), it));
-        let class = workload.map(|workload| model.class(workload, (self.clock)()));
+        let class = workload.map(|workload| model.class(workload, proxy.flavour, (self.clock)()));
         let mut state = proxy.state();
         if !self.model.load().as_ref().is_some_and(|newest| Arc::ptr_eq(newest, model)) {
             return false;
@@ -242,24 +275,32 @@ impl Proxies {
                 info!(workload = %proxy.key, "no longer in the policy under the identity it came with");
             }
             drop(state);
-            self.connected.remove_if(&proxy.key, |_, current| Arc::ptr_eq(current, proxy));
+            self.connected.remove_if(&proxy.place(), |_, current| Arc::ptr_eq(current, proxy));
             return true;
         };
-        let own = model.own(workload, state.own.take());
-        let mut layers = vec![Arc::clone(&own.layer), class.configuration];
-        state.own = Some(own);
-        if proxy.identity.is_some() {
-            layers.extend([Arc::clone(&state.secrets), Arc::clone(self.roots.load().layer()), class.secrets]);
-        }
+        let layers = match proxy.flavour {
+            // It binds nothing, and takes no secret over xDS.
+            Flavour::Grpc => vec![class.configuration],
+            Flavour::Envoy => {
+                let own = model.own(workload, state.own.take());
+                let mut layers = vec![Arc::clone(&own.layer), class.configuration];
+                state.own = Some(own);
+                if proxy.identity.is_some() {
+                    layers.extend([Arc::clone(&state.secrets), Arc::clone(self.roots.load().layer()), class.secrets]);
+                }
+                layers
+            }
+        };
         let same = |(left, right): (&Arc<Layer>, &Arc<Layer>)| Arc::ptr_eq(left, right);
         if layers.len() == state.shown.len() && layers.iter().zip(&state.shown).all(same) {
             // Another stream of the workload, or a policy change about others: none of its streams need wake up.
             return true;
         }
-        state.shown.clone_from(&layers);
         if let Some(views) = &state.views {
-            views.send_replace(Arc::new(View::new(layers)));
+            let view = views.borrow().through(&layers);
+            views.send_replace(Arc::new(view));
         }
+        state.shown = layers;
         true
     }
 
@@ -285,7 +326,9 @@ impl Proxies {
         workload.ok_or_else(|| {
             self.metrics.denied_secrets.inc();
             let identity = identity.map_or_else(|| "nobody".to_owned(), ToString::to_string);
-            warn!(%identity, node = %node.id, "refused: this identity may not speak for this node");
+            if let Some(held_back) = self.notices.pass(Notice::Node) {
+                warn!(%identity, node = %node.id, held_back, "refused: this identity may not speak for this node");
+            }
             // The same words whether the workload exists or not: nobody learns here what there is.
             Status::permission_denied(format!(
                 "{identity} may not speak for {key}: no WorkloadEntry gives it that identity"
@@ -296,6 +339,7 @@ impl Proxies {
     fn enter(
         &self,
         workload: &Workload,
+        flavour: Flavour,
         identity: Option<&SpiffeId>,
         certificate: Option<Arc<WorkloadCertificate>>,
     ) -> Membership {
@@ -303,6 +347,7 @@ impl Proxies {
             let secrets = certificate.as_ref().map(|it| certificate_layer(it).0).unwrap_or_default();
             Arc::new(Proxy {
                 key: workload.key.clone(),
+                flavour,
                 identity: identity.cloned(),
                 streams: AtomicUsize::new(0),
                 state: Mutex::new(ProxyState {
@@ -314,7 +359,7 @@ impl Proxies {
                 }),
             })
         };
-        let proxy = match self.connected.entry(workload.key.clone()) {
+        let proxy = match self.connected.entry((workload.key.clone(), flavour)) {
             Entry::Occupied(mut entry) => {
                 // The workload's identity has changed since the older stream came: that stream is not to be served on.
                 if entry.get().identity.as_ref() != identity {
@@ -346,12 +391,13 @@ impl ControlPlane for Proxies {
             Some(Peer::Unauthenticated) | None => None,
         };
         self.resolve(&model, identity.as_ref(), &node)?;
-        let admitted = self.admission.enter().await;
+        let admitted = self.admission.enter(identity.as_ref()).await;
         // While it waited, the policy may have been replaced, and have given the workload to another identity.
         let model = self.model.load_full().unwrap_or(model);
         let workload = Arc::clone(self.resolve(&model, identity.as_ref(), &node)?);
+        let flavour = flavour(&node);
         let certificate = match &identity {
-            Some(id) => {
+            Some(id) if flavour == Flavour::Envoy => {
                 let (name, now) = (workload.key.to_string(), (self.clock)());
                 let issued = match self.trust.held(&name, id, now) {
                     Some(held) => Ok(held),
@@ -363,11 +409,13 @@ impl ControlPlane for Proxies {
                     }
                 };
                 Some(issued.map_err(|error| {
-                    warn!(workload = %workload.key, %error, "no certificate could be issued");
+                    if let Some(held_back) = self.notices.pass(Notice::Certificate) {
+                        warn!(workload = %workload.key, %error, held_back, "no certificate could be issued");
+                    }
                     Status::unavailable("no certificate can be issued at the moment")
                 })?)
             }
-            None => None,
+            _ => None,
         };
         let description = Description {
             workload: workload.key.to_string(),
@@ -375,19 +423,26 @@ impl ControlPlane for Proxies {
             node,
             connected_since: (self.clock)(),
         };
-        info!(workload = %workload.key, node = %description.node.id, client = %description.node.user_agent, "a proxy is here");
-        let membership = self.enter(&workload, identity.as_ref(), certificate);
+        if let Some(held_back) = self.notices.pass(Notice::Here) {
+            let NodeInfo { id, user_agent, .. } = &description.node;
+            info!(workload = %workload.key, node = %id, client = %user_agent, held_back, "a proxy is here");
+        }
+        let membership = self.enter(&workload, flavour, identity.as_ref(), certificate);
         // What is published is the newest policy; it may have changed once more while the certificate was made.
         self.publish(&membership.proxy);
         let views = membership.proxy.state().views.as_ref().map(watch::Sender::subscribe);
         let gone = || Status::permission_denied("this workload is no longer in the policy under this identity");
         let views = views.ok_or_else(gone)?;
-        let observer = Observer::new(self.fleet.join(description), Arc::clone(&self.metrics), membership, admitted);
+        let observer = Observer::new(self.fleet.join(description), membership, admitted);
         Ok(Attachment { views, observer })
     }
 }
 
 impl Proxy {
+    fn place(&self) -> Place {
+        (self.key.clone(), self.flavour)
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, ProxyState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

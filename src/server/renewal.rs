@@ -52,6 +52,7 @@ pub(super) fn run(proxies: Proxies, own: Own, rotation: Rotation, spread: Durati
                 Err(error) => {
                     work.failures = (work.failures + 1).min(5);
                     error!(%error, "certificates could not be renewed; trying again");
+                    work.measure((work.proxies.clock)());
                     RETRY * 2_u32.pow(work.failures - 1)
                 }
             };
@@ -163,6 +164,12 @@ impl Work {
         if !replaced.is_empty() {
             replace(proxies, replaced).await?;
         }
+        Ok(self.measure(now).unwrap_or(now + LOOK))
+    }
+
+    /// Tells how near their end the served certificates are, whether they could be renewed or not. Returns when the next is due.
+    fn measure(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let proxies = &self.proxies;
         let (mut expiry, mut next, mut names) = (None, None, Vec::new());
         proxies.see_certificates(|key, _, it| {
             let (until, renew_at) = (it.not_after.unix_timestamp(), it.renew_at);
@@ -178,7 +185,7 @@ impl Work {
             let some = &names[..names.len().min(20)];
             warn!(count = names.len(), workloads = ?some, "certificates in the last quarter of their life are not renewed");
         }
-        Ok(next.unwrap_or(now + LOOK))
+        next
     }
 }
 

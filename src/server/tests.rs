@@ -36,8 +36,11 @@ fn model(generation: u64, text: &str) -> Arc<Model> {
 }
 
 fn proxies(admission: Admission) -> (tempfile::TempDir, Proxies) {
+    proxies_at(Arc::new(OffsetDateTime::now_utc), admission)
+}
+
+fn proxies_at(clock: Clock, admission: Admission) -> (tempfile::TempDir, Proxies) {
     let directory = tempfile::tempdir().unwrap();
-    let clock: Clock = Arc::new(OffsetDateTime::now_utc);
     let store = SqliteStore::open(&directory.path().join("trust.db")).unwrap();
     let trust = Trust::open(Box::new(store), trust_settings(&Config::default()), clock()).unwrap();
     let fleet = Arc::new(Fleet::new(Arc::clone(&clock)));
@@ -56,7 +59,7 @@ fn node() -> NodeInfo {
 /// Whoever began to publish with a policy that has been replaced since has nothing more to say.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_policy_is_never_published_over_a_newer_one() {
-    let (_directory, proxies) = proxies(Admission::new(8, Duration::from_secs(60)));
+    let (_directory, proxies) = proxies(Admission::new(8, 8, Duration::from_secs(60)));
     let older = model(1, &[web("web"), SERVICE.to_owned()].concat());
     proxies.set_model(Arc::clone(&older));
     let attached = proxies.attach(peer("web"), node()).await.unwrap();
@@ -72,10 +75,10 @@ async fn an_older_policy_is_never_published_over_a_newer_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn threat_02_an_identity_that_is_taken_away_while_a_stream_waits_gets_nothing() {
     for after in [web("another"), SERVICE.to_owned()] {
-        let admission = Admission::new(1, Duration::from_secs(600));
+        let admission = Admission::new(1, 1, Duration::from_secs(600));
         let (_directory, proxies) = proxies(admission.clone());
         proxies.set_model(model(1, &web("web")));
-        let first = admission.enter().await;
+        let first = admission.enter(None).await;
         let waiting = tokio::spawn({
             let proxies = proxies.clone();
             async move { proxies.attach(peer("web"), node()).await.map(drop).map_err(|status| status.code()) }
@@ -92,7 +95,7 @@ async fn threat_02_an_identity_that_is_taken_away_while_a_stream_waits_gets_noth
 /// A renewal that was begun for the identity that a workload had before.
 #[tokio::test(flavor = "multi_thread")]
 async fn threat_02_a_certificate_of_the_identity_before_is_not_shown_to_the_one_after() {
-    let (_directory, proxies) = proxies(Admission::new(8, Duration::from_secs(60)));
+    let (_directory, proxies) = proxies(Admission::new(8, 8, Duration::from_secs(60)));
     proxies.set_model(model(1, &web("before")));
     let before = proxies.attach(peer("before"), node()).await.unwrap();
     let (key, _, certificate) = proxies.certificates().remove(0);

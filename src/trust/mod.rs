@@ -6,6 +6,9 @@
 
 pub mod tls;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 mod authority;
 mod brought;
 mod bundle;

@@ -5,6 +5,9 @@
 
 mod harness;
 
+mod adoption;
+mod authorization;
+mod authority;
 mod clusters;
 mod credentials;
 mod enrollment;
@@ -12,6 +15,7 @@ mod federation;
 mod identity;
 mod lab;
 mod mesh;
+mod mesh_config;
 mod outage;
 mod outside;
 mod plane;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{ClassPlan, ProxyPlan, Settings, class_of, class_plan, proxy_plan};
+use super::{ClassPlan, Flavour, ProxyPlan, Settings, class_of, class_plan, proxy_plan};
 use crate::mesh::Mesh;
 use crate::mesh::tests::mesh;
 use crate::mesh::tests::random::policies;
@@ -14,7 +14,7 @@ fn plans(mesh: &Mesh) -> Vec<(ClassPlan, ProxyPlan)> {
 }
 
 fn class(mesh: &Mesh, key: &str) -> super::ClassKey {
-    class_of(mesh, mesh.workload(&key.parse().unwrap()).unwrap())
+    class_of(mesh, mesh.workload(&key.parse().unwrap()).unwrap(), Flavour::Envoy)
 }
 
 #[test]
@@ -55,7 +55,7 @@ proptest! {
         prop_assert_eq!(&plans_forward, &plans_backward);
         for (a, plan_a) in forward.workloads().zip(&plans_forward) {
             for (b, plan_b) in forward.workloads().zip(&plans_forward) {
-                if class_of(&forward, a) == class_of(&forward, b) {
+                if class_of(&forward, a, Flavour::Envoy) == class_of(&forward, b, Flavour::Envoy) {
                     prop_assert_eq!(&plan_a.0, &plan_b.0);
                 }
             }
