@@ -15,6 +15,7 @@ pub mod bootstrap;
 pub mod agent;
 pub mod backup;
 pub mod ca;
+pub mod bundle;
 mod client;
 mod connection;
 pub mod describe;
@@ -28,6 +29,7 @@ pub mod policy;
 mod proxy_status;
 pub mod renew;
 mod revoke;
+mod rollout;
 mod rotate;
 mod secrets;
 pub mod serve;
@@ -65,7 +67,7 @@ pub enum Command {
     Backup(backup::BackupArgs),
     /// Put a backup of the store in place, while no server runs.
     Restore(backup::RestoreArgs),
-    /// Bring authorities from elsewhere, while no server runs.
+    /// Bring authorities from elsewhere, while the server runs or not.
     #[command(subcommand)]
     Ca(ca::Ca),
     /// A command to a running server.
@@ -87,12 +89,18 @@ pub enum Operator {
     /// Replace certificates before their time.
     #[command(subcommand)]
     Rotate(rotate::Rotate),
+    /// Watch ports change their mTLS mode, step by step.
+    #[command(subcommand)]
+    Rollout(rollout::Rollout),
     /// Show the server: policy, authorities, proxies.
     Status(status::Args),
     /// Replace a node's own credentials now.
     Renew(renew::Args),
     /// Make certificates worthless before their end.
     Revoke(revoke::Args),
+    /// Exchange trust bundles with other trust domains.
+    #[command(subcommand)]
+    Bundle(bundle::Bundle),
     /// Let new nodes in, and clients with bearer tokens.
     #[command(subcommand)]
     Token(join_token::Token),
@@ -133,9 +141,11 @@ pub async fn execute(command: Operator, out: &mut dyn Write) -> Result<(), CliEr
         Operator::Secrets(args) => secrets::run(args, out).await,
         Operator::Adoption(args) => adoption::run(args, out).await,
         Operator::Rotate(command) => rotate::command(command, out).await,
+        Operator::Rollout(command) => rollout::command(command, out).await,
         Operator::Status(args) => status::run(args, out).await,
         Operator::Renew(args) => renew::run(args, out).await,
         Operator::Revoke(args) => revoke::run(args, out).await,
+        Operator::Bundle(command) => bundle::run(command, out).await,
         Operator::Token(command) => join_token::run(command, out).await,
         Operator::Analyze(args) => analyze::run(args, out).await,
         Operator::Explain(args) => analyze::run_explain(&args, out),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Object, Origin, Sidecar};
+use super::{Moving, Object, Origin, Ports, Sidecar};
 use crate::policy::{AuthorizationPolicy, PeerAuthentication};
 
 /// The label by which Istio knows whether a workload has a proxy.
@@ -77,16 +77,20 @@ pub struct Workload {
     pub spiffe_id: String,
     /// Whether a proxy stands before it. Label `security.istio.io/tlsMode: disabled` says no.
     pub meshed: bool,
-    /// Ports by service port name.
-    pub ports: BTreeMap<String, u16>,
+    /// The ports that have names.
+    pub ports: Ports,
     /// `region/zone/subzone`.
     pub locality: Option<String>,
     /// Its share of the load among its service's endpoints.
     pub weight: Option<u32>,
+    /// Whether it takes connections now, as far as its Pod's status says.
+    pub ready: bool,
     /// Where it was written.
     pub at: Origin,
     /// What decides its inbound mode.
     pub(super) authentication: Authentication,
+    /// Its ports that are on their way to another inbound mode.
+    pub(super) moving: BTreeMap<u16, Moving>,
     pub(super) sidecar: Option<Arc<Object<Sidecar>>>,
     pub(super) access: Vec<Arc<Object<AuthorizationPolicy>>>,
 }

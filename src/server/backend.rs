@@ -12,24 +12,29 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
+use super::analyst;
+use super::authorities::Authorities;
 use super::model::Model;
 use super::proxies::Proxies;
 use super::renewal::{self, Replaced};
 use super::rotation::{Failed, Report, Rotation};
+use super::staging::{self, NotAdvanced, Staging};
 use super::{Clock, blocking};
 use crate::admin::api::{
-    AdoptionRequest, AdoptionStatus, AuthorityStatus, BootstrapMaterial, BootstrapRequest, IntermediateReport,
-    NewToken, PolicyStatus, ProxyStatus, RevokeReport, RevokeRequest, RevokedCertificate, RootRotationAction,
-    RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest, RotatedWorkload, SecretStatus, ServerStatus,
-    TokenRequest, TokenState, TokenStatus, TypeState, TypeStatus, WaitingFor,
+    AdoptionRequest, AdoptionStatus, AuthorityRequest, AuthorityStatus, BootstrapMaterial, BootstrapRequest,
+    BundleDocument, BundleStatus, ImportAuthorityRequest, ImportBundleRequest, IntermediateReport, ModeChange,
+    ModeChangeRequest, ModeChangeStatus, ModeChangeSummary, NewToken, PolicyStatus, PortInTransit, ProxyStatus,
+    RemoveBundleRequest, RevokeReport, RevokeRequest, RevokedCertificate, RootRotationAction, RootRotationRequest,
+    RootRotationStatus, RotateReport, RotateRequest, RotatedWorkload, SecretStatus, ServerStatus, TokenRequest,
+    TokenState, TokenStatus, TypeState, TypeStatus, WaitingFor,
 };
 use crate::admin::{Backend, Failure};
-use crate::analysis::{self, Filter, Limits, Report as Findings, ServiceDescription, Way, WorkloadDescription};
+use crate::analysis::{self, Filter, Report as Findings, ServiceDescription, Way, WorkloadDescription};
 use crate::enrollment::JoinToken;
 use crate::fleet::{State, StreamRecord};
 use crate::identity::SpiffeId;
 use crate::mesh::{Workload, WorkloadKey};
-use crate::rollout::Stuck;
+use crate::rollout::{Port, Stuck};
 use crate::secrets;
 use crate::source;
 use crate::trust::{self, Revoke, Serial, TrustError};
@@ -42,9 +47,14 @@ pub(super) struct ServerBackend {
     pub(super) xds_address: SocketAddr,
     pub(super) clock: Clock,
     pub(super) rotation: Rotation,
+    pub(super) staging: Staging,
 }
 
 impl ServerBackend {
+    fn authorities(&self) -> Authorities<'_> {
+        Authorities { proxies: &self.proxies, now: (self.clock)() }
+    }
+
     fn workload(&self, name: &str) -> Result<Arc<Workload>, Failure> {
         let model = self.proxies.model.load_full().ok_or_else(not_ready)?;
         let key = WorkloadKey::from_str(name)
@@ -126,12 +136,13 @@ impl Backend for ServerBackend {
             },
             proxies: self.proxies.fleet.len(),
             xds_address: self.xds_address.to_string(),
+            mode_change: mode_change_summary(&self.staging.report().await),
         })
     }
 
     async fn findings(&self) -> Result<Findings, Failure> {
-        let now = (self.clock)();
-        let served = self.ask(move |model| analysis::analyze(model.subject(), &Limits::default(), now)).await?;
+        let (now, limits) = ((self.clock)(), analyst::limits(&self.proxies));
+        let served = self.ask(move |model| analysis::analyze(model.subject(), &limits, now)).await?;
         let state = self.policy.borrow().clone();
         Ok(match &state.rejected {
             Some(rejected) => served.and(analysis::refused(&rejected.errors)),
@@ -218,6 +229,27 @@ impl Backend for ServerBackend {
         }
     }
 
+    async fn mode_change(&self) -> Result<ModeChangeStatus, Failure> {
+        Ok(mode_change_status(self.staging.report().await))
+    }
+
+    async fn advance_mode_change(&self, request: ModeChangeRequest) -> Result<ModeChangeStatus, Failure> {
+        let (staging, force) = (self.staging.clone(), request.force);
+        // A caller who goes away does not stop it half-way.
+        match tokio::spawn(async move { staging.push_on(force).await }).await.map_err(internal)? {
+            Ok(()) => self.mode_change().await,
+            Err(NotAdvanced::Settled) => Err(Failure::Conflict(NotAdvanced::Settled.to_string(), String::new())),
+            Err(NotAdvanced::Waiting(stuck)) => {
+                let first =
+                    stuck.first().map(|it| format!("{}: {}", it.proxy.as_deref().unwrap_or_default(), it.reason));
+                let message = format!("it waits for {} proxies, {}", stuck.len(), first.unwrap_or_default());
+                let help = "countersign rollout status names them; --force goes on without them, and requests from or to them may fail";
+                Err(Failure::Conflict(message, help.to_owned()))
+            }
+            Err(NotAdvanced::File(error)) => Err(internal(error)),
+        }
+    }
+
     async fn rotate_intermediate(&self) -> Result<IntermediateReport, Failure> {
         let (trust, now) = (Arc::clone(&self.proxies.trust), (self.clock)());
         let done = blocking(move || trust.rotate_intermediate(now)).await.map_err(internal)?;
@@ -254,14 +286,37 @@ impl Backend for ServerBackend {
         for it in &revoked {
             info!(serial = %it.certificate.serial, identity = %it.certificate.identity, "revoked");
         }
-        let revoked = revoked.iter().map(|it| RevokedCertificate {
-            serial: it.certificate.serial.to_string(),
-            identity: it.certificate.identity.clone(),
-            not_after: rfc3339(it.certificate.not_after),
-            revoked_at: rfc3339(it.revoked_at),
-        });
+        let revoked = revoked.iter().map(revoked_certificate).collect();
         let lists = self.proxies.trust.bundle().crls().is_some();
-        Ok(RevokeReport { revoked: revoked.collect(), connections_ended, lists })
+        Ok(RevokeReport { revoked, connections_ended, lists })
+    }
+
+    async fn revocations(&self) -> Result<Vec<RevokedCertificate>, Failure> {
+        Ok(self.proxies.trust.revocations().iter().map(revoked_certificate).collect())
+    }
+
+    async fn bundles(&self) -> Result<Vec<BundleStatus>, Failure> {
+        self.authorities().bundles().await
+    }
+
+    async fn bundle(&self, trust_domain: Option<String>) -> Result<BundleDocument, Failure> {
+        self.authorities().bundle(trust_domain).await
+    }
+
+    async fn import_bundle(&self, request: ImportBundleRequest) -> Result<BundleStatus, Failure> {
+        self.authorities().import_bundle(request).await
+    }
+
+    async fn remove_bundle(&self, request: RemoveBundleRequest) -> Result<(), Failure> {
+        self.authorities().remove_bundle(request).await
+    }
+
+    async fn request_authority(&self) -> Result<AuthorityRequest, Failure> {
+        self.authorities().request().await
+    }
+
+    async fn import_authority(&self, request: ImportAuthorityRequest) -> Result<IntermediateReport, Failure> {
+        self.authorities().import(request).await
     }
 
     async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
@@ -272,6 +327,7 @@ impl Backend for ServerBackend {
         let issued = blocking(move || trust.enroll(&csr, &csr_id, None, None, now))
             .await
             .map_err(|error| Failure::Invalid(format!("the certificate request is refused: {error}"), String::new()))?;
+        self.proxies.metrics.certificates_issued.inc();
         let bundle = self.proxies.trust.bundle();
         // A server that listens everywhere is reached, from this machine, at the loopback address.
         let mut address = self.xds_address;
@@ -388,6 +444,34 @@ fn rotation_status(report: Report) -> RootRotationStatus {
     }
 }
 
+fn mode_change_summary(report: &staging::Report) -> ModeChangeSummary {
+    let rollout = report.rollout.as_ref();
+    ModeChangeSummary {
+        step: rollout.and_then(|it| it.step()).map(|step| step.name().to_owned()).unwrap_or_default(),
+        ports: rollout.map_or(0, |it| it.in_transit().count()),
+        waiting: report.stuck.len(),
+    }
+}
+
+fn mode_change_status(report: staging::Report) -> ModeChangeStatus {
+    let summary = mode_change_summary(&report);
+    let Some(rollout) = report.rollout else { return ModeChangeStatus::default() };
+    let change = |port| match port {
+        Port::Settled(mode) => ModeChange { from: mode.to_string(), to: mode.to_string(), step: String::new() },
+        Port::Moving { from, to, step } => {
+            ModeChange { from: from.to_string(), to: to.to_string(), step: step.name().to_owned() }
+        }
+    };
+    let ports = rollout.in_transit().map(|(key, number, port)| PortInTransit {
+        workload: key.to_string(),
+        port: number,
+        change: change(port),
+    });
+    let waiting = report.stuck.into_iter().map(|Stuck { proxy, reason }| WaitingFor { proxy, reason });
+    let (started_at, step_since) = rollout.times().map(|(a, b)| (rfc3339(a), rfc3339(b))).unwrap_or_default();
+    ModeChangeStatus { step: summary.step, started_at, step_since, ports: ports.collect(), waiting: waiting.collect() }
+}
+
 fn identity_of(workload: &Workload) -> Result<SpiffeId, Failure> {
     workload
         .spiffe_id
@@ -424,6 +508,15 @@ fn proxy_status(stream: &StreamRecord) -> ProxyStatus {
     }
 }
 
+fn revoked_certificate(it: &trust::RevocationRecord) -> RevokedCertificate {
+    RevokedCertificate {
+        serial: it.certificate.serial.to_string(),
+        identity: it.certificate.identity.clone(),
+        not_after: rfc3339(it.certificate.not_after),
+        revoked_at: rfc3339(it.revoked_at),
+    }
+}
+
 pub(super) fn rfc3339(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_default()
 }
@@ -432,6 +525,6 @@ pub(super) fn not_ready() -> Failure {
     Failure::Unavailable("no policy is loaded yet".to_owned(), "countersign status says why".to_owned())
 }
 
-fn internal(error: impl std::fmt::Display) -> Failure {
+pub(super) fn internal(error: impl std::fmt::Display) -> Failure {
     Failure::Internal(error.to_string(), "the server's log has more".to_owned())
 }

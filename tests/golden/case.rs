@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use countersign::envoy::{self, EncodedResource};
-use countersign::mesh::decide::{Destination, Reason, inbound, outbound_to, subsets};
-use countersign::mesh::{self, IstioCompatibility, Mesh, Workload, WorkloadKey};
+use countersign::mesh::decide::{Destination, InboundMode, Reason, inbound, outbound_to, subsets};
+use countersign::mesh::{self, IstioCompatibility, Mesh, Moving, Step, Workload, WorkloadKey};
 use countersign::plan::{self, ClassPlan, ProxyPlan};
 use countersign::policy;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,9 @@ struct Settings {
     /// The names of the resources that are shown; `*` at the end stands for any rest. Absent: all.
     show: Option<Vec<String>>,
     trust_domain_aliases: Vec<String>,
+    /// Ports that are on their way to the mode that the policy has for them.
+    transit: Vec<InTransit>,
+    federates_with: Vec<String>,
     istio_compatibility: IstioCompatibility,
 }
 
@@ -38,6 +41,15 @@ impl TryFrom<String> for WorkloadName {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse().map(Self)
     }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InTransit {
+    workload: String,
+    port: u16,
+    from: InboundMode,
+    step: Step,
 }
 
 /// One folder, read.
@@ -95,10 +107,15 @@ impl Case {
         };
         let settings = mesh::Settings {
             trust_domain_aliases: self.settings.trust_domain_aliases.clone(),
+            federated: self.settings.federates_with.clone(),
             istio_compatibility: self.settings.istio_compatibility,
             ..mesh::Settings::default()
         };
-        let (mesh, found) = Mesh::build(&set, &settings);
+        let moving = |it: &InTransit| {
+            let key: WorkloadKey = it.workload.parse().unwrap_or_else(|error| panic!("case.yaml: {error}"));
+            (key, it.port, Moving { from: it.from, step: it.step })
+        };
+        let (mesh, found) = Mesh::build_in_transit(&set, &settings, self.settings.transit.iter().map(moving).collect());
         let mut accepted =
             Accepted { warnings: warnings.iter().map(ToString::to_string).collect(), workloads: BTreeMap::new() };
         accepted.warnings.extend(found.iter().map(ToString::to_string));

@@ -1,9 +1,11 @@
 //! Decisions over policy sets written as YAML: what golden files show badly, such as which place a reason names.
 
 mod inbound;
+mod kubernetes;
 mod mesh_config;
 mod outbound;
 mod rules;
+mod transit;
 
 pub(crate) mod random;
 pub(crate) mod text;

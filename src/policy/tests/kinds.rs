@@ -155,7 +155,7 @@ fn workload_entry() {
     let (set, warnings) = good(text);
     let entry = &set.workload_entries[0].spec;
     assert_eq!((entry.labels["app"].as_str(), entry.labels["tier"].as_str()), ("new", "x"));
-    assert_eq!(entry.service_account, "default");
+    assert_eq!(entry.service_account, None);
     assert_eq!(warnings, ["f.yaml:9: spec.network has no effect here"]);
     assert!(bad(&object("WorkloadEntry", "  address: 'a:80'")).contains("no address"));
     assert!(bad(&object("WorkloadEntry", "  weight: 1")).contains("the field \"address\" is missing"));
@@ -209,4 +209,9 @@ fn metadata() {
     assert!(bad(&with("generateName: a-")).contains("the field \"name\" is missing"));
     assert!(bad(&with("name: a, creationTimestamp: yesterday")).contains("not a time"));
     assert_eq!(good(&with("name: a")).0.services[0].meta.namespace, "default");
+    let staged = |value: &str| with(&format!("name: a, annotations: {{countersign.dev/staged: {value}}}"));
+    assert!(good(&with("name: a")).0.services[0].meta.is_staged());
+    assert!(good(&staged("\"true\"")).0.services[0].meta.is_staged());
+    assert!(!good(&staged("\"false\"")).0.services[0].meta.is_staged());
+    assert!(bad(&staged("\"no\"")).contains("not a value of countersign.dev/staged"));
 }
