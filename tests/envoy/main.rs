@@ -11,6 +11,7 @@ mod clusters;
 mod credentials;
 mod enrollment;
 mod identity;
+mod kubernetes;
 mod lab;
 mod mesh;
 mod mesh_config;
