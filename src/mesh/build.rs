@@ -9,7 +9,7 @@ use super::rules::RuleIndex;
 use super::service::{Discovery, Endpoint, EndpointAddress, Ports, Service};
 use super::slices::Slices;
 use super::workload::{TLS_MODE_LABEL, Workload, WorkloadKey};
-use super::{Mesh, Object, Settings, Sidecar, Topic, Warning, decide, spiffe_id};
+use super::{Mesh, Object, Settings, Sidecar, Topic, Transit, Warning, decide, spiffe_id};
 use crate::policy::{
     LabelSelector, PeerAuthentication, PolicySet, Resolution, Service as K8sService, ServiceEntry, WorkloadEntry,
 };
@@ -18,10 +18,16 @@ impl Mesh {
     /// Indexes `set`. What is written but cannot work as written is left out and comes back as a warning; whether a set is
     /// acceptable at all was the parser's question.
     pub fn build(set: &PolicySet, settings: &Settings) -> (Self, Vec<Warning>) {
+        Self::build_in_transit(set, settings, Transit::default())
+    }
+
+    /// The same, with ports that are on their way to the mode that the set has for them.
+    pub fn build_in_transit(set: &PolicySet, settings: &Settings, transit: Transit) -> (Self, Vec<Warning>) {
         let mut warnings = Vec::new();
         let settings = &settings.of_set(set, &mut warnings);
         let mut builder = Builder { set, settings, warnings };
         let mut workloads = builder.workloads();
+        workloads.iter_mut().for_each(|workload| workload.moving = transit.of(&workload.key));
         let index = LabelIndex::new(workloads.iter().enumerate());
         builder.authenticate(&mut workloads, &index);
         builder.assign_sidecars(&mut workloads, &index);
@@ -46,6 +52,7 @@ impl Mesh {
             services,
             services_of,
             rules: RuleIndex::new(&set.destination_rules, settings),
+            transit,
         };
         (mesh, builder.warnings)
     }

@@ -16,6 +16,7 @@ mod rules;
 mod service;
 mod sidecar;
 mod slices;
+mod transit;
 mod visibility;
 mod warning;
 mod workload;
@@ -34,6 +35,7 @@ pub use crate::policy::{
 pub use names::{PeerNames, San};
 pub use service::{Discovery, Endpoint, EndpointAddress, Ports, Service};
 pub use sidecar::HostFilter;
+pub use transit::{Modes, Moving, Step, Transit, Written};
 pub use warning::{Topic, Warning};
 pub use workload::{ParseWorkloadKeyError, Workload, WorkloadKey};
 
@@ -107,6 +109,7 @@ pub struct Mesh {
     /// For each workload, the indexes of the services that select it.
     services_of: HashMap<WorkloadKey, Vec<usize>>,
     rules: RuleIndex,
+    transit: Transit,
 }
 
 impl Mesh {

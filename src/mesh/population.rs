@@ -1,6 +1,6 @@
 //! Who there is: a workload for each WorkloadEntry, with what its WorkloadGroup adds, and for each Pod.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::build::Builder;
@@ -80,6 +80,7 @@ impl Builder<'_> {
             at: object.at.clone(),
             authentication: Authentication::default(),
             sidecar: None,
+            moving: BTreeMap::new(),
             access: Vec::new(),
             key: WorkloadKey::new(namespace, &object.meta.name),
         }
@@ -106,6 +107,7 @@ impl Builder<'_> {
             at: object.at.clone(),
             authentication: Authentication::default(),
             sidecar: None,
+            moving: BTreeMap::new(),
             access: Vec::new(),
             key: WorkloadKey::new(namespace, &object.meta.name),
         })

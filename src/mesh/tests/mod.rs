@@ -5,6 +5,7 @@ mod kubernetes;
 mod mesh_config;
 mod outbound;
 mod rules;
+mod transit;
 
 pub(crate) mod random;
 pub(crate) mod text;
