@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use countersign::identity::{SpiffeId, TrustDomain};
 use countersign::trust::{
-    AuthorityRecord, Change, Contents, CrlRecord, IssuedRecord, JoinTokenRecord, KeyAlgorithm, Lists, RevocationRecord,
-    Serial, Settings, SqliteStore, Store, StoreError, Trust, WorkloadRecord,
+    AuthorityRecord, Change, Contents, CrlRecord, FederatedRecord, IssuedRecord, JoinTokenRecord, KeyAlgorithm, Lists,
+    RevocationRecord, Serial, Settings, SqliteStore, Store, StoreError, Trust, WorkloadRecord,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
@@ -60,6 +60,12 @@ impl Store for Nowhere {
     fn save_crls(&self, _: &[CrlRecord]) -> Result<(), StoreError> {
         Ok(())
     }
+    fn save_federated(&self, _: &FederatedRecord) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn remove_federated(&self, _: &TrustDomain) -> Result<bool, StoreError> {
+        Ok(false)
+    }
     fn add_join_token(&self, _: &JoinTokenRecord) -> Result<(), StoreError> {
         Ok(())
     }
@@ -71,6 +77,12 @@ impl Store for Nowhere {
     }
     fn consume_join_token(&self, _: &[u8; 32], _: OffsetDateTime) -> Result<bool, StoreError> {
         Ok(false)
+    }
+    fn forget_seen(&self, _: OffsetDateTime) -> Result<usize, StoreError> {
+        Ok(0)
+    }
+    fn forget_join_tokens(&self, _: OffsetDateTime) -> Result<usize, StoreError> {
+        Ok(0)
     }
     fn remove_join_token(&self, _: &str) -> Result<bool, StoreError> {
         Ok(false)

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use countersign::admin::api::{ImportAuthorityRequest, IntermediateReport};
 use countersign::cli::{self, Cli, Command};
 use countersign::server::AuthorityFiles;
 use countersign::server::config::{Config, Overrides};
@@ -32,7 +33,7 @@ async fn run() -> ExitCode {
         Command::Agent(args) => finish(agent(args).await),
         Command::Backup(args) => finish(server::backup(&args.data_dir, &args.file).map_err(Into::into)),
         Command::Restore(args) => finish(restore(&args)),
-        Command::Ca(command) => finish(ca(command)),
+        Command::Ca(command) => finish(ca(command).await),
         Command::Operator(command) => cli::run(command).await,
     }
 }
@@ -56,24 +57,47 @@ async fn agent(args: cli::agent::Args) -> Result<(), Box<dyn std::error::Error>>
     Ok(cli::agent::run(args).await?)
 }
 
-fn ca(command: cli::ca::Ca) -> Result<(), Box<dyn std::error::Error>> {
+async fn ca(command: cli::ca::Ca) -> Result<(), Box<dyn std::error::Error>> {
     let config = |place: cli::ca::Place| {
         let overrides = Overrides { data_dir: place.data_dir, ..Overrides::default() };
         Config::load(place.config.as_deref(), &overrides)
     };
     match command {
-        cli::ca::Ca::Csr(args) => print!("{}", server::authority_request(&config(args.place)?)?),
+        cli::ca::Ca::Csr(args) => {
+            let config = config(args.place)?;
+            let csr = match cli::ca::request(&config.data_dir).await? {
+                Some(request) => request.csr,
+                None => server::authority_request(&config)?,
+            };
+            print!("{csr}");
+        }
         cli::ca::Ca::Import(args) => {
             let files = match (args.cacerts, args.chain, args.root) {
                 (Some(directory), ..) => AuthorityFiles::cacerts(&directory),
                 (None, Some(chain), Some(root)) => AuthorityFiles { chain: vec![chain], root, key: args.key },
                 _ => return Err("give --cacerts, or --chain and --root".into()),
             };
-            let taken = server::import_authority(&config(args.place)?, &files)?;
-            println!(
-                "{} (serial {}) signs from the next start on, until {}",
-                taken.subject, taken.serial, taken.not_after
-            );
+            let (config, texts) = (config(args.place)?, files.read()?);
+            let request = ImportAuthorityRequest {
+                chain: texts.chain.clone(),
+                root: texts.root.clone(),
+                key: texts.key.as_ref().map(|key| key.to_string()),
+            };
+            match cli::ca::import(&config.data_dir, &request).await? {
+                Some(IntermediateReport { waiting: true, .. }) => {
+                    println!("it signs as soon as every proxy has its revocation list");
+                }
+                Some(IntermediateReport { intermediate, .. }) => {
+                    println!("intermediate {} signs from now on, until {}", intermediate.serial, intermediate.not_after)
+                }
+                None => {
+                    let taken = server::import_authority(&config, &texts)?;
+                    println!(
+                        "{} (serial {}) signs from the next start on, until {}",
+                        taken.subject, taken.serial, taken.not_after
+                    );
+                }
+            }
         }
     }
     Ok(())

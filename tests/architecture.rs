@@ -51,7 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Commands speak the door's types; `serve` and `bootstrap` name trust domains and SPIFFE IDs. Those about policy work on a
     // directory too.
     ("cli", &["admin", "identity", "enrollment", "analysis", "source", "mesh", "policy"]),
-    ("lab", &["cli"]),
+    ("lab", &["cli", "enrollment"]),
     // Puts all of it together.
     (
         "server",

@@ -266,7 +266,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-async fn handshake<I>(io: I) -> Result<(SendRequest<Bytes>, JoinHandle<()>), Failure>
+pub async fn handshake<I>(io: I) -> Result<(SendRequest<Bytes>, JoinHandle<()>), Failure>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {

@@ -20,13 +20,18 @@ pub struct Stream {
 impl Stream {
     /// Opens a stream to `path` and sends `first`. The server's headers come only after it.
     pub async fn open(connection: SendRequest<Bytes>, path: &str, first: &[u8]) -> Result<Self, Failure> {
+        Self::begin(connection, path, first, false).await
+    }
+
+    /// `only`: nothing is sent after `first`.
+    async fn begin(connection: SendRequest<Bytes>, path: &str, first: &[u8], only: bool) -> Result<Self, Failure> {
         let request = Request::post(format!("http://countersign{path}"))
             .version(Version::HTTP_2)
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .body(())?;
         let (response, mut send) = connection.ready().await?.send_request(request, false)?;
-        send.send_data(frame(first), false)?;
+        send.send_data(frame(first), only)?;
         let receive = response.await?.into_body();
         Ok(Self { send, receive, buffer: BytesMut::new() })
     }
@@ -59,6 +64,11 @@ impl Stream {
             self.buffer.extend_from_slice(&data);
         }
     }
+}
+
+/// One request, one answer.
+pub async fn call(connection: SendRequest<Bytes>, path: &str, request: &[u8]) -> Result<Bytes, Failure> {
+    Stream::begin(connection, path, request, true).await?.next().await
 }
 
 fn frame(message: &[u8]) -> Bytes {

@@ -11,6 +11,7 @@
 mod credentials;
 mod fleet;
 mod grpc;
+mod issuance;
 mod measure;
 mod node;
 mod policy;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use issuance::Issued;
 use measure::Figures;
 use protocol::Mode;
 
@@ -54,10 +56,16 @@ struct Load {
     /// Keep the fleet connected for so many seconds at the end, to look at the server
     #[arg(long)]
     hold: Option<u64>,
+    /// Instead of all else, ask for so many certificates for keys of nodes, over 8 connections, and print what that took
+    #[arg(long)]
+    issuance: Option<usize>,
     /// The server's binary [default: countersign of the same build]
     #[arg(long)]
     server: Option<PathBuf>,
 }
+
+/// Over so many connections certificates are asked for.
+const ISSUANCE_CONNECTIONS: usize = 8;
 
 /// What secures the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -94,11 +102,26 @@ async fn run(load: &Load) -> Result<(), Box<dyn Error>> {
         None => std::env::current_exe()?.ancestors().nth(2).ok_or("no target directory")?.join("countersign"),
     };
     let directory = tempfile::Builder::new().prefix("countersign-load-").tempdir()?;
+    if let Some(count) = load.issuance {
+        let issued = issuance::run(count, ISSUANCE_CONNECTIONS, &binary, directory.path()).await.inspect_err(|_| {
+            eprintln!("{}", tail(&directory.path().join("server.log")));
+        })?;
+        print_issued(&issued);
+        return Ok(());
+    }
     let figures = measure::run(load, &binary, directory.path()).await.inspect_err(|_| {
         eprintln!("{}", tail(&directory.path().join("server.log")));
     })?;
     print(load, &figures);
     Ok(())
+}
+
+fn print_issued(issued: &Issued) {
+    let Issued { count, took, cpu } = issued;
+    println!("issued {count}");
+    println!("issued_per_second {:.0}", *count as f64 / took.as_secs_f64());
+    println!("server_cpu_us_each {:.1}", cpu.as_secs_f64() * 1e6 / *count as f64);
+    println!("issued_per_second_and_core {:.0}", *count as f64 / cpu.as_secs_f64());
 }
 
 /// One figure a line, its name first, so that a script can read it.
@@ -111,6 +134,7 @@ fn print(load: &Load, figures: &Figures) {
     println!("kb_per_stream {:.1}", each(figures.resident));
     let (cpu, took) = figures.connect;
     println!("connect_seconds {took:.2}");
+    println!("last_leaf_seconds {:.2}", figures.last_leaf);
     println!("connect_cpu_ms_per_stream {:.3}", cpu * 1000.0 / *clients as f64);
     let change = |name: &str, change: &measure::Change| {
         println!("{name}_p50_ms {:.1}", change.fan_out.0);

@@ -42,6 +42,8 @@ pub struct Figures {
     pub reconnected: Vec<u64>,
     /// Server processor time of connecting and the first full sync, in seconds, and how long it took.
     pub connect: (f64, f64),
+    /// Seconds from the first connection until the last client had its first secrets.
+    pub last_leaf: f64,
     /// The shared secret changed.
     pub secret: Option<Change>,
     /// A cluster changed.
@@ -66,6 +68,8 @@ pub async fn run(load: &Load, binary: &Path, directory: &Path) -> Result<Figures
     let (cpu, from) = (server.cpu()?, Instant::now());
     let fleet = Fleet::connect(&plan).await?;
     let took = from.elapsed().as_secs_f64();
+    let last = fleet.tally.arrivals(SECRET).into_iter().max().unwrap_or(from);
+    figures.last_leaf = last.saturating_duration_since(from).as_secs_f64();
     tokio::time::sleep(SETTLE).await;
     figures.connect = ((server.cpu()? - cpu).as_secs_f64(), took);
     figures.resident = server.resident()?;

@@ -7,6 +7,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod authority;
+
+pub use authority::{
+    AuthorityRequest, BundleDocument, BundleStatus, ImportAuthorityRequest, ImportBundleRequest, RemoveBundleRequest,
+    RootStatus,
+};
+
 /// The longest that `POST /v1/rotate/workload` and `GET /v1/adoption` wait for acknowledgements: 300 seconds.
 pub const MAX_WAIT_SECONDS: u64 = 300;
 
@@ -406,7 +413,7 @@ pub struct RevokeReport {
     pub lists: bool,
 }
 
-/// A certificate that is revoked.
+/// `GET /v1/revocations`: a certificate that is revoked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RevokedCertificate {

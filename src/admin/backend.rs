@@ -5,9 +5,10 @@ use std::future::Future;
 use crate::analysis::{Filter, Report, ServiceDescription, Way, WorkloadDescription};
 
 use super::api::{
-    AdoptionRequest, AdoptionStatus, BootstrapMaterial, BootstrapRequest, IntermediateReport, ModeChangeRequest,
-    ModeChangeStatus, NewToken, ProxyStatus, RevokeReport, RevokeRequest, RootRotationRequest, RootRotationStatus,
-    RotateReport, RotateRequest, SecretStatus, ServerStatus, TokenRequest, TokenStatus,
+    AdoptionRequest, AdoptionStatus, AuthorityRequest, BootstrapMaterial, BootstrapRequest, BundleDocument,
+    BundleStatus, ImportAuthorityRequest, ImportBundleRequest, IntermediateReport, ModeChangeRequest, ModeChangeStatus,
+    NewToken, ProxyStatus, RemoveBundleRequest, RevokeReport, RevokeRequest, RevokedCertificate, RootRotationRequest,
+    RootRotationStatus, RotateReport, RotateRequest, SecretStatus, ServerStatus, TokenRequest, TokenStatus,
 };
 
 /// The server as the admin API sees it. Names in requests have been checked for form (`namespace/name`) and for nothing else.
@@ -70,6 +71,31 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Makes certificates worthless before their end.
     fn revoke(&self, request: RevokeRequest) -> impl Future<Output = Result<RevokeReport, Failure>> + Send;
+
+    /// What is revoked and could still be believed or renewed, the oldest first.
+    fn revocations(&self) -> impl Future<Output = Result<Vec<RevokedCertificate>, Failure>> + Send;
+
+    /// The bundles of all trust domains; our own is the first.
+    fn bundles(&self) -> impl Future<Output = Result<Vec<BundleStatus>, Failure>> + Send;
+
+    /// The bundle of a trust domain for others; `None` is our own.
+    fn bundle(&self, trust_domain: Option<String>) -> impl Future<Output = Result<BundleDocument, Failure>> + Send;
+
+    /// Takes in the bundle of another trust domain.
+    fn import_bundle(&self, request: ImportBundleRequest)
+    -> impl Future<Output = Result<BundleStatus, Failure>> + Send;
+
+    /// Forgets the bundle of another trust domain.
+    fn remove_bundle(&self, request: RemoveBundleRequest) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// A request for the certificate of an intermediate, whose key is kept here.
+    fn request_authority(&self) -> impl Future<Output = Result<AuthorityRequest, Failure>> + Send;
+
+    /// Lets an intermediate sign that is brought.
+    fn import_authority(
+        &self,
+        request: ImportAuthorityRequest,
+    ) -> impl Future<Output = Result<IntermediateReport, Failure>> + Send;
 
     /// A certificate for a workload's own connection to xDS.
     fn bootstrap(&self, request: BootstrapRequest) -> impl Future<Output = Result<BootstrapMaterial, Failure>> + Send;

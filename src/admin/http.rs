@@ -59,11 +59,13 @@ fn api<B: Backend>(backend: Arc<B>) -> Router {
         .route("/v1/proxies", get(proxies::<B>))
         .route("/v1/secrets", get(secrets::<B>))
         .merge(super::policy::routes::<B>())
+        .merge(super::authority::routes::<B>())
         .route("/v1/bootstrap", post(bootstrap::<B>))
         .route("/v1/rotate/root", get(root_rotation::<B>).post(rotate_root::<B>))
         .route("/v1/rotate/intermediate", post(rotate_intermediate::<B>))
         .route("/v1/rollout", get(mode_change::<B>).post(advance_mode_change::<B>))
         .route("/v1/revoke", post(revoke::<B>))
+        .route("/v1/revocations", get(revocations::<B>))
         .route("/v1/tokens", get(tokens::<B>).post(create_token::<B>))
         .route("/v1/tokens/revoke", post(revoke_token::<B>))
         .layer(middleware::from_fn_with_state(TIMEOUT, within));
@@ -232,6 +234,10 @@ async fn revoke<B: Backend>(
     }
 }
 
+async fn revocations<B: Backend>(State(backend): State<Arc<B>>) -> Response {
+    answer(backend.revocations().await)
+}
+
 async fn bootstrap<B: Backend>(
     State(backend): State<Arc<B>>,
     body: Result<Json<BootstrapRequest>, JsonRejection>,
@@ -275,7 +281,7 @@ pub(super) fn not_a_name(text: &str) -> Failure {
     Failure::Invalid(format!("`{}` is not NAMESPACE/NAME", text.escape_default()), String::new())
 }
 
-fn bad_body(rejected: &JsonRejection) -> Response {
+pub(super) fn bad_body(rejected: &JsonRejection) -> Response {
     problem(rejected.status(), &rejected.body_text(), "the body is JSON with `Content-Type: application/json`")
 }
 
@@ -297,8 +303,9 @@ pub(super) fn problem(status: StatusCode, error: &str, help: &str) -> Response {
 
 async fn no_such_path() -> Response {
     let help = "GET /v1/status, /v1/proxies, /v1/secrets, /v1/adoption, /v1/tokens, /v1/findings, \
-                /v1/tls-check, /v1/workload, /v1/service, /v1/rotate/root, /v1/rollout; POST /v1/rotate/workload, \
-                /v1/rotate/intermediate, /v1/rotate/root, /v1/rollout, /v1/revoke, /v1/bootstrap, /v1/tokens";
+                /v1/tls-check, /v1/workload, /v1/service, /v1/rotate/root, /v1/rollout, /v1/bundles, /v1/bundle, \
+                /v1/revocations; POST /v1/rotate/workload, /v1/rotate/intermediate, /v1/rotate/root, /v1/rollout, \
+                /v1/revoke, /v1/bootstrap, /v1/tokens, /v1/bundles/import, /v1/bundles/remove, /v1/ca/csr, /v1/ca/import";
     problem(StatusCode::NOT_FOUND, "there is no such path", help)
 }
 

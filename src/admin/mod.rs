@@ -8,6 +8,7 @@
 //! The handlers know the server as a [`Backend`] only.
 
 pub mod api;
+mod authority;
 mod backend;
 mod data_dir;
 mod http;

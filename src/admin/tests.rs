@@ -109,6 +109,33 @@ impl Backend for Fake {
         let one = RevokedCertificate { serial: "0c".into(), identity: request.target, ..RevokedCertificate::default() };
         Ok(RevokeReport { revoked: vec![one], connections_ended: 2, lists: true })
     }
+    async fn revocations(&self) -> Result<Vec<RevokedCertificate>, Failure> {
+        Ok(vec![RevokedCertificate { serial: "0c".into(), ..RevokedCertificate::default() }])
+    }
+    async fn bundles(&self) -> Result<Vec<BundleStatus>, Failure> {
+        let own = BundleStatus { trust_domain: "fake.example".into(), own: true, ..BundleStatus::default() };
+        Ok(vec![own, BundleStatus { trust_domain: "other.example".into(), ..BundleStatus::default() }])
+    }
+    async fn bundle(&self, trust_domain: Option<String>) -> Result<BundleDocument, Failure> {
+        let trust_domain = trust_domain.unwrap_or("fake.example".into());
+        Ok(BundleDocument { trust_domain, pem: "some pem".into(), spiffe: "some keys".into() })
+    }
+    async fn import_bundle(&self, request: ImportBundleRequest) -> Result<BundleStatus, Failure> {
+        let roots = vec![RootStatus { subject: request.document, ..RootStatus::default() }];
+        Ok(BundleStatus { trust_domain: request.trust_domain, roots, ..BundleStatus::default() })
+    }
+    async fn remove_bundle(&self, request: RemoveBundleRequest) -> Result<(), Failure> {
+        match request.trust_domain.as_str() {
+            "other.example" => Ok(()),
+            other => Err(Failure::NotFound(format!("there is no bundle of {other}"), String::new())),
+        }
+    }
+    async fn request_authority(&self) -> Result<AuthorityRequest, Failure> {
+        Ok(AuthorityRequest { csr: "a request".into() })
+    }
+    async fn import_authority(&self, _: ImportAuthorityRequest) -> Result<IntermediateReport, Failure> {
+        self.rotate_intermediate().await
+    }
     async fn bootstrap(&self, _: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
         Err(Failure::Unavailable("no intermediate yet".into(), String::new()))
     }
@@ -383,4 +410,60 @@ async fn an_open_connection_does_not_hold_up_the_stop() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     server.stop.send(true).unwrap();
     tokio::time::timeout(Duration::from_secs(5), server.running.stopped()).await.unwrap();
+}
+
+/// Each of these changes whom the mesh trusts, or makes somebody part of it.
+const AUTHORITY_ROUTES: [&str; 10] = [
+    "POST /v1/bundles/import",
+    "POST /v1/bundles/remove",
+    "POST /v1/ca/csr",
+    "POST /v1/ca/import",
+    "POST /v1/rotate/root",
+    "POST /v1/rotate/intermediate",
+    "POST /v1/rotate/workload",
+    "POST /v1/revoke",
+    "POST /v1/tokens",
+    "POST /v1/bootstrap",
+];
+
+#[tokio::test]
+async fn threat_12_authorities_are_changed_by_operators_only() {
+    let loopback = start("127.0.0.1:0").await;
+    let anywhere = start("0.0.0.0:0").await;
+    let right = format!("authorization: Bearer {}\r\n", loopback.token());
+    for route in AUTHORITY_ROUTES {
+        for header in ["", "authorization: Bearer guess\r\n"] {
+            assert_eq!(loopback.tcp(route, header).await.0, 401, "{route}");
+        }
+        assert_eq!(anywhere.tcp(route, &right).await.0, 404, "{route}: there is no API on other addresses");
+        // With the token they are there: what is wrong then is the empty body, or nothing.
+        let (status, answer) = loopback.tcp(route, &right).await;
+        assert!(![401, 404].contains(&status), "{route}: {status} {answer}");
+    }
+}
+
+#[tokio::test]
+async fn bundles_and_revocations_are_told_and_changed() {
+    let server = start("127.0.0.1:0").await;
+    let (_, all) = server.unix("GET /v1/bundles", "").await;
+    assert!(all.contains(r#""trustDomain":"other.example","own":false"#), "{all}");
+    let (_, one) = server.unix("GET /v1/bundle?trustDomain=other.example", "").await;
+    assert_eq!(one, r#"{"trustDomain":"other.example","pem":"some pem","spiffe":"some keys"}"#);
+    let (_, taken) = server.unix("POST /v1/bundles/import", r#"{"trustDomain":"other.example","document":"x"}"#).await;
+    assert!(taken.contains(r#""subject":"x""#), "{taken}");
+    let (_, revoked) = server.unix("GET /v1/revocations", "").await;
+    assert!(revoked.contains(r#""serial":"0c""#), "{revoked}");
+    let (_, report) = server.unix("POST /v1/revoke", r#"{"target":"0c"}"#).await;
+    assert!(report.contains(r#""connectionsEnded":2,"lists":true"#), "{report}");
+    for (request, body, status) in [
+        ("GET /v1/bundle?domain=x", "", 400),
+        ("POST /v1/bundles/remove", r#"{"trustDomain":"third.example"}"#, 404),
+        ("POST /v1/bundles/remove", r#"{"trustDomain":"other.example"}"#, 200),
+        ("POST /v1/bundles/import", r#"{"document":"x"}"#, 422),
+        ("POST /v1/ca/import", r#"{"chain":"a","root":"b","extra":1}"#, 422),
+        ("POST /v1/ca/import", r#"{"chain":"a","root":"b"}"#, 200),
+        ("POST /v1/revoke", "{}", 422),
+    ] {
+        assert_eq!(server.unix(request, body).await.0, status, "{request} {body}");
+    }
 }

@@ -1,10 +1,16 @@
-//! `countersign ca csr` and `countersign ca import`: the arguments.
+//! `countersign ca csr` and `countersign ca import`: the arguments, and the call to a server that runs. Without one, the binary works on
+//! the data directory itself.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Subcommand;
 
-/// What can be done with authorities that come from elsewhere. The server must not be running.
+use super::{CliError, Connection};
+use crate::admin::api::{AuthorityRequest, ImportAuthorityRequest, IntermediateReport};
+
+/// What can be done with authorities that come from elsewhere.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Ca {
     /// Make the key of an intermediate for this cluster and print the request for its certificate, to be signed where the root's key is.
@@ -50,4 +56,27 @@ pub struct ImportArgs {
     /// Which server.
     #[command(flatten)]
     pub place: Place,
+}
+
+/// Asks the server with this data directory for a request. `None`: no server runs there.
+pub async fn request(data_dir: &Path) -> Result<Option<AuthorityRequest>, CliError> {
+    let client = Connection::to_data_dir(data_dir).client()?;
+    unless_none_runs(client.post("/v1/ca/csr", &(), Duration::ZERO).await)
+}
+
+/// Brings the server with this data directory an intermediate. `None`: no server runs there.
+pub async fn import(data_dir: &Path, request: &ImportAuthorityRequest) -> Result<Option<IntermediateReport>, CliError> {
+    let client = Connection::to_data_dir(data_dir).client()?;
+    unless_none_runs(client.post("/v1/ca/import", request, Duration::ZERO).await)
+}
+
+fn unless_none_runs<T>(answer: Result<T, CliError>) -> Result<Option<T>, CliError> {
+    match answer {
+        Err(CliError::NoServer { source, .. })
+            if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
+        {
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
 }

@@ -44,6 +44,14 @@ pub enum CliError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file that was named cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The command was done, and not everything came out as asked.
     #[error("{0}")]
     Incomplete(String),

@@ -15,6 +15,7 @@ pub mod bootstrap;
 pub mod agent;
 pub mod backup;
 pub mod ca;
+pub mod bundle;
 mod client;
 mod connection;
 pub mod describe;
@@ -66,7 +67,7 @@ pub enum Command {
     Backup(backup::BackupArgs),
     /// Put a backup of the store in place, while no server runs.
     Restore(backup::RestoreArgs),
-    /// Bring authorities from elsewhere, while no server runs.
+    /// Bring authorities from elsewhere, while the server runs or not.
     #[command(subcommand)]
     Ca(ca::Ca),
     /// A command to a running server.
@@ -97,6 +98,9 @@ pub enum Operator {
     Renew(renew::Args),
     /// Make certificates worthless before their end.
     Revoke(revoke::Args),
+    /// Exchange trust bundles with other trust domains.
+    #[command(subcommand)]
+    Bundle(bundle::Bundle),
     /// Let new nodes in, and clients with bearer tokens.
     #[command(subcommand)]
     Token(join_token::Token),
@@ -141,6 +145,7 @@ pub async fn execute(command: Operator, out: &mut dyn Write) -> Result<(), CliEr
         Operator::Status(args) => status::run(args, out).await,
         Operator::Renew(args) => renew::run(args, out).await,
         Operator::Revoke(args) => revoke::run(args, out).await,
+        Operator::Bundle(command) => bundle::run(command, out).await,
         Operator::Token(command) => join_token::run(command, out).await,
         Operator::Analyze(args) => analyze::run(args, out).await,
         Operator::Explain(args) => analyze::run_explain(&args, out),

@@ -30,6 +30,7 @@ impl MeshArgs {
         Settings {
             trust_domain: self.trust_domain.clone(),
             trust_domain_aliases: Vec::new(),
+            federated: Vec::new(),
             root_namespace: self.root_namespace.clone(),
             cluster_domain: self.cluster_domain.clone(),
             istio_compatibility: match self.strict {

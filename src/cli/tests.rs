@@ -111,6 +111,33 @@ impl Backend for Fake {
         let one = RevokedCertificate { serial: "0c".into(), identity: request.target, ..RevokedCertificate::default() };
         Ok(RevokeReport { revoked: vec![one], connections_ended: 2, lists: true })
     }
+    async fn revocations(&self) -> Result<Vec<RevokedCertificate>, Failure> {
+        Ok(vec![RevokedCertificate { serial: "0c".into(), ..RevokedCertificate::default() }])
+    }
+    async fn bundles(&self) -> Result<Vec<BundleStatus>, Failure> {
+        let own = BundleStatus { trust_domain: "fake.example".into(), own: true, ..BundleStatus::default() };
+        Ok(vec![own, BundleStatus { trust_domain: "other.example".into(), ..BundleStatus::default() }])
+    }
+    async fn bundle(&self, trust_domain: Option<String>) -> Result<BundleDocument, Failure> {
+        let trust_domain = trust_domain.unwrap_or("fake.example".into());
+        Ok(BundleDocument { trust_domain, pem: "some pem".into(), spiffe: "some keys".into() })
+    }
+    async fn import_bundle(&self, request: ImportBundleRequest) -> Result<BundleStatus, Failure> {
+        let roots = vec![RootStatus { subject: request.document, ..RootStatus::default() }];
+        Ok(BundleStatus { trust_domain: request.trust_domain, roots, ..BundleStatus::default() })
+    }
+    async fn remove_bundle(&self, request: RemoveBundleRequest) -> Result<(), Failure> {
+        match request.trust_domain.as_str() {
+            "other.example" => Ok(()),
+            other => Err(Failure::NotFound(format!("there is no bundle of {other}"), String::new())),
+        }
+    }
+    async fn request_authority(&self) -> Result<AuthorityRequest, Failure> {
+        Ok(AuthorityRequest { csr: "a request".into() })
+    }
+    async fn import_authority(&self, _: ImportAuthorityRequest) -> Result<IntermediateReport, Failure> {
+        self.rotate_intermediate().await
+    }
     async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
         if request.workload == "shop/unknown" {
             return Err(Failure::NotFound("there is no workload shop/unknown".into(), "write a WorkloadEntry".into()));
@@ -387,4 +414,95 @@ fn a_node_renews_at_half_of_its_credentials_life_give_or_take_a_tenth() {
     let (from, to) = (datetime!(2026-06-01 0:00 UTC), datetime!(2026-06-02 0:00 UTC));
     let due = |spread| (renew::due(from, to, spread) - from).whole_minutes();
     assert_eq!([due(0.0), due(0.5), due(1.0)], [648, 720, 792]);
+}
+
+#[tokio::test]
+async fn trust_bundles_are_listed_shown_exchanged_and_forgotten() {
+    let server = start().await;
+    let line = async |line: &str| run(server.dir.path(), line).await;
+    let listed = line("bundle list").await.unwrap();
+    assert!(
+        listed.contains("fake.example") && listed.contains("(own)") && listed.contains("other.example"),
+        "{listed}"
+    );
+    assert!(line("bundle show").await.unwrap().starts_with("TRUST-DOMAIN   SERIAL"));
+    assert!(line("bundle show other.example -o json").await.unwrap().contains(r#""own": false"#));
+    let missing = line("bundle show third.example").await.unwrap_err();
+    assert!(missing.to_string().contains("third.example") && missing.help().is_some(), "{missing}");
+    assert_eq!(line("bundle export").await.unwrap(), "some keys\n");
+    assert_eq!(line("bundle export other.example --as pem").await.unwrap(), "some pem\n");
+    let file = server.dir.path().join("bundle");
+    std::fs::write(&file, "some roots").unwrap();
+    let taken = line(&format!("bundle import other.example {}", file.display())).await.unwrap();
+    assert!(taken.contains("some roots") && taken.contains("other.example is not in federatesWith"), "{taken}");
+    let unreadable = line("bundle import other.example /nonexistent").await.unwrap_err();
+    assert!(unreadable.to_string().contains("cannot read /nonexistent"), "{unreadable}");
+    assert_eq!(line("bundle remove other.example").await.unwrap(), "the bundle of other.example is forgotten\n");
+    assert!(line("bundle remove third.example").await.is_err());
+    for bad in
+        ["bundle import Other.Example x", "bundle show spiffe://other", "bundle remove", "revoke", "revoke 0c --list"]
+    {
+        assert!(Cli::try_parse_from(["countersign"].into_iter().chain(bad.split(' '))).is_err(), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_revoked_is_said_and_listed() {
+    let server = start().await;
+    let revoked = run(server.dir.path(), "revoke spiffe://cluster.local/ns/a/sa/b").await.unwrap();
+    assert!(
+        revoked.contains("0c        spiffe://cluster.local/ns/a/sa/b") && revoked.contains("2 connections"),
+        "{revoked}"
+    );
+    let listed = run(server.dir.path(), "revoke --list").await.unwrap();
+    assert!(listed.starts_with("SERIAL   IDENTITY   REVOKED-AT   NOT-AFTER\n0c"), "{listed}");
+    let mut out = Vec::new();
+    revoke::write_list(&[], &mut out).unwrap();
+    assert_eq!(String::from_utf8(out).unwrap(), "nothing is revoked\n");
+}
+
+#[tokio::test]
+async fn the_root_rotation_s_table_names_who_is_waited_for() {
+    let server = start().await;
+    assert_eq!(run(server.dir.path(), "rotate root status").await.unwrap(), "no root rotation so far\n");
+    let status = RootRotationStatus {
+        step: "activating".into(),
+        paused: true,
+        force: true,
+        old_root: "0a".into(),
+        new_root: "0b".into(),
+        started_at: "2026-06-01T12:00:00Z".into(),
+        step_since: "2026-06-01T12:05:00Z".into(),
+        waiting: vec![
+            WaitingFor { proxy: Some("shop/web".into()), reason: "it refuses the trust bundle: bad\u{1b}[2J".into() },
+            WaitingFor { proxy: None, reason: "certificates below the other root may be valid".into() },
+        ],
+    };
+    let mut out = Vec::new();
+    rotate::write_root(&status, &mut out).unwrap();
+    let expected = "\
+ROOT ROTATION   activating (paused) (forced)
+old root        0a
+new root        0b
+since           2026-06-01T12:05:00Z
+started         2026-06-01T12:00:00Z
+
+waiting for:
+  shop/web: it refuses the trust bundle: bad\u{fffd}[2J
+  certificates below the other root may be valid
+";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+/// With a server, `ca` goes through its API; without one it answers that there is none, and the caller opens the data directory.
+#[tokio::test]
+async fn authorities_go_to_the_server_that_runs() {
+    let server = start().await;
+    assert_eq!(ca::request(server.dir.path()).await.unwrap().unwrap().csr, "a request");
+    let brought = ImportAuthorityRequest { chain: "c".into(), root: "r".into(), key: Some("secret".into()) };
+    assert_eq!(ca::import(server.dir.path(), &brought).await.unwrap().unwrap().intermediate.serial, "0b");
+    assert!(!format!("{brought:?}").contains("secret"), "threat 07");
+    let nobody = tempfile::tempdir().unwrap();
+    assert_eq!(ca::request(nobody.path()).await.unwrap(), None);
+    assert_eq!(ca::import(nobody.path(), &brought).await.unwrap(), None);
 }

@@ -4,10 +4,12 @@
 //! Its key is made on the node and never leaves it. [`Enrollment`] serves Istio's `CreateCertificate` to whoever has shown a certificate,
 //! and `Join` to whoever has a [`JoinToken`]; [`Client`] is the other end. What is signed, and for whom, the server's [`Enroller`] decides.
 
+mod anybody;
 mod client;
 mod service;
 mod token;
 
+pub use anybody::Anybody;
 pub use client::{Client, ClientError, Credentials};
 pub use service::{Enroller, Enrollment, Joined};
 pub use token::{JoinToken, JoinTokenError};

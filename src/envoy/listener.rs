@@ -119,8 +119,8 @@ impl Chains<'_> {
     }
 
     fn mutual(&self, name: &str, alpn_match: &[&str], alpn: &[&str], filters: Vec<Filter>) -> FilterChain {
-        let ProxyPlan { trust_domains, tls, .. } = self.proxy;
-        chain(name, matching(TLS, alpn_match), Some(tls::downstream(trust_domains, tls, alpn)), filters)
+        let ProxyPlan { trust_domains, roots, tls, .. } = self.proxy;
+        chain(name, matching(TLS, alpn_match), Some(tls::downstream(trust_domains, roots, tls, alpn)), filters)
     }
 
     fn plaintext(&self, name: &str, alpn_match: &[&str], filters: Vec<Filter>) -> FilterChain {

@@ -33,7 +33,12 @@ const MESH_CIPHERS: [&str; 6] = [
 ];
 
 /// The server's side of mutual TLS within the mesh: anyone of these trust domains, and nobody else.
-pub(super) fn downstream(trust_domains: &[String], settings: &TlsSettings, alpn: &[&str]) -> TransportSocket {
+pub(super) fn downstream(
+    trust_domains: &[String],
+    roots: &SecretName,
+    settings: &TlsSettings,
+    alpn: &[&str],
+) -> TransportSocket {
     let prefix = |domain: &String| matcher(&San::UriPrefix(format!("spiffe://{domain}/")));
     let context = DownstreamTlsContext {
         require_client_certificate: Some(BoolValue { value: true }),
@@ -46,7 +51,7 @@ pub(super) fn downstream(trust_domains: &[String], settings: &TlsSettings, alpn:
                     match_typed_subject_alt_names: trust_domains.iter().map(prefix).collect(),
                     ..Default::default()
                 },
-                &SecretName::Root,
+                roots,
             )),
             ..Default::default()
         }),

@@ -75,7 +75,8 @@ impl Settings {
     pub fn accepted_trust_domains(&self) -> Vec<String> {
         let further = self.ca_certificates().iter().flat_map(|it| &it.trust_domains).map(String::as_str);
         let mut domains: Vec<String> = Vec::new();
-        for domain in self.trust_domains().chain(further) {
+        let federated = self.federated.iter().map(String::as_str);
+        for domain in self.trust_domains().chain(further).chain(federated) {
             if !domains.iter().any(|known| known == domain) {
                 domains.push(domain.to_owned());
             }

@@ -49,6 +49,9 @@ pub struct Settings {
     pub trust_domain: String,
     /// Trust domains whose identities count as this one's: accepted inbound, and expected outbound.
     pub trust_domain_aliases: Vec<String>,
+    /// Other trust domains, with roots and identities of their own: accepted inbound, and expected outbound where a policy names one of
+    /// their identities.
+    pub federated: Vec<String>,
     /// The namespace whose selector-less policies hold for the whole mesh.
     pub root_namespace: String,
     /// The suffix of every `v1` Service's host: `<name>.<namespace>.svc.<cluster_domain>`.
@@ -75,6 +78,7 @@ impl Default for Settings {
         Self {
             trust_domain: "cluster.local".into(),
             trust_domain_aliases: Vec::new(),
+            federated: Vec::new(),
             root_namespace: "istio-system".into(),
             cluster_domain: "cluster.local".into(),
             istio_compatibility: IstioCompatibility::default(),
@@ -87,6 +91,13 @@ impl Settings {
     /// The trust domain first, then its aliases.
     pub fn trust_domains(&self) -> impl Iterator<Item = &str> {
         std::iter::once(self.trust_domain.as_str()).chain(self.trust_domain_aliases.iter().map(String::as_str))
+    }
+
+    /// Whether this is a name in a federated trust domain.
+    pub fn is_federated(&self, name: &San) -> bool {
+        let (San::Uri(uri) | San::UriPrefix(uri)) = name else { return false };
+        let domain = uri.strip_prefix("spiffe://").and_then(|rest| rest.split('/').next());
+        domain.is_some_and(|domain| self.federated.iter().any(|it| it == domain))
     }
 
     /// The SPIFFE ID of a service account, in the form Istio gives it.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use serde::Serialize;
 
 use super::authorization::authorization;
-use super::{Authorization, is_default, listener_name};
+use super::{Authorization, SecretName, is_default, listener_name};
 use crate::mesh::decide::{InboundMode, inbound};
 use crate::mesh::{ApplicationEndpoint, Mesh, Protocol, TlsSettings, Workload};
 
@@ -16,12 +16,19 @@ pub struct ProxyPlan {
     pub inbound: Vec<InboundListener>,
     /// The trust domains whose identities may connect to a port with mutual TLS.
     pub trust_domains: Vec<String>,
+    /// What their certificates are verified against.
+    #[serde(skip_serializing_if = "is_own")]
+    pub roots: SecretName,
     /// TLS of the ports with mutual TLS.
     #[serde(skip_serializing_if = "is_default")]
     pub tls: TlsSettings,
     /// Who may connect, and what they may ask for.
     #[serde(skip_serializing_if = "is_default")]
     pub authorization: Authorization,
+}
+
+fn is_own(roots: &SecretName) -> bool {
+    *roots == SecretName::Root
 }
 
 /// One port that the workload serves.
@@ -58,6 +65,7 @@ pub fn proxy_plan(mesh: &Mesh, workload: &Workload) -> ProxyPlan {
     let mut plan = ProxyPlan {
         inbound: Vec::new(),
         trust_domains: settings.accepted_trust_domains(),
+        roots: if settings.federated.is_empty() { SecretName::Root } else { SecretName::AllRoots },
         tls: settings.mesh_tls(),
         authorization: authorization(mesh, workload),
     };

@@ -189,13 +189,15 @@ fn tls(settings: &Settings, mode: OutboundMode, protocol: Protocol, namespace: &
             Validation::Verified { roots, sans, crl }
         }
     };
-    let mesh = |sni, sans| {
+    let within = |sni, sans: PeerNames| {
         // What Istio's proxies offer, by which a PERMISSIVE port tells the mesh's TLS from the application's own.
         let mut alpn = vec!["istio-peer-exchange", "istio"];
         if protocol.is_http2() {
             alpn.push("h2");
         }
-        let validation = Validation::Verified { roots: SecretName::Root, sans, crl: None };
+        let foreign = sans.iter().any(|name| settings.is_federated(name));
+        let roots = if foreign { SecretName::AllRoots } else { SecretName::Root };
+        let validation = Validation::Verified { roots, sans, crl: None };
         UpstreamTls {
             certificate: Some(SecretName::Workload),
             validation,
@@ -207,8 +209,8 @@ fn tls(settings: &Settings, mode: OutboundMode, protocol: Protocol, namespace: &
     };
     match mode {
         OutboundMode::Plaintext => ClusterTls::Plaintext,
-        OutboundMode::PerEndpoint { sni, sans, .. } => ClusterTls::PerEndpoint(mesh(sni, sans)),
-        OutboundMode::IstioMutual { sni, sans } => ClusterTls::Always(mesh(sni, sans)),
+        OutboundMode::PerEndpoint { sni, sans, .. } => ClusterTls::PerEndpoint(within(sni, sans)),
+        OutboundMode::IstioMutual { sni, sans } => ClusterTls::Always(within(sni, sans)),
         OutboundMode::Simple { sni, trust } => ClusterTls::Always(UpstreamTls {
             certificate: None,
             validation: validation(trust),

@@ -12,7 +12,7 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
 use envoy_types::pb::google::protobuf::Any;
 use prost::{Message as _, Name as _};
 
-use super::sds::{inline, secret};
+use super::sds::{inline, restate_pem, secret};
 use crate::trust::TrustBundle;
 
 /// Authorities besides those of a trust bundle.
@@ -26,7 +26,9 @@ pub struct Authority {
 
 /// The roots of several trust domains, for Envoy's SPIFFE validator: a certificate is verified against the roots of the trust domain that its
 /// SPIFFE ID names, so that no authority can vouch for another's identities. `aliases` are trust domains that have the bundle's roots.
-/// Envoy's validator takes no revocation lists.
+///
+/// The validator takes revocation lists with the roots of their domain, and then demands one of every authority in a chain. So a domain has
+/// lists where all of its authorities are the bundle's, and the roots have their own lists too.
 pub fn validation_by_trust_domain(
     name: &str,
     bundle: &TrustBundle,
@@ -36,6 +38,7 @@ pub fn validation_by_trust_domain(
     let own: Vec<&str> =
         std::iter::once(bundle.trust_domain().as_str()).chain(aliases.iter().map(String::as_str)).collect();
     let mut roots: BTreeMap<&str, String> = own.iter().map(|domain| (*domain, bundle.pem().to_owned())).collect();
+    let mut shared: BTreeSet<&str> = BTreeSet::new();
     for authority in further {
         let whose: Vec<&str> = match authority.trust_domains.as_slice() {
             [] => own.clone(),
@@ -45,8 +48,37 @@ pub fn validation_by_trust_domain(
             let pem = roots.entry(domain).or_default();
             pem.push_str(authority.pem.trim_end());
             pem.push('\n');
+            shared.insert(domain);
         }
     }
+    for domain in own.iter().filter(|domain| !shared.contains(*domain)) {
+        roots.entry(domain).or_default().push_str(&lists(bundle));
+    }
+    by_trust_domain(name, roots)
+}
+
+/// The roots of one trust domain, which vouch for nobody else.
+pub fn validation_of(name: &str, bundle: &TrustBundle) -> Bytes {
+    by_trust_domain(name, [(bundle.trust_domain().as_str(), bundle.pem().to_owned() + &lists(bundle))].into())
+}
+
+/// The same secret in other bytes.
+pub(super) fn restate(validator: &mut TypedExtensionConfig) -> Option<()> {
+    let typed = validator.typed_config.as_mut()?;
+    let mut config = SpiffeCertValidatorConfig::decode(&*typed.value).ok()?;
+    restate_pem(config.trust_domains.first_mut()?.trust_bundle.as_mut()?)?;
+    typed.value = config.encode_to_vec();
+    Some(())
+}
+
+fn lists(bundle: &TrustBundle) -> String {
+    match (bundle.crls(), bundle.root_crls()) {
+        (Some(intermediates), Some(roots)) => intermediates.to_owned() + roots,
+        _ => String::new(),
+    }
+}
+
+fn by_trust_domain(name: &str, roots: BTreeMap<&str, String>) -> Bytes {
     let trust_domains = roots
         .into_iter()
         .map(|(name, pem)| TrustDomain {

@@ -8,7 +8,7 @@ mod by_trust_domain;
 mod credential;
 mod sds;
 
-pub use by_trust_domain::{Authority, validation_by_trust_domain};
+pub use by_trust_domain::{Authority, validation_by_trust_domain, validation_of};
 pub use credential::{Credential, CredentialError, Validity, credential};
 pub use sds::{file_certificate, file_root, restate, system_roots, tls_certificate, validation_context};
 
@@ -16,6 +16,8 @@ pub use sds::{file_certificate, file_root, restate, system_roots, tls_certificat
 pub const WORKLOAD: &str = "default";
 /// The SDS name of the trust bundle, as Istio has it.
 pub const ROOT: &str = "ROOTCA";
+/// The SDS name of the bundles of all trust domains, as SPIRE has it. One domain's alone is named by its SPIFFE ID.
+pub const ALL: &str = "ALL";
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
 };
 use prost::Message as _;
 
+use super::by_trust_domain;
 use crate::trust::{TrustBundle, WorkloadCertificate};
 
 /// A workload's certificate and key.
@@ -34,16 +35,25 @@ pub fn restate(value: &[u8]) -> Option<Vec<u8>> {
     let mut secret = Secret::decode(value).ok()?;
     let pem = match secret.r#type.as_mut()? {
         Type::TlsCertificate(certificate) => certificate.certificate_chain.as_mut()?,
+        Type::ValidationContext(CertificateValidationContext { custom_validator_config: Some(validator), .. }) => {
+            by_trust_domain::restate(validator)?;
+            return Some(secret.encode_to_vec());
+        }
         Type::ValidationContext(context) => context.trusted_ca.as_mut()?,
         _ => return None,
     };
+    restate_pem(pem)?;
+    Some(secret.encode_to_vec())
+}
+
+pub(super) fn restate_pem(pem: &mut DataSource) -> Option<()> {
     match pem.specifier.as_mut()? {
         Specifier::InlineBytes(bytes) => bytes.push(b'\n'),
         // To POSIX.1-2017 §4.13, several slashes are one.
         Specifier::Filename(path) => path.insert_str(0, if path.starts_with('/') { "/" } else { "./" }),
         _ => return None,
     }
-    Some(secret.encode_to_vec())
+    Some(())
 }
 
 /// `file-root:PATH`: roots in a PEM file on the proxy's own machine, which Envoy reads, and watches for a replacement.

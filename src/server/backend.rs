@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use super::analyst;
+use super::authorities::Authorities;
 use super::model::Model;
 use super::proxies::Proxies;
 use super::renewal::{self, Replaced};
@@ -20,9 +21,10 @@ use super::rotation::{Failed, Report, Rotation};
 use super::staging::{self, NotAdvanced, Staging};
 use super::{Clock, blocking};
 use crate::admin::api::{
-    AdoptionRequest, AdoptionStatus, AuthorityStatus, BootstrapMaterial, BootstrapRequest, IntermediateReport,
-    ModeChange, ModeChangeRequest, ModeChangeStatus, ModeChangeSummary, NewToken, PolicyStatus, PortInTransit,
-    ProxyStatus, RevokeReport, RevokeRequest, RevokedCertificate, RootRotationAction, RootRotationRequest,
+    AdoptionRequest, AdoptionStatus, AuthorityRequest, AuthorityStatus, BootstrapMaterial, BootstrapRequest,
+    BundleDocument, BundleStatus, ImportAuthorityRequest, ImportBundleRequest, IntermediateReport, ModeChange,
+    ModeChangeRequest, ModeChangeStatus, ModeChangeSummary, NewToken, PolicyStatus, PortInTransit, ProxyStatus,
+    RemoveBundleRequest, RevokeReport, RevokeRequest, RevokedCertificate, RootRotationAction, RootRotationRequest,
     RootRotationStatus, RotateReport, RotateRequest, RotatedWorkload, SecretStatus, ServerStatus, TokenRequest,
     TokenState, TokenStatus, TypeState, TypeStatus, WaitingFor,
 };
@@ -49,6 +51,10 @@ pub(super) struct ServerBackend {
 }
 
 impl ServerBackend {
+    fn authorities(&self) -> Authorities<'_> {
+        Authorities { proxies: &self.proxies, now: (self.clock)() }
+    }
+
     fn workload(&self, name: &str) -> Result<Arc<Workload>, Failure> {
         let model = self.proxies.model.load_full().ok_or_else(not_ready)?;
         let key = WorkloadKey::from_str(name)
@@ -280,14 +286,37 @@ impl Backend for ServerBackend {
         for it in &revoked {
             info!(serial = %it.certificate.serial, identity = %it.certificate.identity, "revoked");
         }
-        let revoked = revoked.iter().map(|it| RevokedCertificate {
-            serial: it.certificate.serial.to_string(),
-            identity: it.certificate.identity.clone(),
-            not_after: rfc3339(it.certificate.not_after),
-            revoked_at: rfc3339(it.revoked_at),
-        });
+        let revoked = revoked.iter().map(revoked_certificate).collect();
         let lists = self.proxies.trust.bundle().crls().is_some();
-        Ok(RevokeReport { revoked: revoked.collect(), connections_ended, lists })
+        Ok(RevokeReport { revoked, connections_ended, lists })
+    }
+
+    async fn revocations(&self) -> Result<Vec<RevokedCertificate>, Failure> {
+        Ok(self.proxies.trust.revocations().iter().map(revoked_certificate).collect())
+    }
+
+    async fn bundles(&self) -> Result<Vec<BundleStatus>, Failure> {
+        self.authorities().bundles().await
+    }
+
+    async fn bundle(&self, trust_domain: Option<String>) -> Result<BundleDocument, Failure> {
+        self.authorities().bundle(trust_domain).await
+    }
+
+    async fn import_bundle(&self, request: ImportBundleRequest) -> Result<BundleStatus, Failure> {
+        self.authorities().import_bundle(request).await
+    }
+
+    async fn remove_bundle(&self, request: RemoveBundleRequest) -> Result<(), Failure> {
+        self.authorities().remove_bundle(request).await
+    }
+
+    async fn request_authority(&self) -> Result<AuthorityRequest, Failure> {
+        self.authorities().request().await
+    }
+
+    async fn import_authority(&self, request: ImportAuthorityRequest) -> Result<IntermediateReport, Failure> {
+        self.authorities().import(request).await
     }
 
     async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
@@ -298,6 +327,7 @@ impl Backend for ServerBackend {
         let issued = blocking(move || trust.enroll(&csr, &csr_id, None, None, now))
             .await
             .map_err(|error| Failure::Invalid(format!("the certificate request is refused: {error}"), String::new()))?;
+        self.proxies.metrics.certificates_issued.inc();
         let bundle = self.proxies.trust.bundle();
         // A server that listens everywhere is reached, from this machine, at the loopback address.
         let mut address = self.xds_address;
@@ -478,6 +508,15 @@ fn proxy_status(stream: &StreamRecord) -> ProxyStatus {
     }
 }
 
+fn revoked_certificate(it: &trust::RevocationRecord) -> RevokedCertificate {
+    RevokedCertificate {
+        serial: it.certificate.serial.to_string(),
+        identity: it.certificate.identity.clone(),
+        not_after: rfc3339(it.certificate.not_after),
+        revoked_at: rfc3339(it.revoked_at),
+    }
+}
+
 pub(super) fn rfc3339(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_default()
 }
@@ -486,6 +525,6 @@ pub(super) fn not_ready() -> Failure {
     Failure::Unavailable("no policy is loaded yet".to_owned(), "countersign status says why".to_owned())
 }
 
-fn internal(error: impl std::fmt::Display) -> Failure {
+pub(super) fn internal(error: impl std::fmt::Display) -> Failure {
     Failure::Internal(error.to_string(), "the server's log has more".to_owned())
 }

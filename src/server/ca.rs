@@ -1,4 +1,4 @@
-//! Authorities from elsewhere, into the data directory of a server that does not run.
+//! Authorities from elsewhere: their files, and the way into the data directory of a server that does not run.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,31 @@ pub struct AuthorityFiles {
     pub key: Option<PathBuf>,
 }
 
+/// What the files hold. `Debug` shows no key.
+pub struct AuthorityTexts {
+    /// The chain, PEM.
+    pub chain: String,
+    /// The root, PEM.
+    pub root: String,
+    /// The key, PEM.
+    pub key: Option<Zeroizing<String>>,
+}
+
+impl std::fmt::Debug for AuthorityTexts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthorityTexts").finish_non_exhaustive()
+    }
+}
+
 impl AuthorityFiles {
+    /// Reads all of them.
+    pub fn read(&self) -> Result<AuthorityTexts, ServerError> {
+        let chain = self.chain.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+        let chain = chain.iter().map(|text| text.trim()).collect::<Vec<_>>().join("\n");
+        let root = read(&self.root)?.to_string();
+        Ok(AuthorityTexts { chain, root, key: self.key.as_deref().map(read).transpose()? })
+    }
+
     /// The four files that Istio calls `cacerts`.
     pub fn cacerts(directory: &Path) -> Self {
         Self {
@@ -40,12 +64,10 @@ pub fn authority_request(config: &Config) -> Result<String, ServerError> {
 }
 
 /// Takes an authority into the data directory.
-pub fn import_authority(config: &Config, files: &AuthorityFiles) -> Result<AuthorityInfo, ServerError> {
-    let chain = files.chain.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
-    let chain = chain.iter().map(|text| text.trim()).collect::<Vec<_>>().join("\n");
-    let (root, key) = (read(&files.root)?, files.key.as_deref().map(read).transpose()?);
+pub fn import_authority(config: &Config, brought: &AuthorityTexts) -> Result<AuthorityInfo, ServerError> {
+    let AuthorityTexts { chain, root, key } = brought;
     let (_lock, store) = open(config)?;
-    let brought = Brought { chain: &chain, root: &root, key: key.as_ref().map(|key| key.as_str()) };
+    let brought = Brought { chain, root, key: key.as_ref().map(|key| key.as_str()) };
     Ok(trust::import_authority(&store, &trust_settings(config), brought, OffsetDateTime::now_utc())?)
 }
 

@@ -67,6 +67,9 @@ pub struct Config {
     /// The cluster that this server's intermediate belongs to.
     #[serde(deserialize_with = "value::name")]
     pub cluster: String,
+    /// Other trust domains, whose identities may connect, and be connected to where a policy names them.
+    #[serde(deserialize_with = "value::trust_domains")]
+    pub federates_with: Vec<TrustDomain>,
     /// The namespace whose policies are the whole mesh's.
     #[serde(deserialize_with = "value::name")]
     pub root_namespace: String,
@@ -287,6 +290,10 @@ impl Config {
                 ),
             );
         }
+        if self.federates_with.contains(&self.trust_domain) {
+            let message = format!("{} is our own trust domain: list the others only", self.trust_domain);
+            return invalid("federatesWith", message);
+        }
         if let Some(written) = &self.mesh_config.trust_domain
             && written.value != self.trust_domain.as_str()
         {
@@ -321,6 +328,7 @@ impl Default for Config {
         Self {
             trust_domain: "cluster.local".parse().expect("a constant"),
             cluster: "local".into(),
+            federates_with: Vec::new(),
             root_namespace: "istio-system".into(),
             cluster_domain: "cluster.local".into(),
             istio_compatibility: IstioCompatibility::default(),

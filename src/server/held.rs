@@ -78,16 +78,15 @@ impl ServerBackend {
 
     /// What is served to a workload under this name; `None` for what is not served any more.
     fn known(&self, model: &Model, workload: &str, name: &str, now: OffsetDateTime) -> Option<Known> {
-        let key: WorkloadKey = workload.parse().ok()?;
+        let (key, served): (WorkloadKey, _) = (workload.parse().ok()?, self.proxies.roots());
         match name {
             secrets::WORKLOAD => {
                 let leaf = self.proxies.certificate(&key)?;
                 let (serial, not_before, not_after) = (leaf.serial.clone(), leaf.not_before, leaf.not_after);
                 Some((SecretType::CertChain, vec![Validity { serial, not_before, not_after }]))
             }
-            secrets::ROOT => {
-                let bundle = self.proxies.trust.bundle();
-                let roots = bundle.roots().iter().map(|root| Validity {
+            name if !served.bundles(name).is_empty() => {
+                let roots = served.bundles(name).into_iter().flat_map(|bundle| bundle.roots()).map(|root| Validity {
                     serial: root.serial.clone(),
                     not_before: root.not_before,
                     not_after: root.not_after,

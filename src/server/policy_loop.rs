@@ -39,6 +39,7 @@ impl From<&Config> for Settings {
             mesh: mesh::Settings {
                 trust_domain: config.trust_domain.to_string(),
                 trust_domain_aliases: Vec::new(),
+                federated: config.federates_with.iter().map(ToString::to_string).collect(),
                 root_namespace: config.root_namespace.clone(),
                 cluster_domain: config.cluster_domain.clone(),
                 istio_compatibility: config.istio_compatibility,

@@ -19,7 +19,7 @@ use super::model::{Model, Own};
 use super::notices::{Notice, Notices};
 use super::observer::Observer;
 use super::peers::Peers;
-use super::roots::{Further, Roots};
+use super::roots::{Further, ServedRoots};
 use super::{Clock, blocking};
 use crate::fleet::{Description, Fleet};
 use crate::identity::{Peer, SpiffeId};
@@ -27,7 +27,7 @@ use crate::mesh::{Transit, Workload, WorkloadKey};
 use crate::plan::Flavour;
 use crate::secrets;
 use crate::telemetry::Metrics;
-use crate::trust::{Serial, Trust, TrustBundle, WorkloadCertificate};
+use crate::trust::{Federation, Serial, Trust, TrustBundle, WorkloadCertificate};
 use crate::xds::{Attachment, ControlPlane, Layer, NodeInfo, Resource, ResourceType, Version, View};
 
 /// Everything that streams are served from.
@@ -45,7 +45,7 @@ pub(super) struct Inner {
     admission: Admission,
     pub(super) notices: Notices,
     pub(super) peers: Peers,
-    roots: ArcSwap<Roots>,
+    roots: ArcSwap<ServedRoots>,
     connected: DashMap<Place, Arc<Proxy>>,
     /// Whether there is a policy to serve.
     pub(super) is_serving: watch::Sender<bool>,
@@ -121,7 +121,7 @@ impl Proxies {
         clock: Clock,
         admission: Admission,
     ) -> Self {
-        let roots = ArcSwap::from_pointee(Roots::new(trust.bundle(), Further::default()));
+        let roots = ArcSwap::from_pointee(ServedRoots::new(trust.bundle(), trust.federation(), Further::default()));
         Self(Arc::new(Inner {
             trust,
             fleet,
@@ -192,20 +192,18 @@ impl Proxies {
         names
     }
 
-    /// Serves this trust bundle from now on. Whether it is another one than before.
-    pub(super) fn set_bundle(&self, bundle: Arc<TrustBundle>) -> bool {
-        if self.roots.load().bundle == bundle {
-            return false;
+    /// Serves these bundles from now on: our own, and those of other trust domains.
+    pub(super) fn set_roots(&self, bundle: Arc<TrustBundle>, federation: Arc<Federation>) {
+        if self.roots.load().are(&bundle, &federation) {
+            return;
         }
-        self.roots.rcu(|roots| roots.with_bundle(&bundle));
+        self.roots.rcu(|roots| roots.with(&bundle, &federation));
         self.publish_all();
-        true
     }
 
-    /// The trust bundle that is served, and its version.
-    pub(super) fn bundle(&self) -> (Arc<TrustBundle>, Version) {
-        let roots = self.roots.load();
-        (Arc::clone(&roots.bundle), roots.version)
+    /// The roots that are served.
+    pub(super) fn roots(&self) -> Arc<ServedRoots> {
+        self.roots.load_full()
     }
 
     /// What is the own of each connected workload that has ports on their way.
@@ -307,7 +305,7 @@ impl Proxies {
                 let mut layers = vec![Arc::clone(&own.layer), class.configuration];
                 state.own = Some(own);
                 if proxy.identity.is_some() {
-                    layers.extend([Arc::clone(&state.secrets), Arc::clone(&self.roots.load().layer), class.secrets]);
+                    layers.extend([Arc::clone(&state.secrets), Arc::clone(self.roots.load().layer()), class.secrets]);
                 }
                 layers
             }
@@ -424,7 +422,9 @@ impl ControlPlane for Proxies {
                     Some(held) => Ok(held),
                     None => {
                         let (trust, id) = (Arc::clone(&self.trust), id.clone());
-                        blocking(move || trust.workload_certificate(&name, &id, now)).await
+                        let issued = blocking(move || trust.workload_certificate(&name, &id, now)).await;
+                        self.metrics.certificates_issued.inc_by(u64::from(issued.is_ok()));
+                        issued
                     }
                 };
                 Some(issued.map_err(|error| {

@@ -52,6 +52,7 @@ pub(super) fn run(proxies: Proxies, own: Own, rotation: Rotation, spread: Durati
                 Err(error) => {
                     work.failures = (work.failures + 1).min(5);
                     error!(%error, "certificates could not be renewed; trying again");
+                    work.measure((work.proxies.clock)());
                     RETRY * 2_u32.pow(work.failures - 1)
                 }
             };
@@ -92,7 +93,8 @@ impl Work {
         let mut waiting = maintained.waiting;
         if self.seen_at.is_none_or(|at| at.elapsed() >= LOOK) {
             let (trust, names) = (Arc::clone(&proxies.trust), proxies.names());
-            blocking(move || trust.saw(&names, now)).await?;
+            let before = self.rotation.absent_since(now);
+            blocking(move || trust.saw(&names, now).and_then(|()| trust.forget_seen(before))).await?;
             self.seen_at = Some(tokio::time::Instant::now());
         }
         while self.rotation.advance().await? {
@@ -100,7 +102,7 @@ impl Work {
         }
         self.publish().await?;
         if waiting && self.rotation.is_bundle_everywhere().await {
-            let (trust, bundle) = (Arc::clone(&self.proxies.trust), self.proxies.bundle().0);
+            let (trust, bundle) = (Arc::clone(&self.proxies.trust), Arc::clone(&self.proxies.roots().bundle));
             let maintained = blocking(move || {
                 trust.confirm_lists(&bundle);
                 trust.maintain(now)
@@ -133,10 +135,10 @@ impl Work {
             info!(serial = %own.certificate.serial, "our own certificate is renewed");
         }
         let bundle = proxies.trust.bundle();
-        if proxies.bundle().0 != bundle {
+        if proxies.roots().bundle != bundle {
             own.tls.set_bundle(&bundle)?;
-            proxies.set_bundle(bundle);
         }
+        proxies.set_roots(bundle, proxies.trust.federation());
         Ok(())
     }
 
@@ -162,6 +164,12 @@ impl Work {
         if !replaced.is_empty() {
             replace(proxies, replaced).await?;
         }
+        Ok(self.measure(now).unwrap_or(now + LOOK))
+    }
+
+    /// Tells how near their end the served certificates are, whether they could be renewed or not. Returns when the next is due.
+    fn measure(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let proxies = &self.proxies;
         let (mut expiry, mut next, mut names) = (None, None, Vec::new());
         proxies.see_certificates(|key, _, it| {
             let (until, renew_at) = (it.not_after.unix_timestamp(), it.renew_at);
@@ -177,7 +185,7 @@ impl Work {
             let some = &names[..names.len().min(20)];
             warn!(count = names.len(), workloads = ?some, "certificates in the last quarter of their life are not renewed");
         }
-        Ok(next.unwrap_or(now + LOOK))
+        next
     }
 }
 

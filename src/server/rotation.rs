@@ -196,10 +196,17 @@ impl Rotation {
         Situation { proxies: &state.views, old_until, new_until, now }
     }
 
+    /// Proxies that were last connected before this are not waited for.
+    pub(super) fn absent_since(&self, now: OffsetDateTime) -> OffsetDateTime {
+        let absent = time::Duration::try_from(self.settings.wait_for_absent).unwrap_or(time::Duration::MAX);
+        now.checked_sub(absent).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
     /// Takes what the fleet knows now into the books.
     async fn look(&self, state: &mut Inner, now: OffsetDateTime) {
-        let (bundle, bundle_version) = self.proxies.bundle();
-        let trusted: Vec<Serial> = bundle.roots().iter().map(|root| root.serial.clone()).collect();
+        let roots = self.proxies.roots();
+        let trusted: Vec<Serial> = roots.bundle.roots().iter().map(|root| root.serial.clone()).collect();
+        let federates = self.proxies.model.load().as_ref().is_some_and(|it| !it.mesh.settings().federated.is_empty());
         let served = self.proxies.served();
         let connections = self.proxies.peers.by_identity();
         let under_way = state.current.as_ref().filter(|current| !current.is_over());
@@ -213,7 +220,12 @@ impl Rotation {
                 let (trusts, shows) = self.on_disk(identity, since, &trusted);
                 return Some(ProxyView { name, away_since: None, trusts, shows, shows_us });
             }
-            let trusts = held(stream, secrets::ROOT, Some(bundle_version), now, || trusted.clone());
+            // Contexts name our roots alone, or together with those of other trust domains; a client of its own mind may name either.
+            let expected = |name: &str| name == secrets::ROOT || (federates && name == secrets::ALL);
+            let has = |name: &str| stream.resource(ResourceType::Secret, name).is_some();
+            let names = roots.own().iter().filter(|(name, _)| expected(name) || has(name));
+            let trusts = names.map(|(name, version)| held(stream, name, Some(*version), now, || trusted.clone()));
+            let trusts = trusts.reduce(worse).unwrap_or(Held::Unused);
             let leaf = served.get(&name);
             let shows = match leaf.and_then(|(_, issuer)| self.proxies.trust.root_of(issuer)) {
                 Some(root) => held(stream, secrets::WORKLOAD, leaf.map(|(version, _)| *version), now, || root),
@@ -231,8 +243,7 @@ impl Rotation {
                 None => drop(views.insert(view.name.clone(), view)),
             }
         }
-        let absent = time::Duration::try_from(self.settings.wait_for_absent).unwrap_or(time::Duration::MAX);
-        let since = now.checked_sub(absent).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let since = self.absent_since(now);
         let trust = Arc::clone(&self.proxies.trust);
         let seen = blocking(move || trust.seen_since(since)).await;
         let away: Vec<_> = seen.into_iter().filter(|(name, _)| !views.contains_key(name)).collect();

@@ -36,8 +36,11 @@ fn model(generation: u64, text: &str) -> Arc<Model> {
 }
 
 fn proxies(admission: Admission) -> (tempfile::TempDir, Proxies) {
+    proxies_at(Arc::new(OffsetDateTime::now_utc), admission)
+}
+
+fn proxies_at(clock: Clock, admission: Admission) -> (tempfile::TempDir, Proxies) {
     let directory = tempfile::tempdir().unwrap();
-    let clock: Clock = Arc::new(OffsetDateTime::now_utc);
     let store = SqliteStore::open(&directory.path().join("trust.db")).unwrap();
     let trust = Trust::open(Box::new(store), trust_settings(&Config::default()), clock()).unwrap();
     let fleet = Arc::new(Fleet::new(Arc::clone(&clock)));

@@ -213,7 +213,7 @@ fn params(
 }
 
 /// The certificates of an authority, which are kept one behind the other: its own, and those between it and its root.
-fn split(mut bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+pub(super) fn split(mut bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
         let (rest, _) =

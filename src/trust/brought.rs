@@ -13,8 +13,10 @@ use zeroize::Zeroizing;
 
 use super::authority::Authority;
 use super::certificate::read;
+use super::change::RETIRED;
 use super::{
-    AuthorityInfo, AuthorityKind, AuthorityRecord, AuthorityState, Change, Settings, Standing, Store, TrustError,
+    AuthorityInfo, AuthorityKind, AuthorityRecord, AuthorityState, Change, Maintained, Settings, Standing, Store,
+    Trust, TrustError,
 };
 
 /// basicConstraints (2.5.29.19): an authority that signs no other authority.
@@ -59,13 +61,87 @@ impl std::fmt::Debug for Brought<'_> {
 }
 
 /// Takes an authority into an empty store, or another intermediate under the root that the store has. Everything is checked before
-/// anything is kept. A root that is brought with its key gets an intermediate made here.
+/// anything is kept. A root that is brought with its key gets an intermediate made here. No server uses the store.
 pub fn import_authority(
     store: &dyn Store,
     settings: &Settings,
     brought: Brought<'_>,
     now: OffsetDateTime,
 ) -> Result<AuthorityInfo, TrustError> {
+    let (root, intermediate) = checked(store, settings, brought, now)?;
+    let info = Authority::from_record(&intermediate)?.info;
+    let contents = store.load()?;
+    match contents.trust_domain {
+        None => store.found(&settings.trust_domain, &[root, intermediate])?,
+        Some(_) => {
+            check_known(&contents.authorities, &root)?;
+            // The one that signed until now is good for what it has signed, and signs nothing more.
+            let signed = contents
+                .authorities
+                .iter()
+                .filter(|it| it.kind == AuthorityKind::Intermediate && it.standing.state == AuthorityState::Active);
+            let standings = signed.map(|it| (it.serial.clone(), RETIRED)).collect();
+            store.change(&Change { add: vec![intermediate], standings, ..Change::default() })?;
+        }
+    }
+    Ok(info)
+}
+
+/// A root that is not trusted yet cannot be brought: proxies that know only another one would be cut off.
+fn check_known(records: &[AuthorityRecord], root: &AuthorityRecord) -> Result<(), TrustError> {
+    let known = |it: &AuthorityRecord| it.kind == AuthorityKind::Root && it.certificate == root.certificate;
+    if records.iter().any(known) {
+        return Ok(());
+    }
+    let reason = "the store has another root, and proxies that know only that one would be cut off; take it into an empty data directory";
+    Err(refused("the root", reason))
+}
+
+impl Trust {
+    /// [`request_authority`], while the hierarchy is at work.
+    pub fn request_authority(&self, now: OffsetDateTime) -> Result<String, TrustError> {
+        let _books = self.books();
+        request_authority(&*self.store, &self.settings, now)
+    }
+
+    /// Lets another intermediate sign that is brought, under the root that signs now; while something is revoked, as soon as every proxy
+    /// has its revocation list. Everything is checked before anything is kept.
+    pub fn import_authority(
+        &self,
+        brought: Brought<'_>,
+        now: OffsetDateTime,
+    ) -> Result<(AuthorityInfo, Maintained), TrustError> {
+        let mut books = self.books();
+        let (root, mut intermediate) = checked(&*self.store, &self.settings, brought, now)?;
+        check_known(&books.records, &root)?;
+        let info = Authority::from_record(&intermediate)?.info;
+        if books.records.iter().any(|it| it.serial == info.serial) {
+            return Err(refused(&info.subject, "it is in the store already"));
+        }
+        let hierarchy = self.hierarchy();
+        if hierarchy.root.info.serial != root.serial {
+            return Err(refused("the root", "another one signs now: bring an intermediate under that one"));
+        }
+        if hierarchy.bundle.crls().is_some() {
+            intermediate.standing.state = AuthorityState::Prepared;
+            self.apply(&mut books, Change { add: vec![intermediate], ..Change::default() })?;
+            self.refresh_lists(&mut books, now)?;
+            books.hand_over = true;
+            return Ok((info, self.next_intermediate(&mut books, now)?));
+        }
+        let standings = hierarchy.active().map(|it| (it.info.serial.clone(), RETIRED)).collect();
+        self.apply(&mut books, Change { add: vec![intermediate], standings, ..Change::default() })?;
+        Ok((info, Maintained { activated: true, ..Maintained::default() }))
+    }
+}
+
+/// The root and the intermediate that were brought, checked as far as they go, and the intermediate's key with its certificate.
+fn checked(
+    store: &dyn Store,
+    settings: &Settings,
+    brought: Brought<'_>,
+    now: OffsetDateTime,
+) -> Result<(AuthorityRecord, AuthorityRecord), TrustError> {
     let root = match certificates("the root", brought.root)?.as_slice() {
         [one] => one.clone(),
         several => {
@@ -111,33 +187,9 @@ pub fn import_authority(
         let root = record(AuthorityKind::Root, &own_root, Zeroizing::default())?;
         (root, record(AuthorityKind::Intermediate, &chain, key)?)
     };
-    // Also compares the key with the certificate.
-    let info = Authority::from_record(&intermediate)?.info;
-    let contents = store.load()?;
-    match contents.trust_domain {
-        None => store.found(&settings.trust_domain, &[root, intermediate])?,
-        Some(_) => {
-            let known = contents
-                .authorities
-                .iter()
-                .any(|it| it.kind == AuthorityKind::Root && it.certificate == root.certificate);
-            if !known {
-                let reason = "the store has another root, and proxies that know only that one would be cut off; take it into an empty \
-                              data directory";
-                return Err(refused("the root", reason));
-            }
-            // The one that signed until now is good for what it has signed, and signs nothing more.
-            let signed = contents
-                .authorities
-                .iter()
-                .filter(|it| it.kind == AuthorityKind::Intermediate && it.standing.state == AuthorityState::Active);
-            let standings = signed
-                .map(|it| (it.serial.clone(), Standing { state: AuthorityState::Retired, trusted: false }))
-                .collect();
-            store.change(&Change { add: vec![intermediate], standings, rotation: None })?;
-        }
-    }
-    Ok(info)
+    // Compares the key with the certificate.
+    Authority::from_record(&intermediate)?;
+    Ok((root, intermediate))
 }
 
 fn refused(what: &str, reason: impl ToString) -> TrustError {

@@ -30,8 +30,18 @@ pub struct TrustBundle {
     trust_domain: TrustDomain,
     roots: Vec<Root>,
     pem: Arc<str>,
-    crls: Option<Arc<str>>,
-    listed: Vec<Serial>,
+    lists: Option<RevocationLists>,
+}
+
+/// The revocation lists that belong to a bundle, each concatenated as PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RevocationLists {
+    /// Those of every intermediate below the roots.
+    pub(super) intermediates: Arc<str>,
+    /// Those of every root; `None` where a root's key is elsewhere.
+    pub(super) roots: Option<Arc<str>>,
+    /// The intermediates that have one.
+    pub(super) listed: Vec<Serial>,
 }
 
 impl TrustBundle {
@@ -42,7 +52,7 @@ impl TrustBundle {
         }
         let pem = certificates.iter().map(|der| pem_of(der)).collect::<String>().into();
         let roots = certificates.into_iter().map(Root::new).collect::<Result<_, _>>()?;
-        Ok(Self { trust_domain, roots, pem, crls: None, listed: Vec::new() })
+        Ok(Self { trust_domain, roots, pem, lists: None })
     }
 
     /// Whose roots they are.
@@ -55,19 +65,28 @@ impl TrustBundle {
         &self.roots
     }
 
-    /// The same roots with these revocation lists, those of the intermediates `listed`.
-    pub(super) fn with_lists(&self, crls: Option<Arc<str>>, listed: Vec<Serial>) -> Self {
-        Self { crls, listed, ..self.clone() }
+    /// The same roots with these revocation lists.
+    pub(super) fn with_lists(&self, lists: Option<RevocationLists>) -> Self {
+        Self { lists, ..self.clone() }
+    }
+
+    pub(super) fn lists(&self) -> Option<&RevocationLists> {
+        self.lists.as_ref()
     }
 
     /// The revocation lists of every intermediate below these roots, concatenated as PEM; `None` while nothing is revoked.
     pub fn crls(&self) -> Option<&str> {
-        self.crls.as_deref()
+        self.lists.as_ref().map(|lists| &*lists.intermediates)
+    }
+
+    /// The same of the roots themselves, for whoever looks up whole chains. `None` also where a root's key is elsewhere.
+    pub fn root_crls(&self) -> Option<&str> {
+        self.lists.as_ref()?.roots.as_deref()
     }
 
     /// The intermediates that have one.
     pub(super) fn listed(&self) -> &[Serial] {
-        &self.listed
+        self.lists.as_ref().map_or(&[], |lists| &lists.listed)
     }
 
     /// All roots, concatenated as PEM (RFC 7468).

@@ -4,6 +4,7 @@
 use time::OffsetDateTime;
 
 use super::authority::Authority;
+use super::federation::published_roots;
 use super::hierarchy::Hierarchy;
 use super::issuance::Books;
 use super::{AuthorityRecord, AuthorityState, Change, RotationRecord, Serial, Standing, Trust, TrustError};
@@ -29,7 +30,7 @@ pub struct Maintained {
 }
 
 const ACTIVE: Standing = Standing { state: AuthorityState::Active, trusted: false };
-const RETIRED: Standing = Standing { state: AuthorityState::Retired, trusted: false };
+pub(super) const RETIRED: Standing = Standing { state: AuthorityState::Retired, trusted: false };
 
 impl Trust {
     /// Keeps the hierarchy fit to sign. A successor of the intermediate is prepared when `intermediate_prepare` or half of its life is left,
@@ -38,14 +39,19 @@ impl Trust {
     pub fn maintain(&self, now: OffsetDateTime) -> Result<Maintained, TrustError> {
         let mut books = self.books();
         self.forget_expired(&mut books, now)?;
+        // Whether there are lists decides who has to wait; after a start, nobody has looked yet.
+        self.refresh_lists(&mut books, now)?;
         let hierarchy = self.hierarchy();
         let mut done = Maintained::default();
         let (remaining, life) = hierarchy.signer.remaining(now);
         // One that ends with its root has no better successor: it is the root's turn.
         let improvable = hierarchy.signer.info.not_after < hierarchy.root.info.not_after;
         let within = |limit, fraction: i32| improvable && remaining <= signed(limit).min(life / fraction);
-        // Where the root's key is kept elsewhere, a successor is brought by an operator; there is nothing to be done here.
+        // Where the root's key is kept elsewhere, a successor is brought by an operator, and may be waiting for its turn.
         if !hierarchy.root.has_key() {
+            if self.prepared(&hierarchy, now).is_some() {
+                done = self.next_intermediate(&mut books, now)?;
+            }
             self.refresh_lists(&mut books, now)?;
             return Ok(done);
         }
@@ -65,7 +71,7 @@ impl Trust {
     pub fn rotate_intermediate(&self, now: OffsetDateTime) -> Result<Maintained, TrustError> {
         let mut books = self.books();
         books.hand_over = true;
-        self.next_intermediate(&mut books, now)
+        self.next_intermediate(&mut books, now).inspect_err(|_| books.hand_over = false)
     }
 
     /// Makes an intermediate that is to sign later.
@@ -104,7 +110,7 @@ impl Trust {
         self.apply(books, Change { add, ..Change::default() })
     }
 
-    fn next_intermediate(&self, books: &mut Books, now: OffsetDateTime) -> Result<Maintained, TrustError> {
+    pub(super) fn next_intermediate(&self, books: &mut Books, now: OffsetDateTime) -> Result<Maintained, TrustError> {
         let hierarchy = self.hierarchy();
         let mut change = Change::default();
         let prepared = self.prepared(&hierarchy, now);
@@ -242,7 +248,7 @@ impl Trust {
         self.hierarchy().listener.info.serial.clone()
     }
 
-    fn apply(&self, books: &mut Books, change: Change) -> Result<(), TrustError> {
+    pub(super) fn apply(&self, books: &mut Books, mut change: Change) -> Result<(), TrustError> {
         let mut records = books.records.clone();
         for (serial, standing) in &change.standings {
             records.iter_mut().filter(|record| record.serial == *serial).for_each(|record| record.standing = *standing);
@@ -250,9 +256,13 @@ impl Trust {
         records.extend(change.add.iter().cloned());
         // What could not be used afterwards is not written.
         let bundle = self.bundle();
-        let hierarchy = Hierarchy::from_records(&records, &self.settings)?
-            .with_lists(bundle.crls().map(Into::into), bundle.listed().to_vec());
+        let hierarchy = Hierarchy::from_records(&records, &self.settings)?.with_lists(bundle.lists().cloned());
+        let rotation = change.rotation.as_ref().or(books.rotation.as_ref());
+        if published_roots(&records, rotation) != published_roots(&books.records, books.rotation.as_ref()) {
+            change.bundle_sequence = Some(books.bundle_sequence + 1);
+        }
         self.store.change(&change)?;
+        books.bundle_sequence = change.bundle_sequence.unwrap_or(books.bundle_sequence);
         books.records = records;
         books.rotation = change.rotation.or_else(|| books.rotation.take());
         self.set_hierarchy(hierarchy);

@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{CsrError, StoreError};
+use super::{BundleError, CsrError, StoreError};
 use crate::identity::TrustDomain;
 
 /// Why nothing was issued, or why the hierarchy cannot be used. Holds no key material.
@@ -40,6 +40,14 @@ pub enum TrustError {
         id: String,
         /// What is issued here.
         trust_domain: TrustDomain,
+    },
+    /// The bundle of another trust domain, or our own, cannot be taken in or written.
+    #[error("the trust bundle of {trust_domain} is refused: {reason}")]
+    Bundle {
+        /// Whose bundle.
+        trust_domain: TrustDomain,
+        /// Why.
+        reason: BundleError,
     },
     /// A certificate or key of ours does not fit or cannot be read.
     #[error("{what} cannot be used: {reason}")]

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use time::OffsetDateTime;
 
 use super::authority::Authority;
+use super::bundle::RevocationLists;
 use super::{AuthorityKind, AuthorityRecord, AuthorityState, Serial, Settings, TrustBundle, TrustError};
 
 /// Who signs now, and what peers are verified against.
@@ -60,8 +61,8 @@ impl Hierarchy {
     }
 
     /// The same with these revocation lists in the bundle.
-    pub(super) fn with_lists(&self, crls: Option<Arc<str>>, listed: Vec<Serial>) -> Self {
-        Self { bundle: Arc::new(self.bundle.with_lists(crls, listed)), ..self.clone() }
+    pub(super) fn with_lists(&self, lists: Option<RevocationLists>) -> Self {
+        Self { bundle: Arc::new(self.bundle.with_lists(lists)), ..self.clone() }
     }
 
     /// The roots in the bundle.

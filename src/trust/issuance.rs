@@ -11,6 +11,7 @@ use rcgen::SanType;
 use time::OffsetDateTime;
 
 use super::authority::Authority;
+use super::federation::Federation;
 use super::hierarchy::Hierarchy;
 use super::revocation::Note;
 use super::{
@@ -22,6 +23,8 @@ use crate::identity::SpiffeId;
 
 /// Certificates that have expired are forgotten this often.
 const FORGET: time::Duration = time::Duration::HOUR;
+/// Join tokens are known for so long after their end: operators may want to see what became of them.
+const TOKENS_KEPT: time::Duration = time::Duration::WEEK;
 
 /// When a proxy was last there is known to within this: nothing is written for a proxy that was seen as lately.
 const SEEN_WITHIN: time::Duration = time::Duration::minutes(10);
@@ -43,6 +46,8 @@ pub struct Trust {
     pub(super) notes: Mutex<Vec<Arc<Note>>>,
     /// What was revoked. It is in the store too.
     pub(super) revoked: RwLock<HashMap<Serial, RevocationRecord>>,
+    /// The bundles of other trust domains. They are in the store too.
+    pub(super) federation: ArcSwap<Federation>,
 }
 
 /// What whoever writes to the store has to know.
@@ -60,6 +65,8 @@ pub(super) struct Books {
     pub(super) listed: Vec<Serial>,
     /// An operator wants another intermediate to sign.
     pub(super) hand_over: bool,
+    /// The number of our own bundle as others are shown it.
+    pub(super) bundle_sequence: u64,
 }
 
 type Issued = Result<Vec<Arc<WorkloadCertificate>>, TrustError>;
@@ -104,6 +111,7 @@ impl Trust {
             crls: contents.crls,
             listed: Vec::new(),
             hand_over: false,
+            bundle_sequence: contents.bundle_sequence,
         };
         let revoked = contents.revocations.into_iter().map(|it| (it.certificate.serial.clone(), it));
         let trust = Self {
@@ -116,6 +124,7 @@ impl Trust {
             requested: RwLock::default(),
             notes: Mutex::default(),
             revoked: RwLock::new(revoked.collect()),
+            federation: ArcSwap::from_pointee(Federation::from_records(contents.federated)?),
         };
         trust.maintain(now)?;
         Ok(trust)
@@ -129,6 +138,11 @@ impl Trust {
                 let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
                 revoked.retain(|_, it| it.certificate.not_after > end);
             }
+            self.store.forget_join_tokens(now.checked_sub(TOKENS_KEPT).unwrap_or(OffsetDateTime::UNIX_EPOCH))?;
+            let life = time::Duration::try_from(self.settings.workload_ttl).unwrap_or(time::Duration::MAX);
+            // What was asked for so long ago can neither be used nor renewed.
+            let lives = |at: &OffsetDateTime| at.checked_add(life).is_none_or(|until| until > end);
+            self.requested.write().unwrap_or_else(PoisonError::into_inner).retain(|_, (_, at)| lives(at));
             books.forgotten_at = Some(now);
         }
         Ok(())
@@ -219,6 +233,15 @@ impl Trust {
         if !stale.is_empty() {
             self.store.save_seen(&stale, now)?;
             books.seen.extend(stale.into_iter().map(|name| (name, now)));
+        }
+        Ok(())
+    }
+
+    /// Forgets workloads whose proxy was last connected at `before` or earlier.
+    pub fn forget_seen(&self, before: OffsetDateTime) -> Result<(), TrustError> {
+        let mut books = self.books();
+        if self.store.forget_seen(before)? > 0 {
+            books.seen.retain(|_, at| *at > before);
         }
         Ok(())
     }

@@ -6,6 +6,9 @@
 
 pub mod tls;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 mod authority;
 mod brought;
 mod bundle;
@@ -14,6 +17,8 @@ mod change;
 mod crl;
 mod csr;
 mod error;
+mod exchange;
+mod federation;
 mod grace;
 mod hierarchy;
 mod issuance;
@@ -34,14 +39,16 @@ pub use certificate::{IssuedChain, WorkloadCertificate};
 pub use change::{Maintained, Roots};
 pub use csr::CsrError;
 pub use error::TrustError;
+pub use exchange::BundleError;
+pub use federation::{FederatedBundle, Federation, PublishedBundle};
 pub use issuance::Trust;
 pub use key::KeyAlgorithm;
 pub use revocation::Revoke;
 pub use serial::{Serial, SerialError};
 pub use store::{
-    AuthorityKind, AuthorityRecord, AuthorityState, Change, Contents, CrlRecord, IssuedRecord, JoinTokenRecord,
-    KEY_VARIABLE, KeyEncryptionKey, RevocationRecord, RotationRecord, RotationStep, SealError, SqliteStore, Standing,
-    Store, StoreError, WorkloadRecord, backup, restore,
+    AuthorityKind, AuthorityRecord, AuthorityState, Change, Contents, CrlRecord, FederatedRecord, IssuedRecord,
+    JoinTokenRecord, KEY_VARIABLE, KeyEncryptionKey, RevocationRecord, RotationRecord, RotationStep, SealError,
+    SqliteStore, Standing, Store, StoreError, WorkloadRecord, backup, restore,
 };
 
 use crate::identity::{SpiffeId, TrustDomain};

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use super::bundle::RevocationLists;
 use super::hierarchy::Hierarchy;
 use super::issuance::Books;
 use super::{
-    CrlRecord, IssuedChain, IssuedRecord, Lists, RevocationRecord, Serial, Trust, TrustBundle, TrustError, crl,
+    AuthorityKind, CrlRecord, IssuedChain, IssuedRecord, Lists, RevocationRecord, Serial, Trust, TrustBundle,
+    TrustError, crl,
 };
 use crate::identity::SpiffeId;
 
@@ -142,13 +144,18 @@ impl Trust {
         if live.is_empty() || !self.lists_are_possible(&hierarchy, now) {
             if hierarchy.bundle.crls().is_some() {
                 books.listed.clear();
-                self.set_hierarchy(hierarchy.with_lists(None, Vec::new()));
+                self.set_hierarchy(hierarchy.with_lists(None));
             }
             return Ok(());
         }
         let life = time::Duration::try_from(self.settings.workload_ttl * LIFETIMES).unwrap_or(time::Duration::WEEK);
-        let (mut fresh, mut pem, mut listed) = (Vec::new(), String::new(), Vec::new());
-        for signer in hierarchy.intermediates().filter(|it| it.info.not_after > now) {
+        let (mut fresh, mut intermediates, mut roots, mut listed) =
+            (Vec::new(), String::new(), String::new(), Vec::new());
+        let signing = hierarchy.intermediates().filter(|it| it.info.not_after > now);
+        // A root's own list is empty: only who looks up whole chains asks for it (Envoy's SPIFFE validator).
+        let whole_chains = hierarchy.trusted_roots().all(|root| root.can_sign_lists());
+        let trusted = hierarchy.trusted_roots().filter(|_| whole_chains);
+        for signer in signing.chain(trusted) {
             let serial = &signer.info.serial;
             let own: Vec<_> = live.iter().filter(|it| it.certificate.issuer == *serial).cloned().collect();
             let mut wanted: Vec<_> = own.iter().map(|it| it.certificate.serial.clone()).collect();
@@ -167,16 +174,23 @@ impl Trust {
                     list
                 }
             };
-            pem.push_str(&crl::pem_of(&list));
-            listed.push(serial.clone());
+            match signer.kind {
+                AuthorityKind::Root => roots.push_str(&crl::pem_of(&list)),
+                AuthorityKind::Intermediate => {
+                    intermediates.push_str(&crl::pem_of(&list));
+                    listed.push(serial.clone());
+                }
+            }
         }
         if !fresh.is_empty() {
             self.store.save_crls(&fresh)?;
             books.crls.retain(|old| fresh.iter().all(|new| new.issuer != old.issuer));
             books.crls.extend(fresh);
         }
-        if hierarchy.bundle.crls() != Some(&pem) {
-            self.set_hierarchy(hierarchy.with_lists(Some(pem.into()), listed));
+        let lists =
+            RevocationLists { intermediates: intermediates.into(), roots: whole_chains.then(|| roots.into()), listed };
+        if hierarchy.bundle.lists() != Some(&lists) {
+            self.set_hierarchy(hierarchy.with_lists(Some(lists)));
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use rcgen::{
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
-use crate::harness::{Mesh, Setting, countersign, eventually, on_envoys};
+use crate::harness::{Mesh, Setting, countersign, eventually, on_envoys, pair};
 
 on_envoys!(clusters_that_share_a_root_reach_each_other: delta_1_40);
 
@@ -82,6 +82,7 @@ fn beyond(other: &Mesh) -> String {
 }
 
 async fn clusters_that_share_a_root_reach_each_other(setting: Setting) {
+    let _pair = pair().await;
     let vault = Vault::new();
     let files = tempfile::tempdir().unwrap();
     let root = write(files.path(), "root-cert.pem", &vault.root);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use countersign::admin::api::{ProxyStatus, RotateReport, RotateRequest, SecretStatus, ServerStatus, TypeState};
 use countersign::cli::{Client, Connection, Format, WorkloadName, bootstrap};
 use countersign::lab::envoy_binary::{EnvoyVersion, Request, locate};
+use countersign::lab::topology::TRUST_DOMAIN;
 use countersign::lab::{
     self, ControlPlane, LabError, Network, Ports, Prepared, Rotation, Setup, Topology, Traffic, Workload,
 };
@@ -21,6 +22,14 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// Meshes at once: each has three Envoys and a server.
 static MESHES: Semaphore = Semaphore::const_new(2);
+
+/// Who needs two meshes at once: one test at a time, or each would hold one and wait for the other.
+static PAIRS: Semaphore = Semaphore::const_new(1);
+
+/// To be held by a test that has two meshes.
+pub async fn pair() -> SemaphorePermit<'static> {
+    PAIRS.acquire().await.unwrap()
+}
 
 /// What a test runs against.
 #[derive(Clone, Copy)]
@@ -70,12 +79,17 @@ impl Setting {
 
     /// The same with lines added to the server's configuration, and with a last word on the policy directory.
     pub async fn mesh_with(self, config: &str, edit: impl FnOnce(&Path)) -> Mesh {
+        self.mesh_in(TRUST_DOMAIN, config, edit).await
+    }
+
+    /// The same in another trust domain.
+    pub async fn mesh_in(self, trust_domain: &str, config: &str, edit: impl FnOnce(&Path)) -> Mesh {
         let permit = MESHES.acquire().await.unwrap();
         let envoy = self.envoy().await;
         let directory = tempfile::tempdir().unwrap();
         let (network, mut ports) = (Network::unique().unwrap(), Ports::unique());
         let prepared = Prepared::new(directory.path(), network, &mut ports).await.unwrap();
-        let setup = prepared.setup().clone();
+        let setup = Setup { trust_domain: trust_domain.to_owned(), ..prepared.setup().clone() };
         edit(&setup.policies);
         let server = ServerProcess::start_with(setup, config, self.mode).await;
         let mut mesh = prepared.start(server, &envoy, &mut ports).await.unwrap();

@@ -7,10 +7,12 @@ mod harness;
 
 mod adoption;
 mod authorization;
+mod authority;
 mod clusters;
 mod credentials;
 mod enrollment;
 mod grpc;
+mod federation;
 mod identity;
 mod kubernetes;
 mod lab;

@@ -17,13 +17,13 @@ use crate::harness::{LIMIT, Mesh, Setting, eventually, finish, on_envoys};
 on_envoys!(a_revoked_certificate_is_refused_everywhere: delta_1_40, sotw_1_36);
 on_envoys!(authorities_rotate_while_something_is_revoked: delta_1_40);
 
-async fn revoke(mesh: &Mesh, target: &str) -> RevokeReport {
+pub async fn revoke(mesh: &Mesh, target: &str) -> RevokeReport {
     let request = RevokeRequest { target: target.to_owned() };
     mesh.server().client().post("/v1/revoke", &request, LIMIT).await.unwrap()
 }
 
 /// A node's own credentials, used by somebody who has copied them.
-async fn thief(mesh: &Mesh, workload: &str) -> PathBuf {
+pub async fn thief(mesh: &Mesh, workload: &str) -> PathBuf {
     let home = mesh.directory.path().join("thief").join(workload);
     std::fs::create_dir_all(&home).unwrap();
     mesh.server().bootstrap_as(workload, &home, "127.0.0.1:1".parse().unwrap(), None).await;
@@ -31,10 +31,15 @@ async fn thief(mesh: &Mesh, workload: &str) -> PathBuf {
 }
 
 /// What the thief gets from payment-service: the status, or `None` if it is not let in.
-async fn steals(mesh: &Mesh, home: &Path) -> Option<u16> {
+pub async fn steals(mesh: &Mesh, home: &Path) -> Option<u16> {
     let credentials = home.join("credentials");
     let chain = CertificateDer::pem_file_iter(credentials.join("cert.pem")).unwrap().map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_file(credentials.join("key.pem")).unwrap();
+    shows(mesh, chain, key).await
+}
+
+/// What somebody gets from payment-service who shows this.
+pub async fn shows(mesh: &Mesh, chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Option<u16> {
     let payment = &mesh.topology().payment;
     let tls = intruder::tls(Disguise::Stolen(chain, key), &payment.host()).unwrap();
     let answer = http::get_tls(payment.at(8080), &tls, &payment.host(), "/", LIMIT).await;

@@ -29,6 +29,7 @@ struct Settings {
     trust_domain_aliases: Vec<String>,
     /// Ports that are on their way to the mode that the policy has for them.
     transit: Vec<InTransit>,
+    federates_with: Vec<String>,
     istio_compatibility: IstioCompatibility,
 }
 
@@ -108,6 +109,7 @@ impl Case {
         };
         let settings = mesh::Settings {
             trust_domain_aliases: self.settings.trust_domain_aliases.clone(),
+            federated: self.settings.federates_with.clone(),
             istio_compatibility: self.settings.istio_compatibility,
             ..mesh::Settings::default()
         };

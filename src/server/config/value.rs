@@ -68,6 +68,14 @@ pub(super) fn trust_domain<'de, D: Deserializer<'de>>(d: D) -> Result<TrustDomai
     text.parse().map_err(|error| D::Error::custom(format!("`{text}` is not a trust domain: {error}")))
 }
 
+/// Several of them.
+pub(super) fn trust_domains<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<TrustDomain>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct One(#[serde(deserialize_with = "trust_domain")] TrustDomain);
+    Ok(Vec::<One>::deserialize(d)?.into_iter().map(|one| one.0).collect())
+}
+
 /// RFC 1123 labels with dots between them, at most 253 bytes.
 pub(super) fn check_name(text: &str) -> Result<(), String> {
     let label = |l: &str| {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::StoreError;
-use super::sqlite::{check, explain, sync_directory};
+use super::connection::{check, explain, sync_directory};
 
 /// The side files that belong to a database, and to no other that comes in its place.
 const SIDE_FILES: [&str; 2] = ["-wal", "-shm"];

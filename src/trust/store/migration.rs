@@ -7,7 +7,7 @@ use rustls_pki_types::pem::PemObject;
 
 use super::super::certificate;
 use super::IssuedRecord;
-use super::sqlite::nanoseconds;
+use super::rows::nanoseconds;
 
 /// The format that is written.
 pub(super) const VERSION: i64 = 1 + STEPS.len() as i64;
@@ -15,7 +15,7 @@ pub(super) const VERSION: i64 = 1 + STEPS.len() as i64;
 type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
 
 /// What turns format `n + 1` into `n + 2`. Append only: files of every format are out there.
-const STEPS: &[Step] = &[several_authorities, join_tokens_and_encryption, revocations];
+const STEPS: &[Step] = &[several_authorities, join_tokens_and_encryption, revocations, federation];
 
 /// The first format.
 pub(super) const FIRST: &str = "
@@ -165,6 +165,23 @@ fn revocations(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         super::revocation::note(transaction, &[issued])?;
     }
     Ok(())
+}
+
+/// 4 to 5: the bundles of other trust domains, and the number of our own; whether what was in the clear is gone without a trace.
+fn federation(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(
+        "
+        CREATE TABLE federated_bundle (
+            trust_domain TEXT PRIMARY KEY,
+            roots BLOB NOT NULL,
+            sequence INTEGER,
+            refresh_hint INTEGER,
+            imported_at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        ALTER TABLE mesh ADD COLUMN bundle_sequence INTEGER NOT NULL DEFAULT 1;
+        ALTER TABLE encryption ADD COLUMN clean INTEGER NOT NULL DEFAULT 0 CHECK (clean IN (0, 1));
+        ",
+    )
 }
 
 fn issued(chain: &str) -> Result<IssuedRecord, Box<dyn std::error::Error + Send + Sync>> {

@@ -1,10 +1,14 @@
 //! Where the hierarchy is kept. The embedded default is SQLite; the trait is what a store shared between replicas will implement.
 
 mod backup;
+mod connection;
+mod encryption;
 mod error;
+mod federation;
 mod migration;
 mod revocation;
 mod rotation;
+mod rows;
 mod seal;
 mod sqlite;
 mod tokens;
@@ -16,6 +20,7 @@ use zeroize::Zeroizing;
 
 pub use backup::{backup, restore};
 pub use error::StoreError;
+pub use federation::FederatedRecord;
 pub use revocation::{CrlRecord, IssuedRecord, RevocationRecord};
 pub use rotation::{RotationRecord, RotationStep};
 pub use seal::{KEY_VARIABLE, KeyEncryptionKey, SealError};
@@ -49,6 +54,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// there were.
     fn forget_expired(&self, now: OffsetDateTime, end: OffsetDateTime) -> Result<usize, StoreError>;
 
+    /// Forgets when the proxies of workloads were connected that were last at `before` or earlier. How many there were.
+    fn forget_seen(&self, before: OffsetDateTime) -> Result<usize, StoreError>;
+
     /// Remembers that these certificates were issued.
     fn note_issued(&self, issued: &[IssuedRecord]) -> Result<(), StoreError>;
 
@@ -64,6 +72,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Keeps these revocation lists, each in place of its issuer's older one.
     fn save_crls(&self, crls: &[CrlRecord]) -> Result<(), StoreError>;
 
+    /// Keeps the bundle of another trust domain, in place of an older one of it.
+    fn save_federated(&self, bundle: &FederatedRecord) -> Result<(), StoreError>;
+
+    /// Forgets the bundle of another trust domain. Whether there was one.
+    fn remove_federated(&self, trust_domain: &TrustDomain) -> Result<bool, StoreError>;
+
     /// Keeps a join token.
     fn add_join_token(&self, token: &JoinTokenRecord) -> Result<(), StoreError>;
 
@@ -75,6 +89,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Marks a token as used, if it is neither used nor expired. Whether it did: of all who try, one is told `true`, ever.
     fn consume_join_token(&self, digest: &[u8; 32], now: OffsetDateTime) -> Result<bool, StoreError>;
+
+    /// Forgets tokens that could not be used any more at `before`. How many there were.
+    fn forget_join_tokens(&self, before: OffsetDateTime) -> Result<usize, StoreError>;
 
     /// Forgets a token. Whether there was one.
     fn remove_join_token(&self, id: &str) -> Result<bool, StoreError>;
@@ -122,6 +139,10 @@ pub struct Contents {
     pub revocations: Vec<RevocationRecord>,
     /// The newest revocation list of each intermediate.
     pub crls: Vec<CrlRecord>,
+    /// The bundles of other trust domains.
+    pub federated: Vec<FederatedRecord>,
+    /// The number of our own bundle as others are shown it: it rises with each change.
+    pub bundle_sequence: u64,
 }
 
 /// What is written together when the hierarchy changes.
@@ -133,6 +154,8 @@ pub struct Change {
     pub standings: Vec<(Serial, Standing)>,
     /// The rotation's step from now on, if that changes.
     pub rotation: Option<RotationRecord>,
+    /// The number of our own bundle from now on, if the roots that others are shown change.
+    pub bundle_sequence: Option<u64>,
 }
 
 /// What an authority is for, at the moment.

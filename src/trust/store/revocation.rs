@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use time::OffsetDateTime;
 
-use super::sqlite::{nanoseconds, serial, time};
+use super::rows::{nanoseconds, serial, time};
 use crate::trust::Serial;
 
 /// A workload's certificate, as far as it has to be known to be revoked.

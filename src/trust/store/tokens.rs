@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use time::OffsetDateTime;
 
 use super::JoinTokenRecord;
-use super::sqlite::{nanoseconds, time};
+use super::rows::{nanoseconds, time};
 
 const COLUMNS: &str = "id, digest, workload, identity, created_at, expires_at, used_at";
 
@@ -34,6 +34,11 @@ pub(super) fn consume(transaction: &Transaction<'_>, digest: &[u8; 32], now: Off
         params![digest, nanoseconds(now)],
     )?;
     Ok(marked == 1)
+}
+
+/// A token that was used is known until then as well, so that operators see what became of it.
+pub(super) fn forget(transaction: &Transaction<'_>, before: OffsetDateTime) -> rusqlite::Result<usize> {
+    transaction.execute("DELETE FROM join_token WHERE expires_at <= ?1", [nanoseconds(before)])
 }
 
 pub(super) fn remove(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<bool> {

@@ -39,7 +39,7 @@ fn the_first_format_is_converted_and_keeps_everything() {
 
     let raw = rusqlite::Connection::open(path(&directory)).unwrap();
     let version: i64 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 4);
+    assert_eq!(version, 5);
     let again = sealed(&directory, None).unwrap();
     assert_eq!(again.bundle(), root);
     assert_eq!(again.workload_certificate("shop/web", &web, THEN).unwrap(), held, "what was issued is still served");
@@ -73,6 +73,36 @@ fn threat_07_turning_encryption_on_leaves_no_key_in_the_clear() {
     let again = sealed(&directory, Some(kek(1))).unwrap();
     assert_eq!(again.workload_certificate("shop/web", &web, THEN).unwrap(), held);
     assert_eq!(again.workload_certificate("shop/api", &id("shop", "api"), THEN).unwrap(), fresh);
+}
+
+/// A crash after everything is encrypted and before the old pages are wiped.
+#[test]
+fn threat_07_a_crash_while_encryption_is_turned_on_leaves_no_key_either() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(path(&directory), FORMAT_1).unwrap();
+    let contents = SqliteStore::open(&path(&directory)).unwrap().load().unwrap();
+    let keys = [contents.workloads[0].key_pem.as_bytes().to_vec()];
+    drop(sealed(&directory, Some(kek(1))).unwrap());
+    assert!(!shows(&directory, &keys));
+    // What the crash has left: a key in a page that is free, and another one in the log.
+    let raw = rusqlite::Connection::open(path(&directory)).unwrap();
+    raw.pragma_update(None, "secure_delete", "OFF").unwrap();
+    raw.execute_batch("CREATE TABLE scrap (text TEXT)").unwrap();
+    raw.execute("INSERT INTO scrap VALUES (?1)", [&*contents.workloads[0].key_pem]).unwrap();
+    raw.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    raw.execute_batch("DROP TABLE scrap; UPDATE encryption SET clean = 0").unwrap();
+    let crashed = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(directory.path()).unwrap().map(Result::unwrap) {
+        fs::copy(file.path(), crashed.path().join(file.file_name())).unwrap();
+    }
+    assert!(shows(&crashed, &keys), "the search can find");
+    drop(sealed(&crashed, Some(kek(1))).unwrap());
+    assert!(!shows(&crashed, &keys));
+    let clean = || -> bool {
+        let raw = rusqlite::Connection::open(path(&crashed)).unwrap();
+        raw.query_row("SELECT clean FROM encryption", [], |row| row.get(0)).unwrap()
+    };
+    assert!(clean());
 }
 
 #[test]

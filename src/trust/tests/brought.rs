@@ -219,3 +219,67 @@ fn clusters_under_one_root_verify_each_other() {
         assert_eq!(peer.id(), Some(&id("a", "b")));
     }
 }
+
+/// A request, signed elsewhere, brought while the hierarchy is at work.
+#[test]
+fn an_intermediate_is_brought_without_a_restart() {
+    let (directory, pki) = (tempfile::tempdir().unwrap(), Pki::new());
+    let csr = request_authority(&store(&directory), &settings(), NOW).unwrap();
+    import(&directory, &pki.sign(&csr), &pki.root, None).unwrap();
+    let trust = open(directory.path(), settings(), NOW).unwrap();
+    let before = trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+
+    let csr = trust.request_authority(NOW).unwrap();
+    let chain = pki.sign(&csr);
+    let brought = Brought { chain: &chain, root: &pki.root, key: None };
+    let (info, done) = trust.import_authority(brought, NOW).unwrap();
+    assert_eq!(done, Maintained { activated: true, ..Maintained::default() });
+    assert_eq!(trust.intermediate(), info);
+    assert_eq!(trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap(), before, "what it has is good");
+    let next = trust.renew_workload_certificates(&[("a/b".into(), id("a", "b"))], NOW).unwrap();
+    assert_eq!((&next[0].issuer, trust.maintain(NOW).unwrap()), (&info.serial, Maintained::default()));
+    // Not closed: as after kill -9.
+    let again = open(directory.path(), settings(), NOW).unwrap();
+    assert_eq!(again.intermediate(), info);
+
+    // The same once more, another root's, and a request that nobody has the certificate of: nothing changes.
+    let (foreign, other) = (Pki::new(), KeyPair::generate().unwrap().serialize_pem());
+    let foreign_chain = foreign.sign(&csr);
+    let cases = [
+        (Brought { chain: &chain, root: &pki.root, key: None }, "it is in the store already"),
+        (Brought { chain: &foreign_chain, root: &foreign.root, key: None }, "the store has another root"),
+        (Brought { chain: &chain, root: &pki.root, key: Some(&other) }, "another certificate's"),
+    ];
+    for (brought, reason) in cases {
+        let error = trust.import_authority(brought, NOW).unwrap_err().to_string();
+        assert!(error.contains(reason), "{reason}: {error}");
+        assert_eq!(trust.intermediate(), info);
+    }
+    let error = trust.rotate_intermediate(NOW).unwrap_err().to_string();
+    assert!(error.contains("countersign ca csr"), "{error}");
+    assert_eq!(trust.maintain(NOW).unwrap(), Maintained::default(), "what cannot be done is not tried for ever");
+}
+
+/// Who has a revocation list demands one of every issuer: so the one that is brought waits until all have its list, also across a crash.
+#[test]
+fn an_intermediate_that_is_brought_waits_for_its_revocation_list() {
+    let always = || Settings { lists: Lists::Always, ..settings() };
+    let (directory, pki) = (tempfile::tempdir().unwrap(), Pki::new());
+    let (chain, key) = pki.intermediate(|_| ());
+    import(&directory, &chain, &pki.root, Some(&key)).unwrap();
+    let trust = open(directory.path(), always(), NOW).unwrap();
+    trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    trust.revoke(&Revoke::Identity(id("a", "b")), NOW).unwrap();
+    assert!(trust.bundle().crls().is_some() && trust.bundle().root_crls().is_none(), "the root's key is elsewhere");
+    let before = trust.intermediate();
+
+    let signed = pki.sign(&trust.request_authority(NOW).unwrap());
+    let brought = Brought { chain: &signed, root: &pki.root, key: None };
+    let (info, done) = trust.import_authority(brought, NOW).unwrap();
+    assert_eq!((done.waiting, trust.intermediate()), (true, before.clone()));
+    let trust = open(directory.path(), always(), NOW).unwrap();
+    assert_eq!((trust.maintain(NOW).unwrap().waiting, trust.intermediate()), (true, before));
+    trust.confirm_lists(&trust.bundle());
+    assert!(trust.maintain(NOW).unwrap().activated);
+    assert_eq!(trust.intermediate(), info);
+}

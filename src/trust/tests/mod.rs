@@ -11,6 +11,7 @@ use super::*;
 
 mod at_rest;
 mod brought;
+mod federation;
 mod issuance;
 mod requests;
 mod revocation;

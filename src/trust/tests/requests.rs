@@ -136,3 +136,20 @@ fn pem_block(der: &[u8]) -> String {
     let text = base64::engine::general_purpose::STANDARD.encode(der);
     format!("-----BEGIN CERTIFICATE REQUEST-----\n{text}\n-----END CERTIFICATE REQUEST-----\n")
 }
+
+#[test]
+fn threat_08_the_key_that_was_proven_is_the_one_that_is_certified() {
+    let (_directory, trust) = fresh();
+    let (one, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let (first, second) = (request(&one, |_| ()), request(&other, |_| ()));
+    use rcgen::PublicKeyData as _;
+    for (csr, key) in [(&first, &one), (&second, &other)] {
+        let issued = trust.sign_csr(csr, &id("a", "b"), None, NOW).unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(issued.chain_pem.as_bytes()).unwrap();
+        assert_eq!(pem.parse_x509().unwrap().public_key().raw, key.subject_public_key_info());
+    }
+    // Two parsers could each take another one of these.
+    for both in [format!("{first}{second}"), format!("{second}{first}")] {
+        assert!(matches!(refused(&both), CsrError::Unreadable(_)));
+    }
+}

@@ -107,7 +107,10 @@ fn every_intermediate_that_can_be_believed_has_a_list_or_none_has() {
 #[test]
 fn a_list_is_renewed_before_its_end_and_its_number_rises() {
     let (directory, trust) = fresh();
-    let numbers = |trust: &Trust| -> Vec<u32> { trust.books().crls.iter().map(|it| it.number).collect() };
+    let numbers = |trust: &Trust| -> Vec<u32> {
+        let root = trust.root();
+        trust.books().crls.iter().filter(|it| it.issuer != root).map(|it| it.number).collect()
+    };
     enroll(&trust, "b", NOW);
     revoke(&trust, "b", NOW);
     assert_eq!(numbers(&trust), [1]);
@@ -146,7 +149,7 @@ fn an_intermediate_signs_only_when_all_have_its_list() {
     assert_eq!(trust.intermediate(), first);
     assert_eq!(lists(&trust).len(), 2);
     assert!(trust.maintain(NOW).unwrap().waiting, "nobody has said that all have it");
-    let outdated = TrustBundle::clone(&trust.bundle().with_lists(None, Vec::new()));
+    let outdated = TrustBundle::clone(&trust.bundle().with_lists(None));
     trust.confirm_lists(&outdated);
     assert!(trust.maintain(NOW).unwrap().waiting, "they have another one");
     trust.confirm_lists(&trust.bundle());
@@ -216,8 +219,13 @@ fn threat_14_a_list_that_is_garbage_or_somebody_else_s_is_never_taken() {
     let (_directory, trust) = fresh();
     enroll(&trust, "b", NOW);
     revoke(&trust, "b", NOW);
-    let list = trust.books().crls[0].clone();
     let hierarchy = trust.hierarchy();
+    let kept = || {
+        let issuer = &hierarchy.signer.info.serial;
+        trust.books().crls.iter().position(|it| it.issuer == *issuer).unwrap()
+    };
+    let first = kept();
+    let list = trust.books().crls[first].clone();
     assert!(crl::read(&hierarchy.signer, &list.der).is_ok());
     assert!(crl::read(&hierarchy.root, &list.der).is_err(), "another issuer's");
     let mut forged = list.der.clone();
@@ -229,10 +237,12 @@ fn threat_14_a_list_that_is_garbage_or_somebody_else_s_is_never_taken() {
         assert!(crl::read(&hierarchy.signer, &list.der[..length]).is_err(), "cut off at {length}");
     }
     // What is kept and not readable is made anew.
-    trust.books().crls[0].der = forged;
+    let spoilt = kept();
+    trust.books().crls[spoilt].der = forged;
     trust.maintain(NOW).unwrap();
     assert_eq!(lists(&trust).len(), 1);
-    assert_eq!(trust.books().crls[0].number, list.number + 1);
+    let remade = kept();
+    assert_eq!(trust.books().crls[remade].number, list.number + 1);
 }
 
 /// Another library's opinion of the lists, and of what they are about.
@@ -245,15 +255,20 @@ fn openssl_refuses_what_is_revoked_and_nothing_else() {
     let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
     write("roots.pem", trust.bundle().pem());
     write("crls.pem", trust.bundle().crls().unwrap());
-    let verify = |chain: &IssuedChain| {
+    write("all-crls.pem", &[trust.bundle().crls().unwrap(), trust.bundle().root_crls().unwrap()].concat());
+    let verify_with = |chain: &IssuedChain, check: &[&str]| {
         write("chain.pem", &chain.chain_pem);
-        let arguments = ["verify", "-x509_strict", "-crl_check", "-CAfile", "roots.pem", "-CRLfile", "crls.pem"];
+        let arguments = ["verify", "-x509_strict", "-CAfile", "roots.pem"].into_iter().chain(check.iter().copied());
         let chain = ["-untrusted", "chain.pem", "chain.pem"];
         let done = Command::new("openssl").args(arguments).args(chain).current_dir(&directory).output().unwrap();
         (done.status.success(), String::from_utf8_lossy(&done.stderr).into_owned())
     };
-    let (ok, said) = verify(&good);
-    assert!(ok, "{said}");
-    let (ok, said) = verify(&bad);
-    assert!(!ok && said.contains("certificate revoked"), "{said}");
+    // With roots' lists too, whole chains can be looked up.
+    for check in [["-crl_check", "-CRLfile", "crls.pem"], ["-crl_check_all", "-CRLfile", "all-crls.pem"]] {
+        let (ok, said) = verify_with(&good, &check);
+        assert!(ok, "{said}");
+        let (ok, said) = verify_with(&bad, &check);
+        assert!(!ok && said.contains("certificate revoked"), "{said}");
+    }
+    assert!(!verify_with(&good, &["-crl_check_all", "-CRLfile", "crls.pem"]).0, "the check can fail");
 }

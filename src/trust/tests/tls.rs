@@ -138,3 +138,22 @@ fn a_new_certificate_is_shown_from_the_next_connection_on() {
     let own = trust.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
     handshake(&server, &client(&trust.bundle(), Some(&own))).unwrap();
 }
+
+/// What TLS has verified is the first certificate; whatever else a client sends may help with the chain, and says nothing of who it is.
+#[test]
+fn threat_08_the_identity_is_that_of_the_certificate_that_was_verified() {
+    let (_directory, trust) = live();
+    let own = trust.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
+    let other = trust.workload_certificate("a/c", &id("a", "c"), now()).unwrap();
+    let orders = [
+        [&own.chain[..], &other.chain[..]].concat(),
+        [&own.chain[..1], &other.chain[..]].concat(),
+        [&own.chain[..1], &other.chain[..1], &own.chain[1..]].concat(),
+    ];
+    for chain in orders {
+        let shown = WorkloadCertificate { chain, ..WorkloadCertificate::clone(&own) };
+        let (peer, _) = handshake(&server(&trust), &client(&trust.bundle(), Some(&shown))).unwrap();
+        let Peer::Authenticated { id: found, certificate: Some(certificate) } = peer else { panic!("{peer:?}") };
+        assert_eq!((found, Serial::from_der(&certificate.serial)), (id("a", "b"), own.serial.clone()));
+    }
+}

@@ -96,3 +96,25 @@ fn threat_07_the_secret_is_not_in_the_store() {
         assert!(!bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()));
     }
 }
+
+#[test]
+fn what_is_over_for_long_is_forgotten() {
+    let (directory, trust) = with_token();
+    trust.join(SECRET, &csr(), NOW + MINUTE).unwrap();
+    trust.add_join_token("another", "a/c", &id("a", "c"), DAY, NOW).unwrap();
+    trust.saw(&["a/gone".into()], NOW).unwrap();
+    trust.saw(&["a/here".into()], NOW + 8 * DAY).unwrap();
+    assert!(trust.last_request(&id("a", "b")).is_some());
+    trust.maintain(NOW + DAY).unwrap();
+    assert_eq!(trust.join_tokens().unwrap().len(), 2, "an operator may still want to know what became of it");
+    assert!(trust.last_request(&id("a", "b")).is_some(), "what it got may still be used or renewed");
+    trust.maintain(NOW + 7 * DAY + 11 * MINUTE).unwrap();
+    let left: Vec<_> = trust.join_tokens().unwrap().into_iter().map(|it| it.workload).collect();
+    assert_eq!(left, ["a/c"]);
+    assert_eq!(trust.last_request(&id("a", "b")), None);
+    refused(&trust, SECRET, NOW + 8 * DAY);
+    trust.forget_seen(NOW + DAY).unwrap();
+    for trust in [&trust, &open(directory.path(), settings(), NOW + 8 * DAY).unwrap()] {
+        assert_eq!(trust.seen_since(NOW - DAY).into_keys().collect::<Vec<_>>(), ["a/here"]);
+    }
+}
