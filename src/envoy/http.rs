@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::google::protobuf::BoolValue;
 
 use super::message::{any, seconds};
-use super::{rbac, route, sds};
+use super::{istio, rbac, route, sds};
 use crate::plan::{Authorization, InboundListener, OutboundListener};
 
 /// For requests to the application. `verified`: whether they come over mutual TLS.
@@ -44,9 +44,12 @@ pub(super) fn inbound(plan: &InboundListener, authorization: &Authorization, ver
 /// For the workload's own requests, routed by a table of its own.
 pub(super) fn outbound(plan: &OutboundListener, table: &str) -> Filter {
     let rds = Rds { config_source: Some(sds::ads()), route_config_name: table.to_owned() };
+    let common = common(format!("outbound_{}", plan.name));
+    let alpn = plan.offers_http.then(istio::alpn);
     filter(HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::Rds(rds)),
-        ..common(format!("outbound_{}", plan.name))
+        http_filters: alpn.into_iter().chain(common.http_filters).collect(),
+        ..common
     })
 }
 

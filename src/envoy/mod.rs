@@ -8,6 +8,7 @@ mod cluster;
 mod endpoint;
 mod grpc;
 mod http;
+mod istio;
 mod listener;
 mod message;
 mod rbac;

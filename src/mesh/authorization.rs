@@ -40,7 +40,7 @@ impl Builder<'_> {
                 "AuthorizationPolicy {}/{} has the annotation {DRY_RUN}: it refuses nobody, and nothing is counted",
                 policy.meta.namespace, policy.meta.name
             );
-            self.warnings.push(Warning::new(Topic::Ignored, &policy.at, message));
+            self.warnings.push(Warning::new(Topic::NoEffect, &policy.at, message));
         }
         !is_tried && matches!(policy.spec.action, AccessAction::Allow | AccessAction::Deny)
     }

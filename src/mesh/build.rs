@@ -40,7 +40,10 @@ impl Mesh {
         let mut services_of: HashMap<WorkloadKey, Vec<usize>> = HashMap::new();
         for (position, service) in services.iter().enumerate() {
             for workload in service.endpoints.iter().filter_map(|endpoint| endpoint.workload.as_ref()) {
-                services_of.entry(workload.key.clone()).or_default().push(position);
+                match services_of.get_mut(&workload.key) {
+                    Some(positions) => positions.push(position),
+                    None => drop(services_of.insert(workload.key.clone(), vec![position])),
+                }
             }
         }
         let mesh = Self {
@@ -176,7 +179,7 @@ impl Builder<'_> {
         // A Service without a selector selects nothing, where an empty selector would select everything.
         let selector = Some(&spec.selector).filter(|selector| !selector.0.is_empty());
         let mut endpoints = self.selected(object, selector, Discovery::Endpoints, workloads, index);
-        if let Some(sliced) = slices.of(namespace, &object.meta.name, self.settings) {
+        if let Some(sliced) = slices.of(namespace, &object.meta.name) {
             // As in Istio: what the cluster says of its Pods, and WorkloadEntries besides.
             endpoints.retain(|endpoint| matches!(endpoint.ports, Ports::Entry(_)));
             endpoints.extend(sliced);
@@ -273,7 +276,7 @@ impl Builder<'_> {
             endpoints.push(Endpoint {
                 address: address(&workload.address_text),
                 labels: workload.labels.clone(),
-                identities: self.identities(&workload.key.namespace, &workload.service_account),
+                identities: workload.identities.clone(),
                 meshed: workload.meshed,
                 ports: workload.ports.clone(),
                 locality: workload.locality.clone(),
@@ -304,11 +307,11 @@ impl Builder<'_> {
         let identities = if meshed {
             self.identities(&object.meta.namespace, entry.service_account.as_deref().unwrap_or("default"))
         } else {
-            Vec::new()
+            Arc::default()
         };
         Some(Endpoint {
             address,
-            labels: entry.labels.clone(),
+            labels: Arc::new(entry.labels.clone()),
             identities,
             meshed,
             ports: Ports::Entry(entry.ports.clone()),
@@ -318,7 +321,7 @@ impl Builder<'_> {
         })
     }
 
-    fn identities(&self, namespace: &str, service_account: &str) -> Vec<String> {
+    pub(super) fn identities(&self, namespace: &str, service_account: &str) -> Arc<[String]> {
         self.settings.trust_domains().map(|td| spiffe_id(td, namespace, service_account)).collect()
     }
 
@@ -366,8 +369,8 @@ impl Endpoint {
     fn at(address: EndpointAddress) -> Self {
         Self {
             address,
-            labels: BTreeMap::new(),
-            identities: Vec::new(),
+            labels: Arc::default(),
+            identities: Arc::default(),
             meshed: false,
             ports: Ports::Entry(BTreeMap::new()),
             locality: None,

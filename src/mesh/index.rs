@@ -16,17 +16,18 @@ pub(super) struct LabelIndex {
 #[derive(Debug, Default)]
 struct NamespaceIndex {
     all: Vec<usize>,
-    by_label: HashMap<(String, String), Vec<usize>>,
+    by_label: HashMap<String, HashMap<String, Vec<usize>>>,
 }
 
 impl LabelIndex {
     pub(super) fn new<'a>(workloads: impl Iterator<Item = (usize, &'a Workload)>) -> Self {
         let mut index = Self::default();
         for (position, workload) in workloads {
-            let namespace = index.namespaces.entry(workload.key.namespace.clone()).or_default();
+            let namespace = entry(&mut index.namespaces, &workload.key.namespace);
             namespace.all.push(position);
-            for (key, value) in &workload.labels {
-                namespace.by_label.entry((key.clone(), value.clone())).or_default().push(position);
+            for (key, value) in workload.labels.iter() {
+                let values = entry(&mut namespace.by_label, key);
+                entry(values, value).push(position);
             }
         }
         index
@@ -45,12 +46,21 @@ impl LabelIndex {
             Some(index) => selector
                 .0
                 .iter()
-                .map(|(key, value)| index.by_label.get(&(key.clone(), value.clone())).map_or(NONE, Vec::as_slice))
+                .map(|(key, value)| index.by_label.get(key).and_then(|it| it.get(value)).map_or(NONE, Vec::as_slice))
                 .min_by_key(|positions| positions.len())
                 .unwrap_or(&index.all),
         };
         candidates.iter().copied().filter(move |&position| selector.matches(&workloads[position].borrow().labels))
     }
+}
+
+/// The value of `key`, made if there is none. The key is copied only then: of two thousand workloads few have labels of their own.
+fn entry<'m, V: Default>(map: &'m mut HashMap<String, V>, key: &str) -> &'m mut V {
+    // `HashMap::entry` takes a key of its own, also where it is not needed.
+    if !map.contains_key(key) {
+        map.insert(key.to_owned(), V::default());
+    }
+    map.get_mut(key).expect("it was put there")
 }
 
 /// The order in which Istio lets policies of one scope win: the oldest first, then by name, then by namespace.

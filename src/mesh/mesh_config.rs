@@ -19,7 +19,7 @@ impl Settings {
                     "the ConfigMap istio is in {}, and is ignored: that of the root namespace {} counts",
                     object.meta.namespace, self.root_namespace
                 );
-                warnings.push(Warning::new(Topic::Ignored, &object.at, message));
+                warnings.push(Warning::new(Topic::NoEffect, &object.at, message));
             }
         }
         let config = &settings.mesh_config;
@@ -30,6 +30,13 @@ impl Settings {
                 written.value, self.trust_domain, self.trust_domain
             );
             warnings.push(Warning::new(Topic::Disagreement, &written.at, message));
+        }
+        if let Some(written) =
+            config.outbound_traffic_policy.as_ref().filter(|it| it.value == OutboundTrafficPolicy::AllowAny)
+        {
+            let message = "outboundTrafficPolicy ALLOW_ANY does not hold for a sidecar's HTTP proxy, which clients dial themselves: it \
+                           refuses hosts that the mesh does not know; write a ServiceEntry for them";
+            warnings.push(Warning::new(Topic::NoEffect, &written.at, message));
         }
         if let Some(aliases) = &config.trust_domain_aliases {
             settings.trust_domain_aliases.clone_from(&aliases.value);

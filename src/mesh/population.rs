@@ -1,6 +1,7 @@
 //! Who there is: a workload for each WorkloadEntry, with what its WorkloadGroup adds, and for each Pod.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::build::Builder;
 use super::service::Ports;
@@ -53,9 +54,13 @@ impl Builder<'_> {
                 &none
             }),
         };
-        let mut labels = group.labels.clone();
-        labels.extend(object.meta.labels.clone());
-        labels.extend(entry.labels.clone());
+        // The entry's own are those of its metadata too.
+        let mut labels = entry.labels.clone();
+        for (key, value) in &group.labels {
+            if !labels.contains_key(key) {
+                labels.insert(key.clone(), value.clone());
+            }
+        }
         let mut ports = group.ports.clone();
         ports.extend(entry.ports.clone());
         let account = entry.service_account.as_ref().or(group.service_account.as_ref());
@@ -64,9 +69,10 @@ impl Builder<'_> {
             address: entry.address.value.parse().ok(),
             address_text: entry.address.value.clone(),
             spiffe_id: self.settings.spiffe_id(namespace, &account),
+            identities: self.identities(namespace, &account),
             service_account: account,
             meshed: labels.get(TLS_MODE_LABEL).is_none_or(|mode| mode != "disabled"),
-            labels,
+            labels: Arc::new(labels),
             ports: Ports::Entry(ports),
             locality: entry.locality.clone().or_else(|| group.locality.clone()),
             weight: entry.weight.or(group.weight),
@@ -90,9 +96,10 @@ impl Builder<'_> {
             address: Some(address),
             address_text: address.to_string(),
             spiffe_id: self.settings.spiffe_id(namespace, &pod.service_account),
+            identities: self.identities(namespace, &pod.service_account),
             service_account: pod.service_account.clone(),
             meshed: pod.injected && !pod.host_network && !is_disabled,
-            labels: object.meta.labels.clone(),
+            labels: Arc::new(object.meta.labels.clone()),
             ports: Ports::Pod(pod.ports.clone()),
             locality: None,
             weight: None,

@@ -62,9 +62,9 @@ pub struct Endpoint {
     /// Where it is.
     pub address: EndpointAddress,
     /// Its labels, which subsets select on.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Arc<BTreeMap<String, String>>,
     /// The SPIFFE IDs it may show: one for the trust domain and each alias. Empty when nobody knows.
-    pub identities: Vec<String>,
+    pub identities: Arc<[String]>,
     /// Whether a proxy stands before it.
     pub meshed: bool,
     /// The ports that have names.

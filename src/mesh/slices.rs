@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::service::{Endpoint, EndpointAddress, Ports};
 use super::workload::{Workload, WorkloadKey};
-use super::{Settings, Topic, Warning, spiffe_id};
+use super::{Topic, Warning};
 use crate::policy::{EndpointSlice, PolicySet, SliceEndpoint};
 
 /// Every slice by its Service, and every workload by name and address.
@@ -59,7 +59,7 @@ impl<'a> Slices<'a> {
     }
 
     /// The endpoints of a Service; `None`: no slice speaks of it, and its selector decides.
-    pub(super) fn of(&self, namespace: &str, service: &str, settings: &Settings) -> Option<Vec<Endpoint>> {
+    pub(super) fn of(&self, namespace: &str, service: &str) -> Option<Vec<Endpoint>> {
         let slices = self.of_service.get(&(namespace, service))?;
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for slice in slices {
@@ -72,26 +72,22 @@ impl<'a> Slices<'a> {
                     ports.extend(slice.ports.clone());
                     continue;
                 }
-                endpoints.push(self.endpoint(written, slice, settings));
+                endpoints.push(self.endpoint(written, slice));
             }
         }
         Some(endpoints)
     }
 
-    fn endpoint(&self, written: &SliceEndpoint, slice: &EndpointSlice, settings: &Settings) -> Endpoint {
+    fn endpoint(&self, written: &SliceEndpoint, slice: &EndpointSlice) -> Endpoint {
         let named = written.pod.as_ref().map(|(namespace, name)| WorkloadKey::new(namespace, name));
         let workload = match &named {
             Some(key) => self.by_name.get(key).copied(),
             None => self.by_address.get(&written.address.value).copied().flatten(),
         };
-        let identities = workload.map(|workload| {
-            let of = |domain| spiffe_id(domain, &workload.key.namespace, &workload.service_account);
-            settings.trust_domains().map(of).collect()
-        });
         Endpoint {
             address: EndpointAddress::Ip(written.address.value),
             labels: workload.map(|workload| workload.labels.clone()).unwrap_or_default(),
-            identities: identities.unwrap_or_default(),
+            identities: workload.map(|workload| workload.identities.clone()).unwrap_or_default(),
             meshed: workload.is_some_and(|workload| workload.meshed),
             ports: Ports::Slice(slice.ports.clone()),
             locality: workload.and_then(|workload| workload.locality.clone()),

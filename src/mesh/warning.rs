@@ -34,6 +34,8 @@ pub enum Topic {
     Shadowed,
     /// The object is in a place where it means nothing.
     Ignored,
+    /// What is written has no effect here.
+    NoEffect,
     /// A selector that selects no workload.
     SelectsNothing,
     /// A workload that no policy protects.

@@ -70,11 +70,13 @@ pub struct Workload {
     /// The address as written.
     pub address_text: String,
     /// `metadata.labels`, with the spec's labels over them.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Arc<BTreeMap<String, String>>,
     /// The service account it runs as.
     pub service_account: String,
     /// `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`.
     pub spiffe_id: String,
+    /// The same in every trust domain that counts as the mesh's own.
+    pub(super) identities: Arc<[String]>,
     /// Whether a proxy stands before it. Label `security.istio.io/tlsMode: disabled` says no.
     pub meshed: bool,
     /// The ports that have names.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::outbound::clusters;
 use super::routes::Outbound;
-use super::{Cluster, OutboundListener, RouteTable, SecretName, Settings};
+use super::{Cluster, OutboundListener, OutboundTarget, RouteTable, SecretName, Settings};
 use crate::mesh::{HostFilter, Mesh, Service, Sidecar, SidecarEgress, Workload};
 
 /// What tells one class of proxies from another: workloads with equal keys have equal plans.
@@ -26,8 +26,31 @@ pub struct ClassKey {
 pub enum Flavour {
     /// A proxy: Envoy.
     Envoy,
+    /// Istio's build of Envoy, which has filters of its own.
+    Istio,
     /// An application that is a client itself: gRPC's xDS.
     Grpc,
+}
+
+impl Flavour {
+    /// The kinds of proxies.
+    pub const PROXIES: [Self; 2] = [Self::Envoy, Self::Istio];
+
+    /// Whether it is a proxy, which binds listeners and takes secrets.
+    pub fn is_proxy(self) -> bool {
+        Self::PROXIES.contains(&self)
+    }
+}
+
+impl ClassPlan {
+    /// The same for another kind of proxy.
+    #[must_use]
+    pub fn for_flavour(mut self, flavour: Flavour) -> Self {
+        for listener in &mut self.listeners {
+            listener.offers_http = flavour == Flavour::Istio && matches!(listener.target, OutboundTarget::Http(_));
+        }
+        self
+    }
 }
 
 /// The class of a workload. Cheap: no plan is made.

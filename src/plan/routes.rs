@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::listener_name;
 use super::outbound::cluster_name;
+use super::{is_default, listener_name};
 use crate::mesh::{HostFilter, Protocol, Service, ServicePort, SidecarEgress};
 
 /// The port that an `http://` URL without one means (RFC 9110 §4.2.1).
@@ -22,6 +22,9 @@ pub struct OutboundListener {
     pub bind: SocketAddr,
     /// What it does with a connection.
     pub target: OutboundTarget,
+    /// Whether the proxy can say, in its TLS, that what it carries is HTTP.
+    #[serde(skip_serializing_if = "is_default")]
+    pub offers_http: bool,
 }
 
 /// What an outbound listener does with a connection.
@@ -131,7 +134,7 @@ impl<'a> Outbound<'a> {
     fn listen(&mut self, bind: SocketAddr, target: OutboundTarget) -> bool {
         let free = self.listeners.iter().all(|listener| listener.bind != bind);
         if free {
-            self.listeners.push(OutboundListener { name: listener_name(bind), bind, target });
+            self.listeners.push(OutboundListener { name: listener_name(bind), bind, target, offers_http: false });
         }
         free
     }

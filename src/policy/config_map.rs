@@ -1,6 +1,7 @@
 //! A `v1` `ConfigMap`: the one in which Istio keeps its MeshConfig. Its text is a YAML document within a YAML document, and what is wrong in
 //! it is told with the line of the file.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -33,8 +34,8 @@ pub(super) fn is_istios(root: &Node) -> bool {
     root.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Node::as_str) == Some(NAME)
 }
 
-/// Reads the MeshConfig of a ConfigMap. `text` is the file that `root` is from.
-pub(super) fn read(root: &Node, text: &str, report: &Report) -> MeshConfig {
+/// Reads the MeshConfig of a ConfigMap. `source` is the file that `root` is from.
+pub(super) fn read(root: &Node, source: &Source<'_>, report: &Report) -> MeshConfig {
     let data = root.get("data");
     if let Some(networks) = data.and_then(|data| data.get("meshNetworks")).filter(|node| !is_empty(node)) {
         report.warn(&report.origin(networks.at), "data.meshNetworks has no effect here");
@@ -45,7 +46,7 @@ pub(super) fn read(root: &Node, text: &str, report: &Report) -> MeshConfig {
         report.error(&report.origin(node.at), "data.mesh", message);
         return MeshConfig::default();
     };
-    let lines = Lines::of(node.at, text);
+    let lines = Lines::of(node.at, source);
     match document::parse(&report.file, inner) {
         Ok(mut documents) if documents.len() < 2 => match documents.pop() {
             Some(mut document) => {
@@ -71,6 +72,24 @@ fn is_empty(node: &Node) -> bool {
         || node.as_str().is_some_and(|text| text.trim() == "networks: {}" || text.is_empty())
 }
 
+/// A file's text, by lines. They are counted once, and only where they are asked for: a file may have thousands of ConfigMaps.
+pub(super) struct Source<'t> {
+    text: &'t str,
+    lines: OnceCell<Vec<&'t str>>,
+}
+
+impl<'t> Source<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self { text, lines: OnceCell::new() }
+    }
+
+    /// A line, from 1; nothing beyond the file's ends.
+    fn line(&self, number: u32) -> &'t str {
+        let lines = self.lines.get_or_init(|| self.text.lines().collect());
+        (number as usize).checked_sub(1).and_then(|index| lines.get(index)).copied().unwrap_or_default()
+    }
+}
+
 /// Where the lines of a text within a text stand.
 enum Lines {
     /// A literal block (`|`): its first line, and how far it is indented.
@@ -81,16 +100,19 @@ enum Lines {
 
 impl Lines {
     /// The place of a literal block is its first line that is not blank; its header is what stands above.
-    fn of(at: Position, text: &str) -> Self {
-        let lines: Vec<&str> = text.lines().take(at.line as usize).collect();
-        let mut above = lines.iter().rev().skip(1);
-        let blank = above.clone().take_while(|line| line.trim().is_empty()).count();
-        let is_block = above.nth(blank).and_then(|header| header.split_once(": |")).is_some_and(|(_, rest)| {
+    fn of(at: Position, source: &Source<'_>) -> Self {
+        let blank = (1..at.line).rev().take_while(|number| source.line(*number).trim().is_empty()).count();
+        let blank = u32::try_from(blank).unwrap_or(u32::MAX);
+        let header = source.line(at.line.saturating_sub(blank).saturating_sub(1));
+        let is_block = header.split_once(": |").is_some_and(|(_, rest)| {
             let style = rest.split('#').next().unwrap_or_default().trim_end();
             style.chars().all(|sign| matches!(sign, '-' | '+' | '1'..='9'))
         });
-        let Some(line) = lines.last().filter(|_| is_block) else { return Self::Value(at) };
-        let (indent, blank) = (line.len() - line.trim_start().len(), u32::try_from(blank).unwrap_or_default());
+        if !is_block {
+            return Self::Value(at);
+        }
+        let line = source.line(at.line);
+        let indent = line.len() - line.trim_start().len();
         Self::Block { first: at.line - blank, indent: u32::try_from(indent).unwrap_or_default() }
     }
 

@@ -11,6 +11,7 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IntoDeserializ
 use serde::forward_to_deserialize_any;
 
 use super::decode_error::DecodeError;
+use super::decode_key::KeyDeserializer;
 use super::document::{Entry, Node, Position, Value};
 use super::nearest;
 use super::report::Report;
@@ -50,7 +51,7 @@ impl fmt::Display for Path<'_> {
 }
 
 #[derive(Clone, Copy)]
-struct NodeDeserializer<'n, 'p> {
+pub(super) struct NodeDeserializer<'n, 'p> {
     node: &'n Node,
     path: &'p Path<'p>,
     report: &'p Report,
@@ -286,74 +287,19 @@ impl<'n> de::MapAccess<'n> for MapAccess<'n, '_> {
     }
 }
 
+/// What a located value is.
 #[derive(Clone, Copy)]
-struct KeyDeserializer<'n, 'p> {
-    text: &'n str,
-    at: Position,
-    report: &'p Report,
-}
-
-macro_rules! key_numbers {
-    ($($method:ident)*) => {$(
-        fn $method<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-            match self.text.parse::<u64>() {
-                Ok(number) => visitor.visit_u64(number),
-                Err(_) => Err(DecodeError::loose(format!("{:?} is not a number", self.text))),
-            }
-        }
-    )*};
-}
-
-impl<'n> Deserializer<'n> for KeyDeserializer<'n, '_> {
-    type Error = DecodeError;
-
-    fn deserialize_any<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        visitor.visit_borrowed_str(self.text)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'n>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        if name == LOCATED {
-            visitor.visit_seq(LocatedAccess { value: Part::Key(self), at: self.at, report: self.report, index: 0 })
-        } else {
-            visitor.visit_newtype_struct(self)
-        }
-    }
-
-    fn deserialize_enum<V: Visitor<'n>>(
-        self,
-        name: &'static str,
-        variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        BorrowedStrDeserializer::new(self.text).deserialize_enum(name, variants, visitor)
-    }
-
-    fn deserialize_option<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        visitor.visit_some(self)
-    }
-
-    key_numbers! { deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 }
-
-    forward_to_deserialize_any! { <V: Visitor<'n>> bool i8 i16 i32 i64 i128 u128 f32 f64 char str string bytes byte_buf unit unit_struct
-    seq tuple tuple_struct map struct identifier ignored_any }
-}
-
-#[derive(Clone, Copy)]
-enum Part<'n, 'p> {
+pub(super) enum Part<'n, 'p> {
     Value(NodeDeserializer<'n, 'p>),
     Key(KeyDeserializer<'n, 'p>),
 }
 
 /// The four parts of a [`super::Located`]: file, line, column, value.
-struct LocatedAccess<'n, 'p> {
-    value: Part<'n, 'p>,
-    at: Position,
-    report: &'p Report,
-    index: u8,
+pub(super) struct LocatedAccess<'n, 'p> {
+    pub(super) value: Part<'n, 'p>,
+    pub(super) at: Position,
+    pub(super) report: &'p Report,
+    pub(super) index: u8,
 }
 
 impl<'n> de::SeqAccess<'n> for LocatedAccess<'n, '_> {

@@ -11,6 +11,7 @@ mod config;
 mod config_map;
 mod decode;
 mod decode_error;
+mod decode_key;
 mod destination_rule;
 mod document;
 mod endpoint_slice;

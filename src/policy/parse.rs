@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::config_map::Source;
 use super::decode::decode;
 use super::document::{self, Node, Value};
 use super::kind::{self, Found, Kind};
@@ -59,8 +60,8 @@ where
         let report = Report::new(Arc::clone(&file));
         match document::parse(&file, text.as_ref()) {
             Ok(roots) => {
-                let text = text.as_ref();
-                roots.iter().for_each(|root| document_into(root, text, &mut set, &mut seen, &report));
+                let source = Source::new(text.as_ref());
+                roots.iter().for_each(|root| document_into(root, &source, &mut set, &mut seen, &report));
             }
             Err(error) => report.push(error),
         }
@@ -132,7 +133,7 @@ fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet,
     each(Kind::Namespace, (namespaces, &mut set.namespaces), files, seen);
 }
 
-fn document_into(root: &Node, text: &str, set: &mut PolicySet, seen: &mut Vec<Seen>, report: &Report) {
+fn document_into(root: &Node, source: &Source<'_>, set: &mut PolicySet, seen: &mut Vec<Seen>, report: &Report) {
     let at = report.origin(root.at);
     if !matches!(root.value, Value::Map(_)) {
         let message = format!("the document is {}, expected an object with apiVersion and kind", root.value.describe());
@@ -143,7 +144,7 @@ fn document_into(root: &Node, text: &str, set: &mut PolicySet, seen: &mut Vec<Se
     };
     if kind == "List" && api_version == "v1" {
         match root.get("items").map(|items| &items.value) {
-            Some(Value::Seq(items)) => items.iter().for_each(|item| document_into(item, text, set, seen, report)),
+            Some(Value::Seq(items)) => items.iter().for_each(|item| document_into(item, source, set, seen, report)),
             Some(Value::Null) | None => {}
             Some(other) => report.error(&at, "items", format!("found {}, expected a list", other.describe())),
         }
@@ -153,7 +154,7 @@ fn document_into(root: &Node, text: &str, set: &mut PolicySet, seen: &mut Vec<Se
         Found::Known(Kind::ConfigMap) if !config_map::is_istios(root) => {
             report.warn(&at, format!("{api_version} {kind} is not read"));
         }
-        Found::Known(kind) => object_into(kind, root, text, set, seen, report),
+        Found::Known(kind) => object_into(kind, root, source, set, seen, report),
         Found::Unknown(message) => report.warn(&at, message),
         Found::Elsewhere(message) => report.warn_of(Topic::Elsewhere, &at, message),
         Found::Wrong(message, help) => report.push(PolicyError { at, field: String::new(), message, help }),
@@ -177,7 +178,14 @@ fn word<'n>(root: &'n Node, key: &str, report: &Report) -> Option<&'n str> {
     }
 }
 
-fn object_into(kind: Kind, root: &Node, text: &str, set: &mut PolicySet, seen: &mut Vec<Seen>, report: &Report) {
+fn object_into(
+    kind: Kind,
+    root: &Node,
+    source: &Source<'_>,
+    set: &mut PolicySet,
+    seen: &mut Vec<Seen>,
+    report: &Report,
+) {
     let Some(meta) = metadata(kind, root, report) else { return };
     let at = report.origin(root.at);
     seen.push(((kind, meta.namespace.clone(), meta.name.clone()), at.clone()));
@@ -223,7 +231,7 @@ fn object_into(kind: Kind, root: &Node, text: &str, set: &mut PolicySet, seen: &
             set.services.extend(reader.spec::<RawKubernetesRoot, _, _>(|raw, _| service::check(raw, report)));
         }
         Kind::ConfigMap => {
-            set.mesh_configs.extend(reader.whole(|_: config_map::Raw| config_map::read(root, text, report)));
+            set.mesh_configs.extend(reader.whole(|_: config_map::Raw| config_map::read(root, source, report)));
         }
         Kind::Secret => set.secrets.extend(reader.whole(|raw| secret::check(raw, report))),
         Kind::Namespace => set.namespaces.extend(reader.whole(|_: secret::RawNamespace| Namespace)),

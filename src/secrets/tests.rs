@@ -101,3 +101,39 @@ fn files_are_named_and_not_read() {
     let Some(Type::TlsCertificate(tls)) = pair.r#type else { panic!("{pair:?}") };
     assert_eq!(tls.private_key.unwrap().specifier, Some(Specifier::Filename("/k.pem".into())));
 }
+
+#[test]
+fn each_authority_is_for_its_own_trust_domain() {
+    use std::collections::BTreeSet;
+
+    use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::SpiffeCertValidatorConfig;
+
+    use crate::trust::TrustBundle;
+
+    let [own, partner, more] = [good().0, good().0, good().0];
+    let (_, der) = x509_parser::pem::parse_x509_pem(own.as_bytes()).unwrap();
+    let bundle = TrustBundle::new("prod.example".parse().unwrap(), vec![der.contents.into()]).unwrap();
+    let authority = |pem: &str, domains: &[&str]| Authority {
+        pem: pem.to_owned(),
+        trust_domains: domains.iter().map(|it| (*it).to_owned()).collect(),
+    };
+    let aliases = BTreeSet::from(["old.example".to_owned()]);
+    let further = [authority(&partner, &["partner.example"]), authority(&more, &[])];
+    let secret = decode(&validation_by_trust_domain(ROOT, &bundle, &aliases, &further));
+    let Some(Type::ValidationContext(context)) = secret.r#type else { panic!("{}", secret.name) };
+    assert_eq!(context.trusted_ca, None, "there is no list that holds for everybody");
+    let validator = context.custom_validator_config.unwrap();
+    assert_eq!(validator.name, "envoy.tls.cert_validator.spiffe");
+    let config = SpiffeCertValidatorConfig::decode(&*validator.typed_config.unwrap().value).unwrap();
+    let roots: Vec<(String, usize, bool)> = config
+        .trust_domains
+        .into_iter()
+        .map(|domain| {
+            let Some(Specifier::InlineBytes(pem)) = domain.trust_bundle.unwrap().specifier else { panic!() };
+            let pem = String::from_utf8(pem).unwrap();
+            (domain.name, pem.matches("BEGIN CERTIFICATE").count(), pem.contains(partner.trim_end()))
+        })
+        .collect();
+    let expected = [("old.example", 2, false), ("partner.example", 1, true), ("prod.example", 2, false)];
+    assert_eq!(roots, expected.map(|(name, count, is_partners)| (name.to_owned(), count, is_partners)));
+}

@@ -348,7 +348,7 @@ impl Backend for ServerBackend {
             server_identity: trust::server_identity(bundle.trust_domain()).to_string(),
             service_account: workload.service_account.clone(),
             namespace: workload.key.namespace.clone(),
-            labels: workload.labels.clone(),
+            labels: (*workload.labels).clone(),
         })
     }
 

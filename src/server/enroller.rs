@@ -86,7 +86,7 @@ impl Enroller for Proxies {
             roots: bundle.pem().to_owned(),
             server_identity: trust::server_identity(bundle.trust_domain()).to_string(),
             service_account: workload.service_account.clone(),
-            labels: workload.labels.clone().into_iter().collect(),
+            labels: (*workload.labels).clone().into_iter().collect(),
         })
     }
 }

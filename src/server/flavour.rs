@@ -7,7 +7,12 @@ use crate::xds::NodeInfo;
 pub(super) fn flavour(node: &NodeInfo) -> Flavour {
     let asks = node.metadata.get("GENERATOR").is_some_and(|generator| generator == "grpc");
     let is_grpc = node.user_agent.get(..4).is_some_and(|agent| agent.eq_ignore_ascii_case("grpc"));
-    if asks || is_grpc { Flavour::Grpc } else { Flavour::Envoy }
+    let is_istios = node.metadata.get("ISTIO_VERSION").is_some_and(|version| !version.is_empty());
+    match (asks || is_grpc, is_istios) {
+        (true, _) => Flavour::Grpc,
+        (false, true) => Flavour::Istio,
+        (false, false) => Flavour::Envoy,
+    }
 }
 
 #[cfg(test)]
@@ -28,5 +33,17 @@ mod tests {
         }
         assert_eq!(of("envoy 1.40.0", "grpc"), Flavour::Grpc);
         assert_eq!(of("envoy 1.40.0", "sidecar"), Flavour::Envoy);
+    }
+
+    #[test]
+    fn istios_envoy_is_known_by_its_version() {
+        let of = |metadata: &[(&str, &str)]| {
+            let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            flavour(&NodeInfo { user_agent: "envoy 1.36.0".to_owned(), metadata, ..NodeInfo::default() })
+        };
+        assert_eq!(of(&[("ISTIO_VERSION", "1.30.1")]), Flavour::Istio);
+        assert_eq!(of(&[("ISTIO_VERSION", "")]), Flavour::Envoy);
+        assert_eq!(of(&[]), Flavour::Envoy);
+        assert_eq!(of(&[("ISTIO_VERSION", "1.30.1"), ("GENERATOR", "grpc")]), Flavour::Grpc);
     }
 }

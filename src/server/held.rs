@@ -131,7 +131,7 @@ impl ServerBackend {
             ));
         }
         let expected = |who: &Description| {
-            let takes_secrets = flavour(&who.node) == Flavour::Envoy;
+            let takes_secrets = flavour(&who.node).is_proxy();
             served.get(&who.workload).filter(|_| takes_secrets).map(|now| wanted.unwrap_or(*now))
         };
         let adoption = self.proxies.fleet.adoption(ResourceType::Secret, secret, expected);

@@ -144,7 +144,7 @@ impl Model {
         let before = self.before.get(&key).map(|class| class.clone());
         let before = before.as_ref();
         let class = match flavour {
-            Flavour::Envoy => self.proxy_class(workload, before, now),
+            Flavour::Envoy | Flavour::Istio => self.proxy_class(workload, flavour, before, now),
             Flavour::Grpc => self.grpc_class(workload, before),
         };
         // Two proxies of one class may come at once; the first one's encoding is everybody's.
@@ -167,8 +167,8 @@ impl Model {
         Class { configuration, secrets: Arc::default(), described: Arc::default(), calls }
     }
 
-    fn proxy_class(&self, workload: &Workload, before: Option<&Class>, now: OffsetDateTime) -> Class {
-        let plan = plan::class_plan(&self.mesh, workload, &self.settings);
+    fn proxy_class(&self, workload: &Workload, flavour: Flavour, before: Option<&Class>, now: OffsetDateTime) -> Class {
+        let plan = plan::class_plan(&self.mesh, workload, &self.settings).for_flavour(flavour);
         let encoded = envoy::class_resources(&plan).into_iter().filter_map(resource);
         let mut described = HashMap::new();
         let secrets = plan.secrets.iter().filter_map(|name| {

@@ -61,7 +61,7 @@ impl Fulfilled {
     /// What those who are away have been here as; a proxy, if nobody knows.
     fn flavours(&self, name: &str) -> Vec<Flavour> {
         let known = |flavour: &Flavour| self.0.contains_key(&(name.to_owned(), *flavour));
-        let known: Vec<_> = [Flavour::Envoy, Flavour::Grpc].into_iter().filter(known).collect();
+        let known: Vec<_> = Flavour::PROXIES.into_iter().chain([Flavour::Grpc]).filter(known).collect();
         if known.is_empty() { vec![Flavour::Envoy] } else { known }
     }
 }
@@ -168,7 +168,7 @@ impl<'m> Asking<'m> {
             self.switching.entry(class.calls_id()).or_insert_with(|| Arc::new(class.switching(&model.mesh)));
         let switching = Arc::clone(switching);
         let mut listeners = |step| match flavour {
-            Flavour::Envoy => self.listeners(workload, step),
+            Flavour::Envoy | Flavour::Istio => self.listeners(workload, step),
             Flavour::Grpc => Arc::clone(&self.nothing),
         };
         Needs([listeners(Step::Accepting), switching, listeners(Step::Closing)])

@@ -168,7 +168,9 @@ impl Proxies {
 
     /// The certificate of a connected workload.
     pub(super) fn certificate(&self, key: &WorkloadKey) -> Option<Arc<WorkloadCertificate>> {
-        self.connected.get(&(key.clone(), Flavour::Envoy))?.state().certificate.clone()
+        Flavour::PROXIES
+            .iter()
+            .find_map(|flavour| self.connected.get(&(key.clone(), *flavour))?.state().certificate.clone())
     }
 
     /// By workload: the version under which a secret of this name is served to it.
@@ -208,9 +210,9 @@ impl Proxies {
     pub(super) fn own(&self, transit: &Transit) -> HashMap<WorkloadKey, Own> {
         let keys: HashSet<&WorkloadKey> = transit.iter().map(|(key, ..)| key).collect();
         let own = |key: &WorkloadKey| {
-            let proxy = self.connected.get(&(key.clone(), Flavour::Envoy)).map(|entry| Arc::clone(entry.value()))?;
-            let own = proxy.state().own.clone()?;
-            Some((key.clone(), own))
+            // It is the same for every kind of proxy.
+            let of = |flavour| self.connected.get(&(key.clone(), flavour))?.state().own.clone();
+            Some((key.clone(), Flavour::PROXIES.into_iter().find_map(of)?))
         };
         keys.into_iter().filter_map(own).collect()
     }
@@ -228,7 +230,13 @@ impl Proxies {
     /// Gives a connected workload another certificate. Returns the version under which it is served, or `None` if no proxy is
     /// connected that speaks for the workload under the certificate's identity.
     pub(super) fn set_certificate(&self, key: &WorkloadKey, certificate: &Arc<WorkloadCertificate>) -> Option<Version> {
-        let proxy = self.connected.get(&(key.clone(), Flavour::Envoy)).map(|entry| Arc::clone(entry.value()))?;
+        let of = |flavour| self.connected.get(&(key.clone(), flavour)).map(|entry| Arc::clone(entry.value()));
+        let proxies: Vec<_> = Flavour::PROXIES.into_iter().filter_map(of).collect();
+        let served = proxies.iter().map(|proxy| self.set_certificate_of(proxy, certificate));
+        served.fold(None, |known, version| version.or(known))
+    }
+
+    fn set_certificate_of(&self, proxy: &Arc<Proxy>, certificate: &Arc<WorkloadCertificate>) -> Option<Version> {
         // The workload may have another identity by now, and a proxy that has proven that one.
         if proxy.identity.as_ref() != Some(&certificate.id) {
             return None;
@@ -239,7 +247,7 @@ impl Proxies {
             state.certificate = Some(Arc::clone(certificate));
             state.secrets = layer;
         }
-        self.publish(&proxy);
+        self.publish(proxy);
         self.changed.notify_one();
         Some(version)
     }
@@ -292,7 +300,7 @@ impl Proxies {
         let layers = match proxy.flavour {
             // It binds nothing, and takes no secret over xDS.
             Flavour::Grpc => vec![class.configuration],
-            Flavour::Envoy => {
+            Flavour::Envoy | Flavour::Istio => {
                 let own = model.own(workload, state.own.take());
                 let mut layers = vec![Arc::clone(&own.layer), class.configuration];
                 state.own = Some(own);
@@ -408,7 +416,7 @@ impl ControlPlane for Proxies {
         let workload = Arc::clone(self.resolve(&model, identity.as_ref(), &node)?);
         let flavour = flavour(&node);
         let certificate = match &identity {
-            Some(id) if flavour == Flavour::Envoy => {
+            Some(id) if flavour.is_proxy() => {
                 let (name, now) = (workload.key.to_string(), (self.clock)());
                 let issued = match self.trust.held(&name, id, now) {
                     Some(held) => Ok(held),

@@ -27,7 +27,7 @@ pub struct NodeInfo {
 
 impl NodeInfo {
     /// The metadata that is kept.
-    pub const METADATA: [&str; 3] = ["NAMESPACE", "NAME", "GENERATOR"];
+    pub const METADATA: [&str; 4] = ["NAMESPACE", "NAME", "GENERATOR", "ISTIO_VERSION"];
 }
 
 impl From<Node> for NodeInfo {

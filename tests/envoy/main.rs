@@ -14,6 +14,7 @@ mod enrollment;
 mod grpc;
 mod federation;
 mod identity;
+mod kubernetes;
 mod lab;
 mod mesh;
 mod mesh_config;

@@ -24,6 +24,8 @@ struct Settings {
     workloads: Option<Vec<WorkloadName>>,
     /// The names of the resources that are shown; `*` at the end stands for any rest. Absent: all.
     show: Option<Vec<String>>,
+    /// The proxies say that they are Istio's.
+    istio_version: Option<String>,
     trust_domain_aliases: Vec<String>,
     /// Ports that are on their way to the mode that the policy has for them.
     transit: Vec<InTransit>,
@@ -149,7 +151,8 @@ impl Case {
         warnings: &mut BTreeSet<String>,
     ) -> (Planned, Vec<EncodedResource>) {
         let mut own = plan::proxy_plan(mesh, workload);
-        let mut class = plan::class_plan(mesh, workload, &plan::Settings::default());
+        let flavour = if self.settings.istio_version.is_some() { plan::Flavour::Istio } else { plan::Flavour::Envoy };
+        let mut class = plan::class_plan(mesh, workload, &plan::Settings::default()).for_flavour(flavour);
         let all = envoy::proxy_resources(&own).into_iter().chain(envoy::class_resources(&class));
         let encoded = all.filter(|resource| self.shows(&resource.name)).collect();
         own.inbound.retain(|it| self.shows(&it.name) || self.shows(&it.cluster));

@@ -8,7 +8,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::{Value, json};
 
 /// Every message that the resources hold, directly or in an `Any`. Their imports come by themselves.
-const FILES: [&str; 16] = [
+const FILES: [&str; 17] = [
     "envoy/config/cluster/v3/cluster.proto",
     "envoy/config/endpoint/v3/endpoint.proto",
     "envoy/config/listener/v3/listener.proto",
@@ -25,6 +25,7 @@ const FILES: [&str; 16] = [
     "envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer.proto",
     "envoy/extensions/transport_sockets/tls/v3/tls.proto",
     "envoy/extensions/upstreams/http/v3/http_protocol_options.proto",
+    "istio/envoy/config/filter/http/alpn/v2alpha1/config.proto",
 ];
 
 /// Knows Envoy's messages.
@@ -33,12 +34,14 @@ pub struct Renderer {
 }
 
 impl Renderer {
-    /// Compiles the `.proto` files that come with `envoy-types`, so they are of the version that the resources are built with.
+    /// Compiles the `.proto` files that come with `envoy-types`, so they are of the version that the resources are built with, and our own.
     pub fn new() -> Self {
         let proto = envoy_types().join("proto");
         let folders = std::fs::read_dir(&proto).unwrap().map(|entry| entry.unwrap().path());
         // The folders are repositories; some keep their files one level deeper.
-        let includes: Vec<PathBuf> = folders.flat_map(|folder| [folder.join("proto"), folder]).collect();
+        let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("proto");
+        let includes = folders.flat_map(|folder| [folder.join("proto"), folder]).chain([own]);
+        let includes: Vec<PathBuf> = includes.collect();
         let mut compiler = protox::Compiler::new(includes.iter().filter(|path| path.is_dir())).unwrap();
         compiler.include_imports(true).open_files(FILES).unwrap_or_else(|error| panic!("{error}"));
         Self { messages: compiler.descriptor_pool() }

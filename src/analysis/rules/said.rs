@@ -37,6 +37,7 @@ fn rule_of(topic: mesh::Topic) -> Option<&'static Rule> {
         mesh::Topic::Unverified => return None,
         mesh::Topic::Shadowed => &SHADOWED,
         mesh::Topic::Ignored => &IGNORED,
+        mesh::Topic::NoEffect => &UNSERVED,
         mesh::Topic::SelectsNothing => &SELECTS_NOTHING,
         mesh::Topic::Unprotected => &UNPROTECTED,
         mesh::Topic::Unreachable => &UNREACHABLE,

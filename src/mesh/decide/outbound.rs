@@ -439,7 +439,7 @@ fn written_names(tls: &ClientTls) -> Option<PeerNames> {
 /// Who the endpoints of a mesh service may be: their service accounts, in every trust domain that counts as ours. When no
 /// endpoint is known, anyone of the service's namespace, so that there is always a name to hold the server to.
 fn mesh_names(mesh: &Mesh, service: &Service) -> PeerNames {
-    let identities = service.endpoints.iter().flat_map(|endpoint| &endpoint.identities).cloned().map(San::Uri);
+    let identities = service.endpoints.iter().flat_map(|endpoint| endpoint.identities.iter()).cloned().map(San::Uri);
     let written = service.subject_alt_names.iter().map(|name| San::parse(name));
     PeerNames::any_of(identities.chain(written)).unwrap_or_else(|| {
         let prefix = |td: &str| San::UriPrefix(format!("spiffe://{td}/ns/{}/", service.namespace));

@@ -63,7 +63,7 @@ fn slices_decide_who_is_behind_a_service() {
     let service = mesh.services().next().unwrap();
     assert_eq!(service.endpoints[0].port(&service.ports[1]), None, "the slice does not have the port");
     assert!(service.endpoints[0].meshed && !service.endpoints[3].meshed, "nobody knows who is at 10.9.9.9");
-    assert_eq!(service.endpoints[0].identities, ["spiffe://cluster.local/ns/back/sa/a"]);
+    assert_eq!(service.endpoints[0].identities[..], ["spiffe://cluster.local/ns/back/sa/a"]);
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn the_config_map_of_the_root_namespace_counts() {
 fn a_config_map_elsewhere_is_ignored_with_a_warning() {
     let (mesh, warnings) = mesh(&[map("shop", "enableAutoMtls: false"), client_and_server()].concat());
     assert!(mesh.settings().auto_mtls().is_ok());
-    let ignored: Vec<_> = warnings.iter().filter(|it| it.topic == Topic::Ignored).map(ToString::to_string).collect();
+    let ignored: Vec<_> = warnings.iter().filter(|it| it.topic == Topic::NoEffect).map(ToString::to_string).collect();
     assert_eq!(
         ignored,
         ["f.yaml:2: the ConfigMap istio is in shop, and is ignored: that of the root namespace istio-system counts"]
@@ -74,6 +74,23 @@ fn the_servers_own_configuration_counts_and_the_other_is_told() {
         [
             "f.yaml:7: enableAutoMtls has no effect: the server's configuration says otherwise (c.yaml:1), and counts; make \
           them the same, or remove one"
+        ]
+    );
+}
+
+#[test]
+fn what_an_http_proxy_cannot_do_is_told() {
+    let told = |mode: &str| {
+        let text = map("istio-system", &format!("outboundTrafficPolicy: {{mode: {mode}}}"));
+        let (_, warnings) = mesh(&[text, client_and_server()].concat());
+        warnings.iter().filter(|it| it.topic == Topic::NoEffect).map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(told("REGISTRY_ONLY"), Vec::<String>::new());
+    assert_eq!(
+        told("ALLOW_ANY"),
+        [
+            "f.yaml:7: outboundTrafficPolicy ALLOW_ANY does not hold for a sidecar's HTTP proxy, which clients dial themselves: it \
+          refuses hosts that the mesh does not know; write a ServiceEntry for them"
         ]
     );
 }

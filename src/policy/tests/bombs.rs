@@ -43,6 +43,25 @@ fn threat_15_deep_nesting() {
     refused(&"? ".repeat(200_000));
 }
 
+/// A text within a text has the same limits, and where its lines stand is not looked for from the beginning each time.
+#[test]
+fn threat_15_bombs_within_config_maps() {
+    let map = |namespace: usize, text: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: n{namespace}}}\ndata:\n  mesh: |\n    {text}\n"
+        )
+    };
+    let errors = refused(&map(0, &"[".repeat(100_000)));
+    assert!(errors.starts_with("f.yaml:7: "), "{errors}");
+    let laughs = "a: &a [x, x, x, x]\n    b: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n    c: [".to_owned()
+        + &"*b, ".repeat(9_000)
+        + "]";
+    assert!(refused(&map(0, &laughs)).contains("refused"));
+    let many: String = (0..20_000).map(|namespace| map(namespace, "trustDomain: a")).collect();
+    let ((set, _), cost) = cost(|| good(&many));
+    assert!(set.mesh_configs.len() == 20_000 && cost < PATIENCE, "{cost:?}");
+}
+
 #[test]
 fn threat_15_alias_bombs() {
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();

@@ -106,10 +106,7 @@ endpoints:
 fn what_is_wrong_in_a_slice_has_its_place() {
     let fault = |rest: &str| bad(&slice(rest));
     assert_eq!(fault("endpoints: []"), "f.yaml:1: the field \"addressType\" is missing");
-    assert_eq!(
-        fault("addressType: IPv5"),
-        "f.yaml:7: addressType: unknown value \"IPv5\" (did you mean \"IPv6\"?)".replace("IPv6", "IPv6")
-    );
+    assert_eq!(fault("addressType: IPv5"), "f.yaml:7: addressType: unknown value \"IPv5\" (did you mean \"IPv6\"?)");
     assert_eq!(
         fault("addressType: IPv6\nendpoints: [{addresses: [10.0.0.1]}]"),
         "f.yaml:8: endpoints[0].addresses: not an address of the slice's addressType"

@@ -95,6 +95,22 @@ fn values_that_do_not_go_together_are_refused() {
 }
 
 #[test]
+fn mesh_config_is_read_with_the_configuration() {
+    let config = Config::parse("f", "meshConfig:\n  trustDomainAliases: [old.example]\n  accessLogFile: x\n").unwrap();
+    assert_eq!(config.mesh_config.trust_domain_aliases.unwrap().value, ["old.example"]);
+    assert_eq!(config.warnings.len(), 1);
+    let message = refused("trustDomain: one.example\nmeshConfig:\n  trustDomain: two.example\n");
+    let expected = "configuration: meshConfig.trustDomain: two.example (countersign.yaml:3) is not trustDomain, which is one.example: make them the same";
+    assert_eq!(message, expected);
+    let message = refused("meshConfig:\n  meshMTLS:\n    minProtocolVersion: TLSV1_0\n");
+    assert!(
+        message.starts_with("countersign.yaml:3: meshConfig.meshMTLS.minProtocolVersion: unknown value"),
+        "{message}"
+    );
+    assert!(refused("meshConfgi: {}\n").contains("did you mean \"meshConfig\"?"));
+}
+
+#[test]
 fn flags_go_before_the_file_and_are_checked_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("c.yaml");
