@@ -27,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("enrollment", &["identity"]),
     // What came back from the proxies, and what waits for it.
     ("fleet", &["xds", "identity"]),
-    ("rollout", &["fleet", "trust"]),
+    ("rollout", &["fleet", "trust", "mesh"]),
     ("telemetry", &[]),
     // The operator's door reads everything above.
     (

@@ -6,9 +6,9 @@ use crate::analysis::{Filter, Report, ServiceDescription, Way, WorkloadDescripti
 
 use super::api::{
     AdoptionRequest, AdoptionStatus, AuthorityRequest, BootstrapMaterial, BootstrapRequest, BundleDocument,
-    BundleStatus, ImportAuthorityRequest, ImportBundleRequest, IntermediateReport, NewToken, ProxyStatus,
-    RemoveBundleRequest, RevokeReport, RevokeRequest, RevokedCertificate, RootRotationRequest, RootRotationStatus,
-    RotateReport, RotateRequest, SecretStatus, ServerStatus, TokenRequest, TokenStatus,
+    BundleStatus, ImportAuthorityRequest, ImportBundleRequest, IntermediateReport, ModeChangeRequest, ModeChangeStatus,
+    NewToken, ProxyStatus, RemoveBundleRequest, RevokeReport, RevokeRequest, RevokedCertificate, RootRotationRequest,
+    RootRotationStatus, RotateReport, RotateRequest, SecretStatus, ServerStatus, TokenRequest, TokenStatus,
 };
 
 /// The server as the admin API sees it. Names in requests have been checked for form (`namespace/name`) and for nothing else.
@@ -56,6 +56,15 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         request: RootRotationRequest,
     ) -> impl Future<Output = Result<RootRotationStatus, Failure>> + Send;
+
+    /// The ports that are on their way to another mTLS mode.
+    fn mode_change(&self) -> impl Future<Output = Result<ModeChangeStatus, Failure>> + Send;
+
+    /// Takes their next step.
+    fn advance_mode_change(
+        &self,
+        request: ModeChangeRequest,
+    ) -> impl Future<Output = Result<ModeChangeStatus, Failure>> + Send;
 
     /// Lets another intermediate sign.
     fn rotate_intermediate(&self) -> impl Future<Output = Result<IntermediateReport, Failure>> + Send;

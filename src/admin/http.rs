@@ -13,8 +13,8 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::api::{
-    AdoptionRequest, BootstrapRequest, MAX_TOKEN_SECONDS, MAX_WAIT_SECONDS, Problem, RevokeRequest, RevokeTokenRequest,
-    RootRotationRequest, RotateRequest, TokenRequest, is_workload_name,
+    AdoptionRequest, BootstrapRequest, MAX_TOKEN_SECONDS, MAX_WAIT_SECONDS, ModeChangeRequest, Problem, RevokeRequest,
+    RevokeTokenRequest, RootRotationRequest, RotateRequest, TokenRequest, is_workload_name,
 };
 use super::token::Token;
 use super::{Backend, Failure};
@@ -63,6 +63,7 @@ fn api<B: Backend>(backend: Arc<B>) -> Router {
         .route("/v1/bootstrap", post(bootstrap::<B>))
         .route("/v1/rotate/root", get(root_rotation::<B>).post(rotate_root::<B>))
         .route("/v1/rotate/intermediate", post(rotate_intermediate::<B>))
+        .route("/v1/rollout", get(mode_change::<B>).post(advance_mode_change::<B>))
         .route("/v1/revoke", post(revoke::<B>))
         .route("/v1/revocations", get(revocations::<B>))
         .route("/v1/tokens", get(tokens::<B>).post(create_token::<B>))
@@ -205,6 +206,20 @@ async fn rotate_root<B: Backend>(
     }
 }
 
+async fn mode_change<B: Backend>(State(backend): State<Arc<B>>) -> Response {
+    answer(backend.mode_change().await)
+}
+
+async fn advance_mode_change<B: Backend>(
+    State(backend): State<Arc<B>>,
+    body: Result<Json<ModeChangeRequest>, JsonRejection>,
+) -> Response {
+    match body {
+        Ok(Json(request)) => answer(backend.advance_mode_change(request).await),
+        Err(rejected) => bad_body(&rejected),
+    }
+}
+
 async fn rotate_intermediate<B: Backend>(State(backend): State<Arc<B>>) -> Response {
     answer(backend.rotate_intermediate().await)
 }
@@ -288,9 +303,9 @@ pub(super) fn problem(status: StatusCode, error: &str, help: &str) -> Response {
 
 async fn no_such_path() -> Response {
     let help = "GET /v1/status, /v1/proxies, /v1/secrets, /v1/adoption, /v1/tokens, /v1/findings, \
-                /v1/tls-check, /v1/workload, /v1/service, /v1/rotate/root, /v1/bundles, /v1/bundle, /v1/revocations; \
-                POST /v1/rotate/workload, /v1/rotate/intermediate, /v1/rotate/root, /v1/revoke, /v1/bootstrap, \
-                /v1/tokens, /v1/bundles/import, /v1/bundles/remove, /v1/ca/csr, /v1/ca/import";
+                /v1/tls-check, /v1/workload, /v1/service, /v1/rotate/root, /v1/rollout, /v1/bundles, /v1/bundle, \
+                /v1/revocations; POST /v1/rotate/workload, /v1/rotate/intermediate, /v1/rotate/root, /v1/rollout, \
+                /v1/revoke, /v1/bootstrap, /v1/tokens, /v1/bundles/import, /v1/bundles/remove, /v1/ca/csr, /v1/ca/import";
     problem(StatusCode::NOT_FOUND, "there is no such path", help)
 }
 

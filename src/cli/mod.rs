@@ -29,6 +29,7 @@ pub mod policy;
 mod proxy_status;
 pub mod renew;
 mod revoke;
+mod rollout;
 mod rotate;
 mod secrets;
 pub mod serve;
@@ -88,6 +89,9 @@ pub enum Operator {
     /// Replace certificates before their time.
     #[command(subcommand)]
     Rotate(rotate::Rotate),
+    /// Watch ports change their mTLS mode, step by step.
+    #[command(subcommand)]
+    Rollout(rollout::Rollout),
     /// Show the server: policy, authorities, proxies.
     Status(status::Args),
     /// Replace a node's own credentials now.
@@ -137,6 +141,7 @@ pub async fn execute(command: Operator, out: &mut dyn Write) -> Result<(), CliEr
         Operator::Secrets(args) => secrets::run(args, out).await,
         Operator::Adoption(args) => adoption::run(args, out).await,
         Operator::Rotate(command) => rotate::command(command, out).await,
+        Operator::Rollout(command) => rollout::command(command, out).await,
         Operator::Status(args) => status::run(args, out).await,
         Operator::Renew(args) => renew::run(args, out).await,
         Operator::Revoke(args) => revoke::run(args, out).await,

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::table::{Table, printable};
 use super::{CliError, Connection, Format};
-use crate::admin::api::ServerStatus;
+use crate::admin::api::{ModeChangeSummary, ServerStatus};
 
 /// What `countersign status` takes.
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ pub(super) async fn run(args: Args, out: &mut dyn Write) -> Result<(), CliError>
 }
 
 pub(super) fn write_table(status: &ServerStatus, out: &mut dyn Write) -> io::Result<()> {
-    let ServerStatus { policy, root, intermediate, .. } = status;
+    let ServerStatus { policy, root, intermediate, mode_change, .. } = status;
     let mut table = Table::new(["SERVER", &status.version]);
     table.row(["ready", if status.ready { "yes" } else { "no" }]);
     table.row(["trust domain", &status.trust_domain]);
@@ -34,6 +34,13 @@ pub(super) fn write_table(status: &ServerStatus, out: &mut dyn Write) -> io::Res
         "policy",
         &format!("generation {}, {} files, {} objects", policy.generation, policy.files, policy.objects),
     ]);
+    if !mode_change.step.is_empty() {
+        let ModeChangeSummary { step, ports, waiting } = mode_change;
+        table.row([
+            "mode change",
+            &format!("{step}, {ports} ports, waits for {waiting} proxies: countersign rollout status"),
+        ]);
+    }
     table.row(["root", &format!("{} until {}", root.serial, root.not_after)]);
     table.row(["intermediate", &format!("{} until {}", intermediate.serial, intermediate.not_after)]);
     table.write(out)?;

@@ -89,6 +89,18 @@ impl Backend for Fake {
         let step = format!("{:?}", request.action);
         Ok(RootRotationStatus { step, force: request.force, waiting, ..RootRotationStatus::default() })
     }
+    async fn mode_change(&self) -> Result<ModeChangeStatus, Failure> {
+        Ok(ModeChangeStatus::default())
+    }
+    async fn advance_mode_change(&self, request: ModeChangeRequest) -> Result<ModeChangeStatus, Failure> {
+        if !request.force {
+            return Err(Failure::Conflict("it waits for 1 proxies".into(), "--force goes on without them".into()));
+        }
+        let change = ModeChange { from: "DISABLE".into(), to: "STRICT".into(), step: "switching".into() };
+        let ports = vec![PortInTransit { workload: "shop/web".into(), port: 8080, change }];
+        let waiting = vec![WaitingFor { proxy: Some("shop/stuck".into()), reason: "it is away".into() }];
+        Ok(ModeChangeStatus { step: "switching".into(), ports, waiting, ..ModeChangeStatus::default() })
+    }
     async fn rotate_intermediate(&self) -> Result<IntermediateReport, Failure> {
         Ok(IntermediateReport {
             intermediate: AuthorityStatus { serial: "0b".into(), not_after: "then".into() },

@@ -186,6 +186,22 @@ impl TypeLedger {
         })
     }
 
+    /// Whether the client has this version by its own word, and nothing else is on its way to it under the name.
+    pub(super) fn is_at(&self, name: &str, version: Version) -> bool {
+        let at = |word: &ResourceRecord| {
+            let is = |event: &Option<Event>| event.as_ref().is_some_and(|event| event.version == version);
+            is(&word.acknowledged) && is(&word.sent)
+        };
+        match self.recent.get(name) {
+            Some(word) => at(word),
+            None => self.base_word(name).is_some_and(|word| at(&word)),
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> Option<OffsetDateTime> {
+        self.in_flight
+    }
+
     #[cfg(test)]
     pub(super) fn words(&self) -> usize {
         self.recent.len()

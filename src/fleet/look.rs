@@ -6,8 +6,8 @@ use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 
 use super::ledger::Ledger;
-use super::{Description, ResourceRecord, State, StreamRecord};
-use crate::xds::ResourceType;
+use super::{Description, Reason, ResourceRecord, State, StreamRecord};
+use crate::xds::{ResourceType, Version};
 
 /// A client that has not asked for a secret this long after its stream began does not use it. Envoy waits 15 seconds for what it
 /// lacks before it goes on to the next type.
@@ -51,7 +51,29 @@ impl Look<'_> {
             (State::NotSent, State::NotSent) => self.state(ResourceType::Secret) != State::NotSent,
             both => both == (State::Synced, State::Synced),
         };
-        is_fed && self.description().connected_since + SETTLED <= now
+        is_fed && self.has_had_time(now)
+    }
+
+    /// Whether the client has been here for long enough to ask for whatever it uses.
+    pub fn has_had_time(&self, now: OffsetDateTime) -> bool {
+        self.description().connected_since + SETTLED <= now
+    }
+
+    /// Why it is not certain that the client has this version and will have it, were nothing more to be sent; `None` if it is. One that has
+    /// acknowledged it, and is sent another now, is not certain to have it.
+    pub fn lacks(&self, ty: ResourceType, name: &str, version: Version) -> Option<Reason> {
+        let of_type = self.ledger.of(ty);
+        if of_type.is_at(name, version) {
+            return None;
+        }
+        let superseded =
+            || Reason::InFlight { since: of_type.in_flight().unwrap_or(self.description().connected_since) };
+        Some(of_type.reason(name, version).unwrap_or_else(superseded))
+    }
+
+    /// Whether a response of a type waits for its answer.
+    pub fn is_waiting(&self, ty: ResourceType) -> bool {
+        self.ledger.of(ty).in_flight().is_some()
     }
 
     /// A copy of everything.

@@ -8,7 +8,7 @@ use super::index::{LabelIndex, age_key, oldest_first};
 use super::rules::RuleIndex;
 use super::service::{Discovery, Endpoint, EndpointAddress, Service};
 use super::workload::{Authentication, TLS_MODE_LABEL, Workload, WorkloadKey};
-use super::{Mesh, Object, Settings, Sidecar, Topic, Warning, decide, spiffe_id};
+use super::{Mesh, Object, Settings, Sidecar, Topic, Transit, Warning, decide, spiffe_id};
 use crate::policy::{
     LabelSelector, PeerAuthentication, PolicySet, Resolution, Service as K8sService, ServiceEntry, WorkloadEntry,
 };
@@ -17,10 +17,16 @@ impl Mesh {
     /// Indexes `set`. What is written but cannot work as written is left out and comes back as a warning; whether a set is
     /// acceptable at all was the parser's question.
     pub fn build(set: &PolicySet, settings: &Settings) -> (Self, Vec<Warning>) {
+        Self::build_in_transit(set, settings, Transit::default())
+    }
+
+    /// The same, with ports that are on their way to the mode that the set has for them.
+    pub fn build_in_transit(set: &PolicySet, settings: &Settings, transit: Transit) -> (Self, Vec<Warning>) {
         let mut warnings = Vec::new();
         let settings = &settings.of_set(set, &mut warnings);
         let mut builder = Builder { set, settings, warnings };
         let mut workloads = builder.workloads();
+        workloads.iter_mut().for_each(|workload| workload.moving = transit.of(&workload.key));
         let index = LabelIndex::new(workloads.iter().enumerate());
         builder.authenticate(&mut workloads, &index);
         builder.assign_sidecars(&mut workloads, &index);
@@ -42,6 +48,7 @@ impl Mesh {
             services,
             services_of,
             rules: RuleIndex::new(&set.destination_rules, settings),
+            transit,
         };
         (mesh, builder.warnings)
     }
@@ -85,6 +92,7 @@ impl Builder<'_> {
             weight: entry.weight,
             at: object.at.clone(),
             authentication: Authentication::default(),
+            moving: BTreeMap::new(),
             sidecar: None,
             access: Vec::new(),
             key,

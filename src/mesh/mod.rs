@@ -14,6 +14,7 @@ mod names;
 mod rules;
 mod service;
 mod sidecar;
+mod transit;
 mod visibility;
 mod warning;
 mod workload;
@@ -32,6 +33,7 @@ pub use crate::policy::{
 pub use names::{PeerNames, San};
 pub use service::{Discovery, Endpoint, EndpointAddress, Service};
 pub use sidecar::HostFilter;
+pub use transit::{Modes, Moving, Step, Transit, Written};
 pub use warning::{Topic, Warning};
 pub use workload::{ParseWorkloadKeyError, Workload, WorkloadKey};
 
@@ -116,6 +118,7 @@ pub struct Mesh {
     /// For each workload, the indexes of the services that select it.
     services_of: HashMap<WorkloadKey, Vec<usize>>,
     rules: RuleIndex,
+    transit: Transit,
 }
 
 impl Mesh {

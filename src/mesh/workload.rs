@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Object, Origin, Sidecar};
+use super::{Moving, Object, Origin, Sidecar};
 use crate::policy::{AuthorizationPolicy, PeerAuthentication};
 
 /// The label by which Istio knows whether a workload has a proxy.
@@ -87,6 +87,8 @@ pub struct Workload {
     pub at: Origin,
     /// What decides its inbound mode.
     pub(super) authentication: Authentication,
+    /// Its ports that are on their way to another inbound mode.
+    pub(super) moving: BTreeMap<u16, Moving>,
     pub(super) sidecar: Option<Arc<Object<Sidecar>>>,
     pub(super) access: Vec<Arc<Object<AuthorizationPolicy>>>,
 }

@@ -1,12 +1,14 @@
 //! Clusters: how one class of proxies reaches each port of each service.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::{SecretName, is_default};
 use crate::mesh::decide::{self, ClientCertificate, Destination, OutboundMode, Roots, ServerTrust, outbound_to};
 use crate::mesh::{
     Discovery, Endpoint, EndpointAddress, Mesh, PeerNames, Protocol, Service, ServicePort, Settings, TlsSettings,
-    Workload,
+    Workload, WorkloadKey,
 };
 
 /// One port of a service, or one subset of it.
@@ -22,6 +24,9 @@ pub struct Cluster {
     pub tls: ClusterTls,
     /// Where it leads.
     pub endpoints: Vec<ClusterEndpoint>,
+    /// The ports behind it that are on their way to another mode, in order.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub in_transit: BTreeSet<(WorkloadKey, u16)>,
 }
 
 /// One endpoint of a cluster.
@@ -138,10 +143,11 @@ fn cluster<'e>(
     mesh: &Mesh,
     client: &Workload,
     to: Destination<'_>,
-    endpoints: impl Iterator<Item = &'e Endpoint>,
+    endpoints: impl Iterator<Item = &'e Endpoint> + Clone,
 ) -> Cluster {
     let Destination { service, port, subset } = to;
     let decision = outbound_to(mesh, client, to, None);
+    let in_transit = endpoints.clone().filter_map(|endpoint| in_transit(mesh, endpoint, port)).collect();
     let endpoints = endpoints.filter_map(|endpoint| planned(endpoint, port, &decision.mode)).collect();
     Cluster {
         name: cluster_name(service, port.port.value, subset.unwrap_or_default()),
@@ -149,7 +155,13 @@ fn cluster<'e>(
         protocol: port.protocol,
         tls: tls(mesh.settings(), decision.mode, port.protocol, &client.key.namespace),
         endpoints,
+        in_transit,
     }
+}
+
+fn in_transit(mesh: &Mesh, endpoint: &Endpoint, port: &ServicePort) -> Option<(WorkloadKey, u16)> {
+    let (workload, number) = (&endpoint.workload.as_ref()?.key, endpoint.port(port)?);
+    mesh.transit().get(workload, number).map(|_| (workload.clone(), number))
 }
 
 fn planned(endpoint: &Endpoint, port: &ServicePort, mode: &OutboundMode) -> Option<ClusterEndpoint> {

@@ -26,6 +26,16 @@ pub struct Metadata {
     pub creation_timestamp: Option<OffsetDateTime>,
 }
 
+/// Whether the changes that a policy makes go in steps: `"true"`, which is the default, or `"false"`.
+const STAGED: &str = "countersign.dev/staged";
+
+impl Metadata {
+    /// Whether mode changes that this policy makes go in steps: not with the annotation `countersign.dev/staged: "false"`.
+    pub fn is_staged(&self) -> bool {
+        self.annotations.get(STAGED).is_none_or(|value| value != "false")
+    }
+}
+
 /// One object of a kind whose spec is `S`.
 #[derive(Clone, Debug)]
 pub struct Object<S> {
@@ -116,6 +126,12 @@ pub(super) fn check_metadata(raw: RawMetadata, namespaced: bool, report: &Report
             namespace.value
         }
     };
+    for (key, value) in &raw.annotations.0 {
+        if key.value == STAGED && !matches!(value.as_str(), "true" | "false") {
+            let help = "\"true\" or \"false\", in quotes";
+            report.error_with_help(&key.at, "metadata.annotations", format!("not a value of {STAGED}"), help);
+        }
+    }
     let creation_timestamp = raw.creation_timestamp.and_then(|written| {
         let time = OffsetDateTime::parse(&written.value, &Rfc3339).ok();
         if time.is_none() {

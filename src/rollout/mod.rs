@@ -15,13 +15,17 @@
 //!
 //! At every moment two proxies that have what they were sent verify each other: nobody shows a certificate below a root that somebody
 //! does not trust.
+//!
+//! A [`ModeRollout`] is of the same kind for the ports that a policy gives another mTLS mode.
 
 mod gate;
+mod modes;
 mod root;
 mod step;
 #[cfg(test)]
 mod tests;
 
 pub use gate::{Held, ProxyView, Situation, Stuck};
+pub use modes::{BadModeRecord, ModeProgress, ModeRecord, ModeRollout, Part, Participant, Port};
 pub use root::{Progress, Refused, RootRotation};
 pub use step::{Activating, Distributing, Pair, Prepared, Retiring, Reverting, Step, Withdrawing};

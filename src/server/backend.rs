@@ -17,13 +17,15 @@ use super::model::Model;
 use super::proxies::Proxies;
 use super::renewal::{self, Replaced};
 use super::rotation::{Failed, Report, Rotation};
+use super::staging::{self, NotAdvanced, Staging};
 use super::{Clock, blocking};
 use crate::admin::api::{
     AdoptionRequest, AdoptionStatus, AuthorityRequest, AuthorityStatus, BootstrapMaterial, BootstrapRequest,
-    BundleDocument, BundleStatus, ImportAuthorityRequest, ImportBundleRequest, IntermediateReport, NewToken,
-    PolicyStatus, ProxyStatus, RemoveBundleRequest, RevokeReport, RevokeRequest, RevokedCertificate,
-    RootRotationAction, RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest, RotatedWorkload,
-    SecretStatus, ServerStatus, TokenRequest, TokenState, TokenStatus, TypeState, TypeStatus, WaitingFor,
+    BundleDocument, BundleStatus, ImportAuthorityRequest, ImportBundleRequest, IntermediateReport, ModeChange,
+    ModeChangeRequest, ModeChangeStatus, ModeChangeSummary, NewToken, PolicyStatus, PortInTransit, ProxyStatus,
+    RemoveBundleRequest, RevokeReport, RevokeRequest, RevokedCertificate, RootRotationAction, RootRotationRequest,
+    RootRotationStatus, RotateReport, RotateRequest, RotatedWorkload, SecretStatus, ServerStatus, TokenRequest,
+    TokenState, TokenStatus, TypeState, TypeStatus, WaitingFor,
 };
 use crate::admin::{Backend, Failure};
 use crate::analysis::{self, Filter, Limits, Report as Findings, ServiceDescription, Way, WorkloadDescription};
@@ -31,7 +33,7 @@ use crate::enrollment::JoinToken;
 use crate::fleet::{State, StreamRecord};
 use crate::identity::SpiffeId;
 use crate::mesh::{Workload, WorkloadKey};
-use crate::rollout::Stuck;
+use crate::rollout::{Port, Stuck};
 use crate::secrets;
 use crate::source;
 use crate::trust::{self, Revoke, Serial, TrustError};
@@ -44,6 +46,7 @@ pub(super) struct ServerBackend {
     pub(super) xds_address: SocketAddr,
     pub(super) clock: Clock,
     pub(super) rotation: Rotation,
+    pub(super) staging: Staging,
 }
 
 impl ServerBackend {
@@ -132,6 +135,7 @@ impl Backend for ServerBackend {
             },
             proxies: self.proxies.fleet.len(),
             xds_address: self.xds_address.to_string(),
+            mode_change: mode_change_summary(&self.staging.report().await),
         })
     }
 
@@ -221,6 +225,27 @@ impl Backend for ServerBackend {
                 Err(Failure::Conflict(refused.to_string(), help))
             }
             Err(Failed::Trust(error)) => Err(internal(error)),
+        }
+    }
+
+    async fn mode_change(&self) -> Result<ModeChangeStatus, Failure> {
+        Ok(mode_change_status(self.staging.report().await))
+    }
+
+    async fn advance_mode_change(&self, request: ModeChangeRequest) -> Result<ModeChangeStatus, Failure> {
+        let (staging, force) = (self.staging.clone(), request.force);
+        // A caller who goes away does not stop it half-way.
+        match tokio::spawn(async move { staging.push_on(force).await }).await.map_err(internal)? {
+            Ok(()) => self.mode_change().await,
+            Err(NotAdvanced::Settled) => Err(Failure::Conflict(NotAdvanced::Settled.to_string(), String::new())),
+            Err(NotAdvanced::Waiting(stuck)) => {
+                let first =
+                    stuck.first().map(|it| format!("{}: {}", it.proxy.as_deref().unwrap_or_default(), it.reason));
+                let message = format!("it waits for {} proxies, {}", stuck.len(), first.unwrap_or_default());
+                let help = "countersign rollout status names them; --force goes on without them, and requests from or to them may fail";
+                Err(Failure::Conflict(message, help.to_owned()))
+            }
+            Err(NotAdvanced::File(error)) => Err(internal(error)),
         }
     }
 
@@ -416,6 +441,34 @@ fn rotation_status(report: Report) -> RootRotationStatus {
         step_since: rfc3339(record.step_at),
         waiting: waiting.collect(),
     }
+}
+
+fn mode_change_summary(report: &staging::Report) -> ModeChangeSummary {
+    let rollout = report.rollout.as_ref();
+    ModeChangeSummary {
+        step: rollout.and_then(|it| it.step()).map(|step| step.name().to_owned()).unwrap_or_default(),
+        ports: rollout.map_or(0, |it| it.in_transit().count()),
+        waiting: report.stuck.len(),
+    }
+}
+
+fn mode_change_status(report: staging::Report) -> ModeChangeStatus {
+    let summary = mode_change_summary(&report);
+    let Some(rollout) = report.rollout else { return ModeChangeStatus::default() };
+    let change = |port| match port {
+        Port::Settled(mode) => ModeChange { from: mode.to_string(), to: mode.to_string(), step: String::new() },
+        Port::Moving { from, to, step } => {
+            ModeChange { from: from.to_string(), to: to.to_string(), step: step.name().to_owned() }
+        }
+    };
+    let ports = rollout.in_transit().map(|(key, number, port)| PortInTransit {
+        workload: key.to_string(),
+        port: number,
+        change: change(port),
+    });
+    let waiting = report.stuck.into_iter().map(|Stuck { proxy, reason }| WaitingFor { proxy, reason });
+    let (started_at, step_since) = rollout.times().map(|(a, b)| (rfc3339(a), rfc3339(b))).unwrap_or_default();
+    ModeChangeStatus { step: summary.step, started_at, step_since, ports: ports.collect(), waiting: waiting.collect() }
 }
 
 fn identity_of(workload: &Workload) -> Result<SpiffeId, Failure> {

@@ -116,6 +116,8 @@ pub struct Store {
 pub struct Policy {
     /// The directory that is read and watched.
     pub directory: PathBuf,
+    /// Whether ports change their mode in steps.
+    pub staged: bool,
 }
 
 /// The port that Envoys connect to.
@@ -346,7 +348,7 @@ impl Default for Config {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { directory: "./policy".into() }
+        Self { directory: "./policy".into(), staged: true }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{LockError, UnixSocketError};
+use super::{LockError, ModeFileError, UnixSocketError};
 use crate::admin::{AdminError, DataDirError};
 use crate::trust::{SealError, TrustError};
 
@@ -41,6 +41,9 @@ pub enum ServerError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// What every port serves.
+    #[error(transparent)]
+    Modes(#[from] ModeFileError),
     /// The Unix socket for xDS.
     #[error(transparent)]
     UnixSocket(#[from] UnixSocketError),

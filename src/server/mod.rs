@@ -24,10 +24,13 @@ mod lab;
 mod lingering;
 mod listener;
 mod lock;
+mod mode_file;
 mod model;
+mod need;
 mod notices;
 mod observer;
 mod one_task;
+mod participants;
 mod peers;
 mod policy_loop;
 mod proxies;
@@ -38,6 +41,7 @@ mod rotation;
 mod run;
 mod services;
 mod small_frames;
+mod staging;
 mod tasks;
 mod unix_socket;
 
@@ -69,10 +73,13 @@ pub use lab::lab;
 use listener::{Door, Security};
 use lock::DataDirLock;
 pub use lock::LockError;
+use mode_file::ModeFile;
+pub use mode_file::ModeFileError;
 use proxies::Proxies;
 use refusals::Refusals;
 pub use run::run;
 use services::{Health, Services};
+use staging::Staging;
 use tasks::Tasks;
 pub use unix_socket::UnixSocketError;
 
@@ -125,7 +132,8 @@ impl Server {
         let settings = policy_loop::Settings::from(&config);
         let served = watch::Sender::new(None);
         tasks.push(analyst::start(proxies.clone(), served.subscribe()));
-        tasks.push(policy_loop::start(proxies.clone(), policy.clone(), settings, served).await);
+        let staging = Staging::open(proxies.clone(), ModeFile::new(&config.data_dir), settings)?;
+        tasks.push(policy_loop::start(proxies.clone(), policy.clone(), staging.clone(), served).await);
 
         let bound = TcpListener::bind(config.xds.address).await;
         let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
@@ -157,7 +165,7 @@ impl Server {
         let rotation = rotation::Rotation::new(proxies.clone(), config.rotation.clone());
         tasks.push(renewal::run(proxies.clone(), own, rotation.clone(), config.rotation.spread));
 
-        let backend = ServerBackend { proxies: proxies.clone(), policy, xds_address, clock, rotation };
+        let backend = ServerBackend { proxies: proxies.clone(), policy, xds_address, clock, rotation, staging };
         let (admin_stop, stopped) = watch::channel(false);
         let options = admin::Options { data_dir: config.data_dir.clone(), address: config.admin.address };
         let admin = admin::serve(Arc::new(backend), &options, stopped).await?;

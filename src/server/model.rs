@@ -1,14 +1,15 @@
 //! The policy that is served, and the resources it means for each class of proxies.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use dashmap::DashMap;
 use time::OffsetDateTime;
 use tracing::warn;
 
+use super::need::Need;
 use crate::envoy::{self, EncodedResource};
-use crate::mesh::{Mesh, Workload};
+use crate::mesh::{Mesh, Step, Workload, WorkloadKey};
 use crate::plan::{self, ClassKey, Flavour, SecretName};
 use crate::policy::PolicySet;
 use crate::secrets::Validity;
@@ -26,6 +27,17 @@ pub(super) struct Own {
     pub(super) layer: Arc<Layer>,
 }
 
+impl Own {
+    /// The listeners of these ports, as they are served.
+    pub(super) fn listeners(&self, ports: &BTreeSet<u16>) -> Need {
+        let of_ports = || self.plan.inbound.iter().filter(|it| ports.contains(&it.bind.port()));
+        let names: BTreeSet<&str> = of_ports().map(|it| it.name.as_str()).collect();
+        let tls = of_ports().any(|it| it.mode != plan::InboundMode::Disable);
+        let listeners = self.layer.resources(ResourceType::Listener).filter(|it| names.contains(&**it.name()));
+        Need::new(listeners.map(Arc::as_ref), tls)
+    }
+}
+
 /// What every proxy of a class shares. Secrets are a layer of their own: a stream without an identity is shown only the other.
 #[derive(Clone)]
 pub(super) struct Class {
@@ -35,6 +47,33 @@ pub(super) struct Class {
     pub(super) secrets: Arc<Layer>,
     /// The same for people, by name.
     pub(super) described: Arc<HashMap<String, Described>>,
+    /// The clusters that lead to ports on their way to another mode.
+    calls: Arc<[Call]>,
+}
+
+/// A way to ports that are on their way to another mode.
+struct Call {
+    ports: BTreeSet<(WorkloadKey, u16)>,
+    /// What makes it one way or the other.
+    resources: Vec<Arc<Resource>>,
+    tls: bool,
+}
+
+impl Class {
+    /// The ways to ports at the step in which clients change, as they are served.
+    pub(super) fn switching(&self, mesh: &Mesh) -> Need {
+        let is_switching = |(key, port): &(WorkloadKey, u16)| {
+            mesh.transit().get(key, *port).is_some_and(|it| it.step == Step::Switching)
+        };
+        let calls = || self.calls.iter().filter(|call| call.ports.iter().any(is_switching));
+        let resources = calls().flat_map(|call| &call.resources);
+        Need::new(resources.map(Arc::as_ref), calls().any(|call| call.tls))
+    }
+
+    /// Tells the calls of one class from those of another, for as long as both are there.
+    pub(super) fn calls_id(&self) -> usize {
+        self.calls.as_ptr().addr()
+    }
 }
 
 /// What people are told of a secret.
@@ -72,6 +111,25 @@ impl Model {
         Self { mesh, set, generation, warnings, settings, classes: DashMap::new(), before }
     }
 
+    /// The same set, with its ports at other steps of their way. `mesh` is made from the same set. Classes whose clients do nothing else than
+    /// before are not made anew.
+    pub(super) fn at_other_steps(&self, mesh: Mesh) -> Self {
+        let holds = |mesh: &Mesh, key: &WorkloadKey, port| {
+            mesh.transit().get(key, port).is_some_and(|moving| moving.step == Step::Accepting)
+        };
+        let was_held = self.mesh.transit().iter().filter(|(_, _, moving)| moving.step == Step::Accepting);
+        let let_go = was_held.filter(|(key, port, _)| !holds(&mesh, key, *port));
+        let let_go: BTreeSet<(WorkloadKey, u16)> = let_go.map(|(key, port, _)| (key.clone(), port)).collect();
+        let touched = |class: &Class| class.calls.iter().any(|call| !call.ports.is_disjoint(&let_go));
+        let classes = DashMap::new();
+        for entry in self.classes.iter().filter(|entry| !touched(entry.value())) {
+            classes.insert(entry.key().clone(), entry.value().clone());
+        }
+        let (set, warnings) = (Arc::clone(&self.set), self.warnings.clone());
+        let (generation, settings, before) = (self.generation, self.settings, self.classes.clone());
+        Self { mesh, set, generation, warnings, settings, classes, before }
+    }
+
     /// What an analysis looks at.
     pub(super) fn subject(&self) -> analysis::Subject<'_> {
         analysis::Subject { set: &self.set, mesh: &self.mesh, parsed: &self.warnings.0, built: &self.warnings.1 }
@@ -95,12 +153,18 @@ impl Model {
 
     /// gRPC takes no secret over xDS.
     fn grpc_class(&self, workload: &Workload, before: Option<&Class>) -> Class {
-        let encoded = envoy::grpc_resources(&plan::grpc_plan(&self.mesh, workload)).into_iter().filter_map(resource);
-        Class {
-            configuration: layer(encoded, before.map(|class| &class.configuration)),
-            secrets: Arc::default(),
-            described: Arc::default(),
-        }
+        let plan = plan::grpc_plan(&self.mesh, workload);
+        let encoded = envoy::grpc_resources(&plan).into_iter().filter_map(resource);
+        let configuration = layer(encoded, before.map(|class| &class.configuration));
+        let calls = calls(&configuration, || {
+            plan.targets.iter().map(|target| Leads {
+                ports: target.clusters.iter().flat_map(|it| &it.cluster.in_transit).cloned().collect(),
+                clusters: target.clusters.iter().map(|it| it.cluster.name.as_str()).collect(),
+                listeners: target.names.iter().map(String::as_str).collect(),
+                tls: false,
+            })
+        });
+        Class { configuration, secrets: Arc::default(), described: Arc::default(), calls }
     }
 
     fn proxy_class(&self, workload: &Workload, before: Option<&Class>, now: OffsetDateTime) -> Class {
@@ -112,11 +176,17 @@ impl Model {
             described.insert(name.to_string(), of_name);
             Some((ResourceType::Secret, resource))
         });
-        Class {
-            configuration: layer(encoded, before.map(|class| &class.configuration)),
-            secrets: layer(secrets, before.map(|class| &class.secrets)),
-            described: Arc::new(described),
-        }
+        let secrets = layer(secrets, before.map(|class| &class.secrets));
+        let configuration = layer(encoded, before.map(|class| &class.configuration));
+        let calls = calls(&configuration, || {
+            plan.clusters.iter().map(|cluster| Leads {
+                ports: cluster.in_transit.clone(),
+                clusters: vec![&cluster.name],
+                listeners: Vec::new(),
+                tls: cluster.tls != plan::ClusterTls::Plaintext,
+            })
+        });
+        Class { configuration, secrets, described: Arc::new(described), calls }
     }
 
     /// What is one proxy's own: its inbound listeners, which bind its address, and the clusters behind them.
@@ -176,6 +246,31 @@ impl Model {
             }
         }
     }
+}
+
+/// What leads to ports that may be on their way, by name.
+struct Leads<'a> {
+    ports: BTreeSet<(WorkloadKey, u16)>,
+    clusters: Vec<&'a str>,
+    listeners: Vec<&'a str>,
+    tls: bool,
+}
+
+fn calls<'a, I: Iterator<Item = Leads<'a>>>(layer: &Layer, leads: impl Fn() -> I) -> Arc<[Call]> {
+    let moving = || leads().filter(|it| !it.ports.is_empty());
+    if moving().next().is_none() {
+        return Arc::default();
+    }
+    let of = |ty| layer.resources(ty).map(|it| (&**it.name(), it)).collect::<BTreeMap<_, _>>();
+    let [clusters, endpoints, listeners] =
+        [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Listener].map(of);
+    let call = |it: Leads<'a>| {
+        // Endpoints may be in the cluster itself.
+        let of_clusters = it.clusters.iter().flat_map(|name| [clusters.get(name), endpoints.get(name)]);
+        let all = of_clusters.chain(it.listeners.iter().map(|name| listeners.get(name))).flatten();
+        Call { ports: it.ports, resources: all.map(|it| Arc::clone(it)).collect(), tls: it.tls }
+    };
+    moving().map(call).collect()
 }
 
 /// A layer of these resources: the one before if that has the same.

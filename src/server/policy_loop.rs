@@ -2,22 +2,34 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
-use super::blocking;
 use super::config::Config;
 use super::model::Model;
 use super::proxies::Proxies;
+use super::staging::Staging;
 use crate::{mesh, plan, source};
+
+/// While ports are on their way to another mode the loop looks this often.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long answers are gathered before they are looked at.
+const GATHER: Duration = Duration::from_millis(50);
+/// After a failure to keep what is to be served it tries again this much later.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// What the mesh and the plans take from the configuration.
 #[derive(Clone)]
 pub(super) struct Settings {
-    mesh: mesh::Settings,
-    plan: plan::Settings,
+    pub(super) mesh: mesh::Settings,
+    pub(super) plan: plan::Settings,
+    /// Whether mode changes go in steps.
+    pub(super) staged: bool,
+    /// Proxies that were connected within this time, and are not now, are waited for.
+    pub(super) wait_for_absent: Duration,
 }
 
 impl From<&Config> for Settings {
@@ -34,57 +46,78 @@ impl From<&Config> for Settings {
                 mesh_config: config.mesh_config.clone(),
             },
             plan: plan::Settings { http_proxy },
+            staged: config.policy.staged,
+            wait_for_absent: config.rotation.wait_for_absent,
         }
     }
 }
 
-/// Serves what the source has, and then follows it for as long as it lives. A set that comes while one is being prepared replaces
-/// whatever waits.
+/// Serves what the source has, and then follows it for as long as it lives, and takes ports that change their mode from step to step. A
+/// set that comes while one is being prepared replaces whatever waits.
 pub(super) async fn start(
     proxies: Proxies,
     mut policy: watch::Receiver<Arc<source::State>>,
-    settings: Settings,
+    staging: Staging,
     served: watch::Sender<Option<Arc<Model>>>,
 ) -> JoinHandle<()> {
     let state = Arc::clone(&policy.borrow_and_update());
-    follow(&proxies, &state, &settings, &served).await;
+    let mut behind = !follow(&proxies, &state, &staging, &served).await;
     tokio::spawn(async move {
-        while policy.changed().await.is_ok() {
-            let state = Arc::clone(&policy.borrow_and_update());
-            follow(&proxies, &state, &settings, &served).await;
+        let mut answers = proxies.fleet.answers();
+        loop {
+            let under_way = staging.is_under_way().await;
+            let wait = if behind { RETRY } else { LOOK };
+            let mut changed = false;
+            tokio::select! {
+                it = policy.changed() => match it {
+                    Ok(()) => changed = true,
+                    Err(_) => return,
+                },
+                () = staging.forced() => {}
+                () = tokio::time::sleep(wait), if under_way || behind => {}
+                // In a large fleet many answer at once: they are looked at together.
+                _ = answers.changed(), if under_way && !behind => tokio::time::sleep(GATHER).await,
+            }
+            if changed || behind {
+                let state = Arc::clone(&policy.borrow_and_update());
+                behind = !follow(&proxies, &state, &staging, &served).await;
+            }
+            if let Err(error) = staging.advance().await {
+                error!(%error, "a step of a mode change cannot be kept, and is not taken; trying again");
+                behind = true;
+            }
         }
     })
 }
 
+/// `false`: it has to be tried again.
 async fn follow(
     proxies: &Proxies,
     state: &source::State,
-    settings: &Settings,
+    staging: &Staging,
     served: &watch::Sender<Option<Arc<Model>>>,
-) {
+) -> bool {
     proxies.metrics.policy_rejected.set(i64::from(state.rejected.is_some()));
-    let Some(update) = &state.current else { return };
+    let Some(update) = &state.current else { return true };
     if proxies.model.load().as_ref().is_some_and(|model| model.generation == update.generation) {
-        return;
+        return true;
     }
-    let (update, settings, before) = (Arc::clone(update), settings.clone(), proxies.model.load_full());
-    let built = tokio::task::spawn_blocking(move || {
-        let (mesh, found) = mesh::Mesh::build(&update.set, &settings.mesh);
-        let (set, generation) = (Arc::clone(&update.set), update.generation);
-        let warnings = (update.warnings.clone(), found);
-        Arc::new(Model::new(mesh, set, generation, warnings, settings.plan, before.as_deref()))
-    });
-    let Ok(model) = built.await else {
-        // The panic itself is in the log. A set that does this is as bad as one that does not parse.
-        error!("a policy set cannot be made into a model, and is not served; the last good one goes on serving");
-        proxies.metrics.policy_rejected.set(1);
-        return;
+    let model = match staging.follow(update).await {
+        Ok(Some(model)) => model,
+        Ok(None) => {
+            // The panic itself is in the log. A set that does this is as bad as one that does not parse.
+            error!("a policy set cannot be made into a model, and is not served; the last good one goes on serving");
+            proxies.metrics.policy_rejected.set(1);
+            return true;
+        }
+        Err(error) => {
+            error!(%error, "what ports serve cannot be kept, so that a change of it is not served; trying again");
+            return false;
+        }
     };
     let (generation, workloads) = (model.generation, model.mesh.workloads().count());
-    let (shown, model_of) = (proxies.clone(), Arc::clone(&model));
-    // Encodes every class that is connected.
-    blocking(move || shown.set_model(model_of)).await;
     served.send_replace(Some(model));
     proxies.metrics.policy_generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
     info!(generation, workloads, "serving the policy");
+    true
 }

@@ -1,6 +1,6 @@
 //! The connected proxies: who may speak for which workload, and what each one sees.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +23,7 @@ use super::roots::{Further, ServedRoots};
 use super::{Clock, blocking};
 use crate::fleet::{Description, Fleet};
 use crate::identity::{Peer, SpiffeId};
-use crate::mesh::{Workload, WorkloadKey};
+use crate::mesh::{Transit, Workload, WorkloadKey};
 use crate::plan::Flavour;
 use crate::secrets;
 use crate::telemetry::Metrics;
@@ -202,6 +202,17 @@ impl Proxies {
     /// The roots that are served.
     pub(super) fn roots(&self) -> Arc<ServedRoots> {
         self.roots.load_full()
+    }
+
+    /// What is the own of each connected workload that has ports on their way.
+    pub(super) fn own(&self, transit: &Transit) -> HashMap<WorkloadKey, Own> {
+        let keys: HashSet<&WorkloadKey> = transit.iter().map(|(key, ..)| key).collect();
+        let own = |key: &WorkloadKey| {
+            let proxy = self.connected.get(&(key.clone(), Flavour::Envoy)).map(|entry| Arc::clone(entry.value()))?;
+            let own = proxy.state().own.clone()?;
+            Some((key.clone(), own))
+        };
+        keys.into_iter().filter_map(own).collect()
     }
 
     /// By workload: the version under which its certificate is served, and who signed it.

@@ -86,6 +86,23 @@ impl BySeverity {
     }
 }
 
+/// How much there is at each step.
+#[derive(Clone, Debug, Default)]
+pub struct ByStep(Family<StepLabel, Gauge>);
+
+/// The label of a [`ByStep`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StepLabel {
+    step: &'static str,
+}
+
+impl ByStep {
+    /// So many at this step (`accepting`, `switching`, `closing`).
+    pub fn set(&self, step: &'static str, count: usize) {
+        self.0.get_or_create(&StepLabel { step }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
 /// Everything that is counted. Timestamps are Unix seconds, 0 while there is nothing to say.
 #[derive(Debug)]
 pub struct Metrics {
@@ -109,6 +126,10 @@ pub struct Metrics {
     pub policy_rejected: Gauge,
     /// What the analysis of the served policy has found.
     pub policy_findings: BySeverity,
+    /// Ports on their way to another mTLS mode.
+    pub ports_in_transit: ByStep,
+    /// Proxies that these wait for.
+    pub rollout_waiting: Gauge,
     /// Workload certificates issued since the start.
     pub certificates_issued: Counter,
     /// When the root expires; while there are several, the first of them.
@@ -152,6 +173,12 @@ impl Metrics {
                 "policy_findings",
                 "Findings of the analysis of the served policy, by severity",
             )),
+            ports_in_transit: ByStep(register(
+                &mut registry,
+                "ports_in_transit",
+                "Ports on their way to another mTLS mode, by step",
+            )),
+            rollout_waiting: register(&mut registry, "rollout_waiting", "Proxies that a mode change waits for"),
             certificates_issued: register(&mut registry, "certificates_issued", "Workload certificates issued"),
             root_expiry: register(
                 &mut registry,

@@ -12,6 +12,9 @@ use super::memory::Trial;
 use super::wire::{Content, Form};
 use super::{Resource, ResourceType, Version};
 
+/// How many refused versions of a resource are remembered.
+const REFUSED: usize = 8;
+
 /// What travels in one response.
 pub(super) struct Parcel {
     pub(super) resources: Vec<Arc<Resource>>,
@@ -27,7 +30,8 @@ impl Parcel {
 
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    refused: HashMap<Arc<str>, Version>,
+    /// The versions that were refused since one was taken, or the name was asked for: the newest, if there are many.
+    refused: HashMap<Arc<str>, VecDeque<Version>>,
     /// Suspect in this version, `None` for its removal.
     suspects: HashMap<Arc<str>, Option<Version>>,
     groups: VecDeque<Vec<Arc<str>>>,
@@ -57,7 +61,7 @@ impl Refusals {
     /// Whether the client has refused this, and there is no other way to say it.
     pub(super) fn is_refused(&self, resource: &Resource) -> bool {
         let tried = self.trials.get(resource.name()).filter(|trial| trial.version == resource.version());
-        self.refused.get(resource.name()) == Some(&resource.version())
+        self.refused.get(resource.name()).is_some_and(|versions| versions.contains(&resource.version()))
             || (tried.is_some_and(|trial| trial.is_refused) && !resource.can_be_restated())
     }
 
@@ -83,7 +87,11 @@ impl Refusals {
         if let [(name, resource)] = contents {
             self.suspects.remove(name);
             if let Some(resource) = resource.as_ref().filter(|_| covers(name)) {
-                self.refused.insert(Arc::clone(name), resource.version());
+                let versions = self.refused.entry(Arc::clone(name)).or_default();
+                versions.push_back(resource.version());
+                if versions.len() > REFUSED {
+                    versions.pop_front();
+                }
             }
             return;
         }

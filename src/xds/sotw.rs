@@ -69,7 +69,13 @@ impl SotwSubscription {
         let wildcard = list.iter().any(|name| name == WILDCARD)
             || (list.is_empty() && self.ty.is_full_state() && !self.named_before);
         self.named_before |= !list.is_empty();
-        self.greet |= wildcard && !self.holdings.interest.wildcard;
+        if wildcard && !self.holdings.interest.wildcard {
+            self.greet = true;
+            if self.started {
+                // A list that was refused before may hold what the client has let go since, and wants again.
+                self.refused_lists.clear();
+            }
+        }
         if self.holdings.interest.wildcard && !wildcard {
             self.outdated = Some(self.last_nonce);
         }

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use countersign::envoy::{self, EncodedResource};
-use countersign::mesh::decide::{Destination, Reason, inbound, outbound_to, subsets};
-use countersign::mesh::{self, IstioCompatibility, Mesh, Workload, WorkloadKey};
+use countersign::mesh::decide::{Destination, InboundMode, Reason, inbound, outbound_to, subsets};
+use countersign::mesh::{self, IstioCompatibility, Mesh, Moving, Step, Workload, WorkloadKey};
 use countersign::plan::{self, ClassPlan, ProxyPlan};
 use countersign::policy;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ struct Settings {
     show: Option<Vec<String>>,
     trust_domain_aliases: Vec<String>,
     federates_with: Vec<String>,
+    /// Ports that are on their way to the mode that the policy has for them.
+    transit: Vec<InTransit>,
     istio_compatibility: IstioCompatibility,
 }
 
@@ -39,6 +41,15 @@ impl TryFrom<String> for WorkloadName {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse().map(Self)
     }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InTransit {
+    workload: String,
+    port: u16,
+    from: InboundMode,
+    step: Step,
 }
 
 /// One folder, read.
@@ -100,7 +111,11 @@ impl Case {
             istio_compatibility: self.settings.istio_compatibility,
             ..mesh::Settings::default()
         };
-        let (mesh, found) = Mesh::build(&set, &settings);
+        let moving = |it: &InTransit| {
+            let key: WorkloadKey = it.workload.parse().unwrap_or_else(|error| panic!("case.yaml: {error}"));
+            (key, it.port, Moving { from: it.from, step: it.step })
+        };
+        let (mesh, found) = Mesh::build_in_transit(&set, &settings, self.settings.transit.iter().map(moving).collect());
         let mut accepted =
             Accepted { warnings: warnings.iter().map(ToString::to_string).collect(), workloads: BTreeMap::new() };
         accepted.warnings.extend(found.iter().map(ToString::to_string));

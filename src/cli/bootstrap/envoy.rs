@@ -68,7 +68,7 @@ const IDENTITY: &str = "xds-identity";
 const ROOTS: &str = "xds-roots";
 
 /// Metadata in Istio's words, where it has some.
-fn node(options: &Options, material: &BootstrapMaterial) -> Value {
+pub(super) fn node(options: &Options, material: &BootstrapMaterial) -> Value {
     let workload = &options.workload;
     json!({
         "id": options.node_id.clone().unwrap_or_else(|| workload.to_string()),

@@ -4,6 +4,7 @@
 //! DIR/envoy.yaml           the bootstrap: envoy -c DIR/envoy.yaml
 //! DIR/sds-identity.yaml    file-based SDS for the certificate of the xDS connection
 //! DIR/sds-roots.yaml       file-based SDS for the roots that the server is verified by
+//! DIR/grpc.json            for an application that is a gRPC client without a proxy: GRPC_XDS_BOOTSTRAP=DIR/grpc.json
 //! DIR/node.json            where the server is and who, for `countersign renew` and `agent`
 //! DIR/credentials          -> .credentials-3, a private directory with cert.pem, key.pem, roots.pem
 //! ```
@@ -29,6 +30,7 @@ mod endpoint;
 mod envoy;
 mod error;
 mod file;
+mod grpc;
 mod key;
 mod node;
 #[cfg(test)]
@@ -198,7 +200,9 @@ pub fn write(options: &Options, material: &BootstrapMaterial, key: &Key) -> Resu
     key.check_chain(&material.certificate_chain)?;
     key::check_roots(&material.roots)?;
     let address = options.xds_address.as_deref().unwrap_or(&material.xds_address);
-    let bootstrap = envoy::bootstrap(options, material, &endpoint::parse(address)?, &seen_at(options)?)?;
+    let (endpoint, at) = (endpoint::parse(address)?, seen_at(options)?);
+    let bootstrap = envoy::bootstrap(options, material, &endpoint, &at)?;
+    let grpc = grpc::bootstrap(options, material, &endpoint, &at)?;
 
     let directory = &options.output;
     let lock = prepare(directory)?;
@@ -206,6 +210,7 @@ pub fn write(options: &Options, material: &BootstrapMaterial, key: &Key) -> Resu
     Node { xds_address: address.to_owned(), server_identity: material.server_identity.clone() }.write(directory)?;
     file::replace_if_changed(&directory.join("sds-identity.yaml"), &bootstrap.identity)?;
     file::replace_if_changed(&directory.join("sds-roots.yaml"), &bootstrap.roots)?;
+    file::replace_if_changed(&directory.join("grpc.json"), &grpc)?;
     let envoy_yaml = directory.join("envoy.yaml");
     let changed = file::replace_if_changed(&envoy_yaml, &bootstrap.envoy)?;
     drop(lock);

@@ -71,9 +71,30 @@ fn a_name_is_resolved_and_sent_as_sni_and_a_mount_path_is_used_throughout() {
     assert_eq!(cluster["type"], "STRICT_DNS");
     assert_eq!(cluster["transport_socket"]["typed_config"]["sni"], "xds.example");
     let here = dir.path().to_str().unwrap();
-    for file in ["envoy.yaml", "sds-identity.yaml", "sds-roots.yaml"] {
+    for file in ["envoy.yaml", "grpc.json", "sds-identity.yaml", "sds-roots.yaml"] {
         let text = std::fs::read_to_string(dir.path().join(file)).unwrap();
         assert!(!text.contains(here) && text.contains("/etc/envoy"), "{file}:\n{text}");
+    }
+}
+
+#[test]
+fn grpc_starts_with_the_same_credentials_and_asks_for_its_own_flavour() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = Key::generate().unwrap();
+    let mut options = options(dir.path());
+    options.xds_address = Some("[::1]:15012".into());
+    write(&options, &material(&key), &key).unwrap();
+    let grpc: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(dir.path().join("grpc.json")).unwrap()).unwrap();
+    assert_eq!(grpc["xds_servers"][0]["server_uri"], "[::1]:15012");
+    assert_eq!(grpc["node"]["metadata"]["GENERATOR"], "grpc");
+    assert_eq!(grpc["node"]["id"], envoy_yaml(dir.path())["node"]["id"]);
+    let provider = &grpc["certificate_providers"]["default"];
+    assert_eq!(provider["plugin_name"], "file_watcher");
+    for files in [&provider["config"], &grpc["xds_servers"][0]["channel_creds"][0]["config"]] {
+        for file in ["certificate_file", "private_key_file", "ca_certificate_file"] {
+            assert!(Path::new(files[file].as_str().unwrap()).exists(), "{files}");
+        }
     }
 }
 
@@ -89,7 +110,7 @@ fn threat_07_credentials_are_the_owners_alone_and_the_key_is_nowhere_else() {
     }
     let secret = key.pem();
     let secret = secret.lines().nth(1).unwrap();
-    for file in ["envoy.yaml", "sds-identity.yaml", "sds-roots.yaml"] {
+    for file in ["envoy.yaml", "grpc.json", "sds-identity.yaml", "sds-roots.yaml"] {
         assert!(!std::fs::read_to_string(dir.path().join(file)).unwrap().contains(secret), "{file}");
     }
     assert_eq!(format!("{key:?}"), "Key(..)");
@@ -117,7 +138,15 @@ fn again_means_new_credentials_and_the_same_envoy_yaml() {
     names.sort();
     assert_eq!(
         names,
-        [".credentials-2", "credentials", "envoy.yaml", "node.json", "sds-identity.yaml", "sds-roots.yaml"]
+        [
+            ".credentials-2",
+            "credentials",
+            "envoy.yaml",
+            "grpc.json",
+            "node.json",
+            "sds-identity.yaml",
+            "sds-roots.yaml"
+        ]
     );
 }
 

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::super::{Mesh, Object, Origin, Workload};
+use super::super::{Mesh, Moving, Object, Origin, Step as TransitStep, Workload, Written};
 use super::Reason;
 use crate::policy::{MtlsMode, PeerAuthentication};
 
 /// What a port accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum InboundMode {
     /// Plaintext only.
@@ -18,6 +18,14 @@ pub enum InboundMode {
     Permissive,
     /// Mutual TLS only.
     Strict,
+}
+
+impl InboundMode {
+    /// Takes what either takes.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        if self == other { self } else { Self::Permissive }
+    }
 }
 
 impl fmt::Display for InboundMode {
@@ -44,7 +52,7 @@ pub struct InboundDecision {
 /// Decides what `port` of `workload` accepts. `port` is the workload's, not the service's.
 ///
 /// The narrowest PeerAuthentication that speaks wins: port (of the workload's own policy), workload, namespace, mesh. UNSET
-/// is silence. When all are silent the port is PERMISSIVE.
+/// is silence. When all are silent the port is PERMISSIVE. A port that is on its way to that mode takes more for a while.
 pub fn inbound(_mesh: &Mesh, workload: &Workload, port: u16) -> InboundDecision {
     let (mut reasons, mut decided) = (Vec::new(), None);
     let mode = walk(workload, Some(port), |step| {
@@ -53,7 +61,11 @@ pub fn inbound(_mesh: &Mesh, workload: &Workload, port: u16) -> InboundDecision 
         }
         reasons.push(step.reason(workload, port));
     });
-    InboundDecision { mode, policy: decided, reasons }
+    let Some(moving) = workload.moving.get(&port) else {
+        return InboundDecision { mode, policy: decided, reasons };
+    };
+    reasons.push(Reason::default(on_its_way(*moving, mode)));
+    InboundDecision { mode: moving.served(mode), policy: decided, reasons }
 }
 
 /// The workload's ports of which its PeerAuthentication speaks by number.
@@ -61,7 +73,44 @@ pub fn ports_named(workload: &Workload) -> impl Iterator<Item = u16> + '_ {
     workload.authentication.workload.iter().flat_map(|policy| policy.spec.port_modes.keys().copied())
 }
 
-/// The same without reasons, for the many endpoints of an outbound decision; and the place that decided.
+fn on_its_way(moving: Moving, to: InboundMode) -> String {
+    let Moving { from, step } = moving;
+    let what = match step {
+        TransitStep::Accepting => format!("it begins to take both, and clients still do what {from} takes"),
+        TransitStep::Switching => "it takes both, and its clients begin to do what the policy says".to_owned(),
+        TransitStep::Closing => "its clients have changed, and it begins to take that alone".to_owned(),
+    };
+    format!("on its way from {from} to {to} ({step}): {what}")
+}
+
+/// What the policy says of a port, whether or not it is served so already.
+pub(in super::super) fn written(workload: &Workload, port: u16) -> Written {
+    let mut staged = true;
+    let mode = walk(workload, Some(port), |step| {
+        if let Step::Said { policy, .. } = step {
+            staged = policy.meta.is_staged();
+        }
+    });
+    Written { mode, staged }
+}
+
+/// What the clients of a port go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Facing {
+    pub(super) mode: InboundMode,
+    /// It is what the port served before, and its clients are to do nothing else yet, whatever a rule says.
+    pub(super) holds: bool,
+}
+
+/// What the clients of a port go by: what it served before, until all of its servers take what the policy says too.
+pub(super) fn facing(workload: &Workload, port: u16) -> Facing {
+    match workload.moving.get(&port).filter(|moving| moving.holds_clients()) {
+        Some(moving) => Facing { mode: moving.from, holds: true },
+        None => Facing { mode: mode_and_place(workload, port).0, holds: false },
+    }
+}
+
+/// The mode that is written, without reasons, for the many endpoints of an outbound decision; and the place that decided.
 pub(super) fn mode_and_place(workload: &Workload, port: u16) -> (InboundMode, Option<Origin>) {
     let mut place = None;
     let mode = walk(workload, Some(port), |step| {

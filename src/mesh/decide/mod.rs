@@ -3,6 +3,14 @@
 //! [`inbound`] says what a workload's port accepts, [`outbound`] how a client reaches a service port. Both return the chain
 //! of reasons with the places they were written at. Istio decides clusters and endpoints in two places that can disagree
 //! (istio/istio#56084); here the outbound decision asks the inbound one.
+//!
+//! A port may be on its way to another mode ([`Transit`](super::Transit)). Then its listener and its clients are decided by how far it is:
+//!
+//! | step | the listener takes | clients go by |
+//! |---|---|---|
+//! | accepting | both | what the port served before |
+//! | switching | both | what the policy says |
+//! | closing | what the policy says | what the policy says |
 
 mod conflict;
 mod inbound;
@@ -12,10 +20,11 @@ use serde::Serialize;
 
 use super::Origin;
 
-pub(super) use inbound::is_unspoken;
 pub use inbound::{InboundDecision, InboundMode, inbound, ports_named};
+pub(super) use inbound::{is_unspoken, written};
 pub use outbound::{
-    ClientCertificate, Destination, OutboundDecision, OutboundMode, Roots, ServerTrust, outbound, outbound_to, subsets,
+    Choice, ClientCertificate, Destination, OutboundDecision, OutboundMode, Roots, ServerTrust, outbound, outbound_to,
+    subsets,
 };
 
 /// One step of a decision.

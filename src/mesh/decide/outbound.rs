@@ -8,7 +8,7 @@ use super::super::rules::MatchedRule;
 use super::super::{
     Endpoint, IstioCompatibility, Mesh, Object, PeerNames, San, Service, ServicePort, Topic, Warning, Workload,
 };
-use super::inbound::{InboundMode, mode_and_place};
+use super::inbound::{Facing, InboundMode, facing, mode_and_place};
 use super::{Reason, conflict};
 use crate::policy::{ClientTls, ClientTlsMode, DestinationRule, LabelSelector, Located};
 
@@ -18,16 +18,15 @@ use crate::policy::{ClientTls, ClientTlsMode, DestinationRule, LabelSelector, Lo
 pub enum OutboundMode {
     /// No TLS of ours.
     Plaintext,
-    /// Mutual TLS to each endpoint that accepts it, plaintext to each that does not: no rule speaks, or one asks for mutual TLS and
-    /// some of the ports are plaintext. Only decisions about a whole service say this; a decision about one endpoint is one or the
-    /// other.
+    /// Mutual TLS to some endpoints, plaintext to the others: no rule speaks, or some of the ports are not, or not yet, what the rule
+    /// asks for. Only decisions about a whole service say this; a decision about one endpoint is one or the other.
     PerEndpoint {
         /// The server name sent.
         sni: String,
         /// Who the endpoints may be.
         sans: PeerNames,
-        /// Whether a rule asks for mutual TLS, so that endpoints of which nothing is known get it too.
-        asked: bool,
+        /// To which.
+        choice: Choice,
     },
     /// Mutual TLS with the workload's mesh certificate, against the mesh's roots.
     IstioMutual {
@@ -52,6 +51,20 @@ pub enum OutboundMode {
         /// What the client shows.
         certificate: ClientCertificate,
     },
+}
+
+/// Which endpoints get mutual TLS. A port on its way to another mode ([`Transit`](super::super::Transit)) counts as what its clients go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// No rule speaks: those that accept it.
+    Automatic,
+    /// A rule asks for it: those that accept it, and those of which nothing is known.
+    Asked,
+    /// The same where the client does not follow a plaintext port: all but those that are about to accept it.
+    Insisted,
+    /// A rule, or the service's place outside the mesh, says plaintext: those only that are about to accept that, and do not yet.
+    Declined,
 }
 
 /// How a server outside the mesh's PKI is verified. There is no way to say "verified" without roots and names.
@@ -191,20 +204,49 @@ impl OutboundMode {
     /// Whether `endpoint` gets mutual TLS where the choice is left to it.
     pub fn is_mtls_to(&self, endpoint: &Endpoint, port: &ServicePort) -> bool {
         match self {
-            Self::PerEndpoint { asked, .. } => speaks_mtls(endpoint, port, *asked),
+            Self::PerEndpoint { choice, .. } => choice.is_mtls(endpoint, port),
             Self::IstioMutual { .. } => true,
             Self::Plaintext | Self::Simple { .. } | Self::Mutual { .. } => false,
         }
     }
 }
 
-/// Whether `endpoint` accepts mutual TLS for `port`. `unknown` is the answer for an address behind which nobody knows who is.
-fn speaks_mtls(endpoint: &Endpoint, port: &ServicePort, unknown: bool) -> bool {
-    match (&endpoint.workload, endpoint.port(port)) {
-        (Some(workload), Some(number)) => mode_and_place(workload, number).0 != InboundMode::Disable,
-        (Some(_), None) => endpoint.meshed,
-        (None, _) => endpoint.meshed || unknown,
+impl Choice {
+    /// Whether `endpoint` gets mutual TLS for `port`.
+    fn is_mtls(self, endpoint: &Endpoint, port: &ServicePort) -> bool {
+        match (&endpoint.workload, endpoint.port(port)) {
+            (Some(workload), Some(number)) => self.fits(facing(workload, number)),
+            (Some(_), None) => match self {
+                Self::Automatic | Self::Asked => endpoint.meshed,
+                Self::Insisted => true,
+                Self::Declined => false,
+            },
+            // Nobody knows who is behind the address.
+            (None, _) => match self {
+                Self::Automatic => endpoint.meshed,
+                Self::Asked | Self::Insisted => true,
+                Self::Declined => false,
+            },
+        }
     }
+
+    fn fits(self, Facing { mode, holds }: Facing) -> bool {
+        match self {
+            Self::Automatic | Self::Asked => mode != InboundMode::Disable,
+            Self::Insisted => !(holds && mode == InboundMode::Disable),
+            Self::Declined => holds && mode == InboundMode::Strict,
+        }
+    }
+}
+
+/// The first endpoint that gets something else than the others would.
+fn exception<'e>(
+    mut endpoints: impl Iterator<Item = &'e Endpoint>,
+    port: &ServicePort,
+    choice: Choice,
+) -> Option<&'e Endpoint> {
+    let usual = choice != Choice::Declined;
+    endpoints.find(|endpoint| choice.is_mtls(endpoint, port) != usual)
 }
 
 fn automatic(
@@ -216,20 +258,22 @@ fn automatic(
     let mut warnings = Vec::new();
     let mode = if to.service.external {
         reasons.push(Reason::at(&to.service.at, format!("{} is outside the mesh: plaintext", to.service.host)));
-        warnings.extend(conflict::strict_outside(to, endpoints(to, endpoint)));
-        OutboundMode::Plaintext
+        let endpoints = endpoints(to, endpoint);
+        warnings.extend(conflict::strict_outside(to, endpoints));
+        plaintext(mesh, to, endpoints.iter(), endpoint, &mut reasons)
     } else if let Err(at) = mesh.settings().auto_mtls() {
+        let endpoints = endpoints(to, endpoint);
         reasons.push(Reason::at(at, "enableAutoMtls is false: without a rule that asks for TLS, plaintext"));
-        warnings.extend(conflict::without_auto_mtls(to, endpoints(to, endpoint), at));
-        OutboundMode::Plaintext
+        warnings.extend(conflict::without_auto_mtls(to, endpoints, at));
+        plaintext(mesh, to, endpoints.iter(), endpoint, &mut reasons)
     } else {
         let (sni, sans) = (istio_sni(to), mesh_names(mesh, to.service));
         match endpoint {
             None => {
                 reasons.push(Reason::default("automatic: mutual TLS to every endpoint that accepts it"));
-                OutboundMode::PerEndpoint { sni, sans, asked: false }
+                OutboundMode::PerEndpoint { sni, sans, choice: Choice::Automatic }
             }
-            Some(endpoint) if speaks_mtls(endpoint, to.port, false) => {
+            Some(endpoint) if Choice::Automatic.is_mtls(endpoint, to.port) => {
                 reasons.push(endpoint_reason(endpoint, to.port, "accepts mutual TLS"));
                 OutboundMode::IstioMutual { sni, sans }
             }
@@ -242,6 +286,23 @@ fn automatic(
     OutboundDecision { mode, rule: None, reasons, warnings }
 }
 
+/// Plaintext, but for endpoints that are about to accept it and do not yet.
+fn plaintext<'e>(
+    mesh: &Mesh,
+    to: Destination<'_>,
+    endpoints: impl Iterator<Item = &'e Endpoint>,
+    one: Option<&Endpoint>,
+    reasons: &mut Vec<Reason>,
+) -> OutboundMode {
+    let Some(strict) = exception(endpoints, to.port, Choice::Declined) else { return OutboundMode::Plaintext };
+    reasons.push(endpoint_reason(strict, to.port, "accepts only mutual TLS"));
+    let (sni, sans) = (istio_sni(to), mesh_names(mesh, to.service));
+    match one {
+        Some(_) => OutboundMode::IstioMutual { sni, sans },
+        None => OutboundMode::PerEndpoint { sni, sans, choice: Choice::Declined },
+    }
+}
+
 /// The endpoints that a decision is about.
 fn endpoints<'a>(to: Destination<'a>, one: Option<&'a Endpoint>) -> &'a [Endpoint] {
     one.map_or(to.service.endpoints.as_slice(), std::slice::from_ref)
@@ -250,8 +311,10 @@ fn endpoints<'a>(to: Destination<'a>, one: Option<&'a Endpoint>) -> &'a [Endpoin
 fn endpoint_reason(endpoint: &Endpoint, port: &ServicePort, what: &str) -> Reason {
     match (&endpoint.workload, endpoint.port(port)) {
         (Some(workload), Some(number)) => {
-            let (mode, at) = mode_and_place(workload, number);
-            Reason { text: format!("{} port {number} is {mode} and {what}", workload.key), at }
+            let (to, at) = mode_and_place(workload, number);
+            let Facing { mode, holds } = facing(workload, number);
+            let is = if holds { format!("is still {mode} (on its way to {to})") } else { format!("is {mode}") };
+            Reason { text: format!("{} port {number} {is} and {what}", workload.key), at }
         }
         (Some(workload), None) => Reason::at(&workload.at, format!("{} {what}", workload.key)),
         (None, _) => Reason::default(format!("the endpoint {what}")),
@@ -283,7 +346,7 @@ impl Explicit<'_> {
         let is_selected = |it: &&Endpoint| selector.is_none_or(|selector| selector.matches(&it.labels));
         let endpoints = endpoints(self.to, endpoint).iter().filter(is_selected);
         let mode = match tls.mode {
-            ClientTlsMode::Disable => OutboundMode::Plaintext,
+            ClientTlsMode::Disable => plaintext(self.mesh, self.to, endpoints.clone(), endpoint, &mut reasons),
             ClientTlsMode::IstioMutual => self.istio_mutual(endpoints.clone(), endpoint, &mut reasons),
             ClientTlsMode::Simple => OutboundMode::Simple { sni: self.sni(), trust: self.trust(&mut warnings) },
             ClientTlsMode::Mutual => self.mutual(&mut warnings),
@@ -296,20 +359,23 @@ impl Explicit<'_> {
     /// Mutual TLS, and in the adaptive mode plaintext to those of the endpoints that take nothing else.
     fn istio_mutual<'e>(
         &self,
-        mut endpoints: impl Iterator<Item = &'e Endpoint>,
+        endpoints: impl Iterator<Item = &'e Endpoint>,
         one: Option<&Endpoint>,
         reasons: &mut Vec<Reason>,
     ) -> OutboundMode {
         let tls = &self.tls.value;
         let sni = tls.sni.clone().unwrap_or_else(|| istio_sni(self.to));
         let sans = written_names(tls).unwrap_or_else(|| mesh_names(self.mesh, self.to.service));
-        let refusing = endpoints.find(|endpoint| self.follows() && !speaks_mtls(endpoint, self.to.port, true));
+        let (choice, what) = match self.follows() {
+            true => (Choice::Asked, "accepts only plaintext, which the client follows (istioCompatibility: adaptive)"),
+            false => (Choice::Insisted, "accepts only plaintext"),
+        };
+        let refusing = exception(endpoints, self.to.port, choice);
         let Some(refusing) = refusing else { return OutboundMode::IstioMutual { sni, sans } };
-        let what = "accepts only plaintext, which the client follows (istioCompatibility: adaptive)";
         reasons.push(endpoint_reason(refusing, self.to.port, what));
         match one {
             Some(_) => OutboundMode::Plaintext,
-            None => OutboundMode::PerEndpoint { sni, sans, asked: true },
+            None => OutboundMode::PerEndpoint { sni, sans, choice },
         }
     }
 

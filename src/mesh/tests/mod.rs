@@ -4,6 +4,7 @@ mod inbound;
 mod mesh_config;
 mod outbound;
 mod rules;
+mod transit;
 
 pub(crate) mod random;
 pub(crate) mod text;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::decide::{InboundMode, OutboundMode, inbound, outbound};
+use super::super::decide::{Choice, InboundMode, OutboundMode, inbound, outbound};
 use super::super::{Settings, Topic};
 use super::random::policies;
 use super::text::{client_and_server, destination_rule, object, peer_authentication};
@@ -76,7 +76,7 @@ fn a_client_follows_a_plaintext_port_or_fails_as_istios_would() {
     assert_eq!(followed.mode, OutboundMode::Plaintext);
     assert_eq!(followed.warnings[0].topic, Topic::Followed);
     assert!(followed.warnings[0].message.contains("back/web port 9090 is DISABLE (f.yaml:3)"), "{followed:?}");
-    assert!(matches!(decide(&Settings::default(), true).mode, OutboundMode::PerEndpoint { asked: true, .. }));
+    assert!(matches!(decide(&Settings::default(), true).mode, OutboundMode::PerEndpoint { choice: Choice::Asked, .. }));
     for whole in [false, true] {
         let failing = decide(&strict(), whole);
         assert!(matches!(failing.mode, OutboundMode::IstioMutual { .. }));

@@ -209,4 +209,9 @@ fn metadata() {
     assert!(bad(&with("generateName: a-")).contains("the field \"name\" is missing"));
     assert!(bad(&with("name: a, creationTimestamp: yesterday")).contains("not a time"));
     assert_eq!(good(&with("name: a")).0.services[0].meta.namespace, "default");
+    let staged = |value: &str| with(&format!("name: a, annotations: {{countersign.dev/staged: {value}}}"));
+    assert!(good(&with("name: a")).0.services[0].meta.is_staged());
+    assert!(good(&staged("\"true\"")).0.services[0].meta.is_staged());
+    assert!(!good(&staged("\"false\"")).0.services[0].meta.is_staged());
+    assert!(bad(&staged("\"no\"")).contains("not a value of countersign.dev/staged"));
 }

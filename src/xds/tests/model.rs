@@ -5,6 +5,15 @@ use proptest::prelude::*;
 
 use crate::xds::model::{DeltaClient, SotwClient, answer_bytes, run};
 
+/// Histories in which fuzzing has found a fault, as short as they could be made.
+#[test]
+fn what_once_failed_does_not_fail_again() {
+    // A refused cluster is replaced by another bad one, and comes back before that one is refused.
+    run::<DeltaClient>(&[1, 61, 247, 7, 28, 41, 205, 7, 28, 204, 55, 55, 247, 7]);
+    // A client lets go what stood in a list that it then refuses, and wants everything again.
+    run::<SotwClient>(&[6, 53, 53, 48, 3, 0, 43, 0, 80, 0, 157, 80, 3, 0]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

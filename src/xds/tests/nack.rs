@@ -255,3 +255,34 @@ fn a_refused_secret_does_not_come_again_for_a_name_that_is_let_go_under_a_star()
     let mended = super::view([restatable("bad", "2")]);
     assert_eq!(it.drain(&mended), ["bad=2"]);
 }
+
+#[test]
+fn content_that_was_refused_does_not_come_again_after_other_content_was_refused_too() {
+    let cluster = |content| view([resource(Cluster, "c", content)]);
+    let (one, two, three) = (cluster("bad"), cluster("worse"), cluster("good"));
+    let mut it = Delta::default();
+    it.ask(Cluster, &[], &[], &one);
+    for bad in [&one, &two] {
+        let response = it.next(bad).unwrap();
+        it.nack(&response, bad);
+        assert!(it.next(bad).is_none());
+    }
+    assert!(it.next(&one).is_none(), "an operator who goes back to it changes nothing");
+    assert_eq!(it.drain(&three), ["c=good"]);
+    // A client that has taken other content may judge it anew.
+    assert_eq!(it.drain(&one), ["c=bad"]);
+}
+
+#[test]
+fn a_sotw_list_that_was_refused_is_offered_again_to_who_wants_everything_anew() {
+    let view = view([resource(Cluster, "bad", "1"), resource(Cluster, "good", "1")]);
+    let mut it = Sotw::default();
+    it.ask(Cluster, &[], &view);
+    let all = it.next(&view).unwrap();
+    it.ask(Cluster, &["bad"], &view);
+    it.nack(&all, &["bad"], &view);
+    let some = it.next(&view).unwrap();
+    assert_eq!(contents(&some), ["bad=1"]);
+    it.nack(&some, &["*", "bad"], &view);
+    assert_eq!(contents(&it.next(&view).unwrap()), ["bad=1", "good=1"]);
+}

@@ -1,0 +1,181 @@
+//! What every proxy has to do with a mode change, as the fleet's books and the memory of those who left have it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+
+use super::flavour::flavour;
+use super::model::{Model, Own};
+use super::need::Need;
+use super::proxies::Proxies;
+use crate::mesh::{Step, Workload, WorkloadKey};
+use crate::plan::Flavour;
+use crate::rollout::{Part, Participant};
+use crate::xds::Version;
+
+/// A workload's proxies, or its gRPC clients.
+type Clients = (String, Flavour);
+
+/// Which needs they have fulfilled. Who leaves still has what it had then.
+#[derive(Default)]
+pub(super) struct Fulfilled(HashMap<Clients, [Option<Fulfilment>; 3]>);
+
+#[derive(Clone, Copy)]
+struct Fulfilment {
+    stamp: Version,
+    /// Streams that began later have not been asked.
+    at: OffsetDateTime,
+}
+
+/// What a workload's proxies have to acknowledge: that their ports accept both, that they have switched, that their ports are closed.
+struct Needs([Arc<Need>; 3]);
+
+impl Needs {
+    fn stamps(&self) -> [Option<Version>; 3] {
+        std::array::from_fn(|index| Some(&self.0[index]).filter(|need| !need.is_empty()).map(|need| need.stamp()))
+    }
+}
+
+impl Fulfilled {
+    /// Another model is served: whatever is needed in another version now, or not any more, may be replaced on the proxies.
+    pub(super) fn forget_what_changed(&mut self, model: &Model, now: OffsetDateTime) {
+        let mut asking = Asking::new(model, HashMap::new(), now);
+        self.0.retain(|(name, flavour), fulfilled| {
+            let Some(workload) = workload(model, name) else { return false };
+            let stamps = asking.needs(workload, *flavour).stamps();
+            for (fulfilment, stamp) in fulfilled.iter_mut().zip(stamps) {
+                *fulfilment = fulfilment.filter(|it| Some(it.stamp) == stamp);
+            }
+            true
+        });
+    }
+
+    fn has(&self, clients: &Clients, index: usize, stamp: Version, since: Option<OffsetDateTime>) -> bool {
+        let fulfilment = self.0.get(clients).and_then(|it| it[index]);
+        fulfilment.is_some_and(|it| it.stamp == stamp && since.is_none_or(|since| since <= it.at))
+    }
+
+    /// What those who are away have been here as; a proxy, if nobody knows.
+    fn flavours(&self, name: &str) -> Vec<Flavour> {
+        let known = |flavour: &Flavour| self.0.contains_key(&(name.to_owned(), *flavour));
+        let known: Vec<_> = [Flavour::Envoy, Flavour::Grpc].into_iter().filter(known).collect();
+        if known.is_empty() { vec![Flavour::Envoy] } else { known }
+    }
+}
+
+/// Every proxy that is connected, or was at `since` or later and is in the policy, by name.
+pub(super) fn look(
+    proxies: &Proxies,
+    model: &Model,
+    fulfilled: &mut Fulfilled,
+    since: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Vec<Participant> {
+    let served = proxies.served();
+    let bundle = proxies.roots().version();
+    let mut asking = Asking::new(model, proxies.own(model.mesh.transit()), now);
+    let streams = proxies.fleet.look(|stream| {
+        let who = stream.description();
+        let (workload, flavour) = (workload(model, &who.workload)?, flavour(&who.node));
+        let versions = [served.get(&who.workload).map(|(version, _)| *version), Some(bundle)];
+        let needs = asking.needs(workload, flavour);
+        let clients = (who.workload.clone(), flavour);
+        let part = |index: usize| {
+            let need = &needs.0[index];
+            let has = !need.is_empty() && fulfilled.has(&clients, index, need.stamp(), Some(who.connected_since));
+            if has { Part::Done } else { need.part(stream, versions, now) }
+        };
+        let parts: [Part; 3] = std::array::from_fn(part);
+        Some((clients, parts, needs.stamps()))
+    });
+    let mut connected: BTreeMap<Clients, ([Part; 3], [Option<Version>; 3])> = BTreeMap::new();
+    for (clients, parts, stamps) in streams {
+        let (known, known_stamps) = connected.entry(clients).or_default();
+        *known = together(std::mem::take(known), parts);
+        *known_stamps = stamps;
+    }
+    let mut all: BTreeMap<String, (Option<OffsetDateTime>, [Part; 3])> = BTreeMap::new();
+    for (clients, (parts, stamps)) in connected {
+        let done = |index: usize| stamps[index].filter(|_| parts[index] == Part::Done);
+        let of_clients = std::array::from_fn(|index| done(index).map(|stamp| Fulfilment { stamp, at: now }));
+        let (_, known) = all.entry(clients.0.clone()).or_default();
+        *known = together(std::mem::take(known), parts);
+        fulfilled.0.insert(clients, of_clients);
+    }
+    for (name, at) in proxies.trust.seen_since(since) {
+        let Some(workload) = workload(model, &name).filter(|_| !all.contains_key(&name)) else { continue };
+        let mut parts = <[Part; 3]>::default();
+        for flavour in fulfilled.flavours(&name) {
+            let Needs(needs) = asking.needs(workload, flavour);
+            let clients = (name.clone(), flavour);
+            let part = |index: usize| match needs[index].unknown() {
+                Part::Late(_) if fulfilled.has(&clients, index, needs[index].stamp(), None) => Part::Done,
+                part => part,
+            };
+            parts = together(parts, std::array::from_fn(part));
+        }
+        all.insert(name, (Some(at), parts));
+    }
+    let all = all.into_iter();
+    all.map(|(name, (away_since, [accepts, switched, closed]))| Participant {
+        name,
+        away_since,
+        accepts,
+        switched,
+        closed,
+    })
+    .collect()
+}
+
+fn together(left: [Part; 3], right: [Part; 3]) -> [Part; 3] {
+    let mut right = right.into_iter();
+    left.map(|part| part.and(right.next().unwrap_or_default()))
+}
+
+fn workload<'m>(model: &'m Model, name: &str) -> Option<&'m Arc<Workload>> {
+    model.mesh.workload(&WorkloadKey::from_str(name).ok()?)
+}
+
+/// One look's memory of what was found out already.
+struct Asking<'m> {
+    model: &'m Model,
+    /// What is the connected proxies' own.
+    own: HashMap<WorkloadKey, Own>,
+    /// By class.
+    switching: HashMap<usize, Arc<Need>>,
+    nothing: Arc<Need>,
+    now: OffsetDateTime,
+}
+
+impl<'m> Asking<'m> {
+    fn new(model: &'m Model, own: HashMap<WorkloadKey, Own>, now: OffsetDateTime) -> Self {
+        let nothing = Arc::new(Need::new(std::iter::empty(), false));
+        Self { model, own, switching: HashMap::new(), nothing, now }
+    }
+
+    fn needs(&mut self, workload: &Workload, flavour: Flavour) -> Needs {
+        let model = self.model;
+        let class = model.class(workload, flavour, self.now);
+        let switching =
+            self.switching.entry(class.calls_id()).or_insert_with(|| Arc::new(class.switching(&model.mesh)));
+        let switching = Arc::clone(switching);
+        let mut listeners = |step| match flavour {
+            Flavour::Envoy => self.listeners(workload, step),
+            Flavour::Grpc => Arc::clone(&self.nothing),
+        };
+        Needs([listeners(Step::Accepting), switching, listeners(Step::Closing)])
+    }
+
+    fn listeners(&mut self, workload: &Workload, step: Step) -> Arc<Need> {
+        let of_step = self.model.mesh.transit().ports_of(&workload.key).filter(|(_, moving)| moving.step == step);
+        let ports: BTreeSet<u16> = of_step.map(|(port, _)| port).collect();
+        if ports.is_empty() {
+            return Arc::clone(&self.nothing);
+        }
+        let model = self.model;
+        let own = self.own.entry(workload.key.clone()).or_insert_with(|| model.own(workload, None));
+        Arc::new(own.listeners(&ports))
+    }
+}
