@@ -13,11 +13,11 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::google::protobuf::BoolValue;
 
 use super::message::{any, seconds};
-use super::{route, sds};
-use crate::plan::{InboundListener, OutboundListener};
+use super::{rbac, route, sds};
+use crate::plan::{Authorization, InboundListener, OutboundListener};
 
 /// For requests to the application. `verified`: whether they come over mutual TLS.
-pub(super) fn inbound(plan: &InboundListener, verified: bool) -> Filter {
+pub(super) fn inbound(plan: &InboundListener, authorization: &Authorization, verified: bool) -> Filter {
     // What the application reads in `x-forwarded-client-cert` is what this proxy has verified, and nothing that a client has sent.
     let (forward, details) = match verified {
         true => {
@@ -31,11 +31,13 @@ pub(super) fn inbound(plan: &InboundListener, verified: bool) -> Filter {
         }
         false => (ForwardClientCertDetails::Sanitize, None),
     };
+    let common = common(format!("inbound_{}", plan.name));
     filter(HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::RouteConfig(route::inbound(plan))),
+        http_filters: rbac::of_requests(authorization).into_iter().chain(common.http_filters).collect(),
         forward_client_cert_details: forward.into(),
         set_current_client_cert_details: details,
-        ..common(format!("inbound_{}", plan.name))
+        ..common
     })
 }
 

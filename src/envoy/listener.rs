@@ -12,8 +12,8 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_pro
 use prost::{Message, Name};
 
 use super::message::{any, seconds, socket};
-use super::{http, tls};
-use crate::plan::{InboundListener, InboundMode, OutboundListener, OutboundTarget, Protocol};
+use super::{http, rbac, tls};
+use crate::plan::{InboundListener, InboundMode, OutboundListener, OutboundTarget, Protocol, ProxyPlan};
 
 /// How the mesh's own TLS is told from an application's, on a port that takes both: the words that Istio's proxies offer for bytes,
 /// which plain ones offer for everything.
@@ -50,8 +50,8 @@ pub(super) fn outbound(plan: &OutboundListener) -> Listener {
 
 /// A listener for requests to the application. The chains are Istio's, by mode and protocol; but where Istio waits without end for a
 /// client's first bytes, a client that says nothing is let through after a while.
-pub(super) fn inbound(plan: &InboundListener, trust_domains: &[String]) -> Listener {
-    let chains = Chains { plan, trust_domains };
+pub(super) fn inbound(plan: &InboundListener, proxy: &ProxyPlan) -> Listener {
+    let chains = Chains { plan, proxy };
     let (filters, filter_chains) = match plan.protocol {
         Protocol::Undeclared => chains.undeclared(),
         protocol if protocol.is_http() => chains.http(),
@@ -75,7 +75,7 @@ pub(super) fn inbound(plan: &InboundListener, trust_domains: &[String]) -> Liste
 /// plaintext, so that on a port without mutual TLS an application's own TLS goes through.
 struct Chains<'a> {
     plan: &'a InboundListener,
-    trust_domains: &'a [String],
+    proxy: &'a ProxyPlan,
 }
 
 type Filtered = (Vec<ListenerFilter>, Vec<FilterChain>);
@@ -118,12 +118,13 @@ impl Chains<'_> {
         }
     }
 
-    fn mutual(&self, name: &str, alpn_match: &[&str], alpn: &[&str], filter: Filter) -> FilterChain {
-        chain(name, matching(TLS, alpn_match), Some(tls::downstream(self.trust_domains, alpn)), filter)
+    fn mutual(&self, name: &str, alpn_match: &[&str], alpn: &[&str], filters: Vec<Filter>) -> FilterChain {
+        let ProxyPlan { trust_domains, tls, .. } = self.proxy;
+        chain(name, matching(TLS, alpn_match), Some(tls::downstream(trust_domains, tls, alpn)), filters)
     }
 
-    fn plaintext(&self, name: &str, alpn_match: &[&str], filter: Filter) -> FilterChain {
-        chain(name, matching(PLAINTEXT, alpn_match), None, filter)
+    fn plaintext(&self, name: &str, alpn_match: &[&str], filters: Vec<Filter>) -> FilterChain {
+        chain(name, matching(PLAINTEXT, alpn_match), None, filters)
     }
 
     /// TLS that is not the mesh's: the application itself will know what to do with it.
@@ -131,12 +132,14 @@ impl Chains<'_> {
         chain("application-tls", matching(TLS, &[]), None, self.bytes())
     }
 
-    fn http_filter(&self, verified: bool) -> Filter {
-        http::inbound(self.plan, verified)
+    fn http_filter(&self, verified: bool) -> Vec<Filter> {
+        vec![http::inbound(self.plan, &self.proxy.authorization, verified)]
     }
 
-    fn bytes(&self) -> Filter {
-        tcp_proxy(&self.plan.cluster)
+    fn bytes(&self) -> Vec<Filter> {
+        let mut filters = rbac::of_connections(&self.proxy.authorization);
+        filters.push(tcp_proxy(&self.plan.cluster));
+        filters
     }
 }
 
@@ -152,15 +155,9 @@ fn chain(
     name: &str,
     filter_chain_match: Option<FilterChainMatch>,
     transport_socket: Option<TransportSocket>,
-    filter: Filter,
+    filters: Vec<Filter>,
 ) -> FilterChain {
-    FilterChain {
-        name: name.to_owned(),
-        filter_chain_match,
-        transport_socket,
-        filters: vec![filter],
-        ..Default::default()
-    }
+    FilterChain { name: name.to_owned(), filter_chain_match, transport_socket, filters, ..Default::default() }
 }
 
 fn tcp_proxy(cluster: &str) -> Filter {

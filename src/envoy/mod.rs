@@ -10,6 +10,7 @@ mod grpc;
 mod http;
 mod listener;
 mod message;
+mod rbac;
 mod route;
 mod sds;
 mod tls;
@@ -46,7 +47,7 @@ pub fn class_resources(plan: &ClassPlan) -> Vec<EncodedResource> {
 pub fn proxy_resources(plan: &ProxyPlan) -> Vec<EncodedResource> {
     let mut resources = Vec::new();
     for inbound in &plan.inbound {
-        resources.push(message::resource(&inbound.name, &listener::inbound(inbound, &plan.trust_domains)));
+        resources.push(message::resource(&inbound.name, &listener::inbound(inbound, plan)));
         // Two listeners may share a port on two addresses; the cluster's name has the port only, so the first one's is both's.
         if !resources.iter().any(|it| it.name == inbound.cluster) {
             resources.push(message::resource(&inbound.cluster, &cluster::inbound(inbound)));

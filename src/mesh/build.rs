@@ -22,12 +22,15 @@ impl Mesh {
 
     /// The same, with ports that are on their way to the mode that the set has for them.
     pub fn build_in_transit(set: &PolicySet, settings: &Settings, transit: Transit) -> (Self, Vec<Warning>) {
-        let mut builder = Builder { set, settings, warnings: Vec::new() };
+        let mut warnings = Vec::new();
+        let settings = &settings.of_set(set, &mut warnings);
+        let mut builder = Builder { set, settings, warnings };
         let mut workloads = builder.workloads();
         workloads.iter_mut().for_each(|workload| workload.moving = transit.of(&workload.key));
         let index = LabelIndex::new(workloads.iter().enumerate());
         builder.authenticate(&mut workloads, &index);
         builder.assign_sidecars(&mut workloads, &index);
+        builder.authorize(&mut workloads, &index);
         let workloads: Vec<Arc<Workload>> = workloads.into_iter().map(Arc::new).collect();
         builder.warn_of_permissive_default(&workloads);
 
@@ -51,10 +54,10 @@ impl Mesh {
     }
 }
 
-struct Builder<'a> {
-    set: &'a PolicySet,
-    settings: &'a Settings,
-    warnings: Vec<Warning>,
+pub(super) struct Builder<'a> {
+    pub(super) set: &'a PolicySet,
+    pub(super) settings: &'a Settings,
+    pub(super) warnings: Vec<Warning>,
 }
 
 impl Builder<'_> {
@@ -91,6 +94,7 @@ impl Builder<'_> {
             authentication: Authentication::default(),
             moving: BTreeMap::new(),
             sidecar: None,
+            access: Vec::new(),
             key,
         }
     }

@@ -6,8 +6,10 @@
 
 pub mod decide;
 
+mod authorization;
 mod build;
 mod index;
+mod mesh_config;
 mod names;
 mod rules;
 mod service;
@@ -24,7 +26,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 pub use crate::policy::{
-    Endpoint as ApplicationEndpoint, Object, Origin, Protocol, ServicePort, Sidecar, SidecarEgress, SidecarIngress,
+    AccessAction, AccessRule, AuthorizationPolicy, CaCertificate, Condition, Endpoint as ApplicationEndpoint, Matcher,
+    MeshConfig, Network, Object, Origin, OutboundTrafficPolicy, Pattern, Protocol, ServicePort, Sidecar, SidecarEgress,
+    SidecarIngress, TlsSettings, TlsVersion,
 };
 pub use names::{PeerNames, San};
 pub use service::{Discovery, Endpoint, EndpointAddress, Service};
@@ -49,6 +53,8 @@ pub struct Settings {
     pub cluster_domain: String,
     /// What happens where Istio would break a connection.
     pub istio_compatibility: IstioCompatibility,
+    /// What Istio's MeshConfig says: in the server's configuration, and in a mesh also in its set's ConfigMap.
+    pub mesh_config: MeshConfig,
 }
 
 /// What happens where a client's ISTIO_MUTUAL meets a port that takes plaintext only.
@@ -70,6 +76,7 @@ impl Default for Settings {
             root_namespace: "istio-system".into(),
             cluster_domain: "cluster.local".into(),
             istio_compatibility: IstioCompatibility::default(),
+            mesh_config: MeshConfig::default(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Moving, Object, Origin, Sidecar};
-use crate::policy::PeerAuthentication;
+use crate::policy::{AuthorizationPolicy, PeerAuthentication};
 
 /// The label by which Istio knows whether a workload has a proxy.
 pub(super) const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
@@ -90,6 +90,7 @@ pub struct Workload {
     /// Its ports that are on their way to another inbound mode.
     pub(super) moving: BTreeMap<u16, Moving>,
     pub(super) sidecar: Option<Arc<Object<Sidecar>>>,
+    pub(super) access: Vec<Arc<Object<AuthorizationPolicy>>>,
 }
 
 impl Workload {
@@ -97,6 +98,11 @@ impl Workload {
     /// the oldest of each.
     pub fn sidecar(&self) -> Option<&Arc<Object<Sidecar>>> {
         self.sidecar.as_ref()
+    }
+
+    /// The AuthorizationPolicies that hold for it, ALLOW and DENY: the root namespace's first, and of each the oldest first.
+    pub fn access(&self) -> &[Arc<Object<AuthorizationPolicy>>] {
+        &self.access
     }
 }
 

@@ -63,7 +63,7 @@ pub fn class_plan(mesh: &Mesh, workload: &Workload, settings: &Settings) -> Clas
     match egress_of(workload.sidecar().map(|sidecar| &sidecar.spec)) {
         Egress::Default(hosts) => {
             let services = reachable.iter().copied().filter(|service| hosts.admits(service, namespace));
-            outbound.http_proxy(settings.http_proxy, services);
+            outbound.http_proxy(mesh.settings().http_proxy(settings.http_proxy), services);
         }
         Egress::Listeners(listeners) => {
             for listener in listeners {

@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::Serialize;
 
-use super::listener_name;
+use super::authorization::authorization;
+use super::{Authorization, is_default, listener_name};
 use crate::mesh::decide::{InboundMode, inbound};
-use crate::mesh::{ApplicationEndpoint, Mesh, Protocol, Workload};
+use crate::mesh::{ApplicationEndpoint, Mesh, Protocol, TlsSettings, Workload};
 
 /// What is one proxy's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -15,6 +16,12 @@ pub struct ProxyPlan {
     pub inbound: Vec<InboundListener>,
     /// The trust domains whose identities may connect to a port with mutual TLS.
     pub trust_domains: Vec<String>,
+    /// TLS of the ports with mutual TLS.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tls: TlsSettings,
+    /// Who may connect, and what they may ask for.
+    #[serde(skip_serializing_if = "is_default")]
+    pub authorization: Authorization,
 }
 
 /// One port that the workload serves.
@@ -47,8 +54,13 @@ pub enum InboundTarget {
 /// Plans the listeners of a workload: its Sidecar's `ingress`, or else one for each port that a service sends to it or that its
 /// PeerAuthentication names. A workload without a proxy, or whose address is a name, has none.
 pub fn proxy_plan(mesh: &Mesh, workload: &Workload) -> ProxyPlan {
-    let trust_domains = mesh.settings().trust_domains().map(str::to_owned).collect();
-    let mut plan = ProxyPlan { inbound: Vec::new(), trust_domains };
+    let settings = mesh.settings();
+    let mut plan = ProxyPlan {
+        inbound: Vec::new(),
+        trust_domains: settings.accepted_trust_domains(),
+        tls: settings.mesh_tls(),
+        authorization: authorization(mesh, workload),
+    };
     let Some(address) = workload.address.filter(|_| workload.meshed) else { return plan };
     let mut add = |bind: SocketAddr, protocol, target| {
         plan.inbound.push(InboundListener {

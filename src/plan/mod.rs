@@ -4,6 +4,7 @@
 //! its workloads out), and is made and encoded once however many there are. A [`ProxyPlan`] is one workload's own: the listeners
 //! that bind its address. Both are pure functions of the mesh; nothing here knows how Envoy spells it.
 
+mod authorization;
 mod class;
 mod grpc;
 mod inbound;
@@ -14,7 +15,10 @@ mod secret_name;
 use std::net::{Ipv4Addr, SocketAddr};
 
 pub use crate::mesh::decide::InboundMode;
-pub use crate::mesh::{Discovery, EndpointAddress, PeerNames, Protocol, San};
+pub use crate::mesh::{
+    Discovery, EndpointAddress, Network, Pattern, PeerNames, Protocol, San, TlsSettings, TlsVersion,
+};
+pub use authorization::{AccessRule, Authorization, Condition, Test};
 pub use class::{ClassKey, ClassPlan, Flavour, class_of, class_plan};
 pub use grpc::{GrpcCluster, GrpcPlan, GrpcTarget, grpc_plan};
 pub use inbound::{InboundListener, InboundTarget, ProxyPlan, proxy_plan};
@@ -33,6 +37,11 @@ impl Default for Settings {
     fn default() -> Self {
         Self { http_proxy: SocketAddr::from((Ipv4Addr::LOCALHOST, 15001)) }
     }
+}
+
+/// What is as it always is need not be shown.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Istio's name for a listener on this address.

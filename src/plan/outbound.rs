@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::SecretName;
+use super::{SecretName, is_default};
 use crate::mesh::decide::{self, ClientCertificate, Destination, OutboundMode, Roots, ServerTrust, outbound_to};
 use crate::mesh::{
-    Discovery, Endpoint, EndpointAddress, Mesh, PeerNames, Protocol, Service, ServicePort, Workload, WorkloadKey,
+    Discovery, Endpoint, EndpointAddress, Mesh, PeerNames, Protocol, Service, ServicePort, Settings, TlsSettings,
+    Workload, WorkloadKey,
 };
 
 /// One port of a service, or one subset of it.
@@ -70,6 +71,9 @@ pub struct UpstreamTls {
     pub alpn: Vec<&'static str>,
     /// Whether both ends are proxies of the mesh, which agree on its cipher suites.
     pub mesh: bool,
+    /// Versions, suites and curves, where the mesh's configuration says something.
+    #[serde(skip_serializing_if = "is_default")]
+    pub settings: TlsSettings,
 }
 
 /// How a server is verified. Roots without names, or names without roots, cannot be said.
@@ -149,7 +153,7 @@ fn cluster<'e>(
         name: cluster_name(service, port.port.value, subset.unwrap_or_default()),
         discovery: service.discovery,
         protocol: port.protocol,
-        tls: tls(decision.mode, port.protocol, &client.key.namespace),
+        tls: tls(mesh.settings(), decision.mode, port.protocol, &client.key.namespace),
         endpoints,
         in_transit,
     }
@@ -170,7 +174,7 @@ fn planned(endpoint: &Endpoint, port: &ServicePort, mode: &OutboundMode) -> Opti
     })
 }
 
-fn tls(mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
+fn tls(settings: &Settings, mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
     let credential = |name: String, ca| SecretName::Credential { namespace: namespace.to_owned(), name, ca };
     // Outside the mesh HTTP/2 has to be negotiated; within it the cluster knows.
     let outside = if protocol.is_http2() { vec!["h2"] } else { Vec::new() };
@@ -192,7 +196,14 @@ fn tls(mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
             alpn.push("h2");
         }
         let validation = Validation::Verified { roots: SecretName::Root, sans, crl: None };
-        UpstreamTls { certificate: Some(SecretName::Workload), validation, sni: Some(sni), alpn, mesh: true }
+        UpstreamTls {
+            certificate: Some(SecretName::Workload),
+            validation,
+            sni: Some(sni),
+            alpn,
+            mesh: true,
+            settings: settings.mesh_tls(),
+        }
     };
     match mode {
         OutboundMode::Plaintext => ClusterTls::Plaintext,
@@ -204,6 +215,7 @@ fn tls(mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
             sni,
             alpn: outside,
             mesh: false,
+            settings: settings.tls_defaults(),
         }),
         OutboundMode::Mutual { sni, trust, certificate } => {
             let certificate = match certificate {
@@ -216,6 +228,7 @@ fn tls(mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
                 sni,
                 alpn: outside,
                 mesh: false,
+                settings: settings.tls_defaults(),
             })
         }
     }

@@ -6,11 +6,13 @@ use super::nearest;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Kind {
     PeerAuthentication,
+    AuthorizationPolicy,
     DestinationRule,
     ServiceEntry,
     WorkloadEntry,
     Sidecar,
     Service,
+    ConfigMap,
     Secret,
     Namespace,
 }
@@ -21,25 +23,20 @@ const CORE: &[&str] = &["v1"];
 
 const KINDS: &[(&str, Kind, &[&str])] = &[
     ("PeerAuthentication", Kind::PeerAuthentication, SECURITY),
+    ("AuthorizationPolicy", Kind::AuthorizationPolicy, SECURITY),
     ("DestinationRule", Kind::DestinationRule, NETWORKING),
     ("ServiceEntry", Kind::ServiceEntry, NETWORKING),
     ("WorkloadEntry", Kind::WorkloadEntry, NETWORKING),
     ("Sidecar", Kind::Sidecar, NETWORKING),
     ("Service", Kind::Service, CORE),
+    ("ConfigMap", Kind::ConfigMap, CORE),
     ("Secret", Kind::Secret, CORE),
     ("Namespace", Kind::Namespace, CORE),
 ];
 
 /// Istio's other kinds in the same groups: real, and not of this server.
-const OTHER_ISTIO: &[&str] = &[
-    "AuthorizationPolicy",
-    "RequestAuthentication",
-    "VirtualService",
-    "Gateway",
-    "EnvoyFilter",
-    "WorkloadGroup",
-    "ProxyConfig",
-];
+const OTHER_ISTIO: &[&str] =
+    &["RequestAuthentication", "VirtualService", "Gateway", "EnvoyFilter", "WorkloadGroup", "ProxyConfig"];
 
 /// What an `apiVersion` and `kind` name.
 pub(super) enum Found {

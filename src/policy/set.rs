@@ -1,7 +1,8 @@
 //! Everything the operator wrote, by kind.
 
 use super::{
-    DestinationRule, Namespace, Object, PeerAuthentication, Secret, Service, ServiceEntry, Sidecar, WorkloadEntry,
+    AuthorizationPolicy, DestinationRule, MeshConfig, Namespace, Object, PeerAuthentication, Secret, Service,
+    ServiceEntry, Sidecar, WorkloadEntry,
 };
 
 /// A whole, valid policy set. A set is replaced by the next one, never edited.
@@ -9,6 +10,8 @@ use super::{
 pub struct PolicySet {
     /// Istio `PeerAuthentication`s.
     pub peer_authentications: Vec<Object<PeerAuthentication>>,
+    /// Istio `AuthorizationPolicy`s.
+    pub authorization_policies: Vec<Object<AuthorizationPolicy>>,
     /// Istio `DestinationRule`s.
     pub destination_rules: Vec<Object<DestinationRule>>,
     /// Istio `ServiceEntry`s.
@@ -19,6 +22,8 @@ pub struct PolicySet {
     pub sidecars: Vec<Object<Sidecar>>,
     /// `v1` `Service`s.
     pub services: Vec<Object<Service>>,
+    /// Istio's MeshConfig, from ConfigMaps named `istio`. That of the root namespace counts.
+    pub mesh_configs: Vec<Object<MeshConfig>>,
     /// `v1` `Secret`s.
     pub secrets: Vec<Object<Secret>>,
     /// `v1` `Namespace`s.
@@ -30,20 +35,24 @@ impl PolicySet {
     pub fn len(&self) -> usize {
         let Self {
             peer_authentications,
+            authorization_policies,
             destination_rules,
             service_entries,
             workload_entries,
             sidecars,
             services,
+            mesh_configs,
             secrets,
             namespaces,
         } = self;
         peer_authentications.len()
+            + authorization_policies.len()
             + destination_rules.len()
             + service_entries.len()
             + workload_entries.len()
             + sidecars.len()
             + services.len()
+            + mesh_configs.len()
             + secrets.len()
             + namespaces.len()
     }

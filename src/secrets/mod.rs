@@ -4,9 +4,11 @@
 //! turns verification off. So what comes from operators is checked here ([`credential`]), and what comes from
 //! [`trust`](crate::trust) cannot be empty by its type.
 
+mod by_trust_domain;
 mod credential;
 mod sds;
 
+pub use by_trust_domain::{Authority, validation_by_trust_domain};
 pub use credential::{Credential, CredentialError, Validity, credential};
 pub use sds::{file_certificate, file_root, restate, system_roots, tls_certificate, validation_context};
 

@@ -35,6 +35,7 @@ mod policy_loop;
 mod proxies;
 mod refusals;
 mod renewal;
+mod roots;
 mod rotation;
 mod run;
 mod services;
@@ -107,6 +108,9 @@ pub struct Server {
 impl Server {
     /// Starts everything. When it returns, both ports are open; `/ready` says when policy is loaded too.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, ServerError> {
+        for warning in &config.warnings {
+            warn!("configuration: {warning}");
+        }
         admin::prepare_data_dir(&config.data_dir)?;
         let lock = DataDirLock::take(&config.data_dir)?;
         let metrics = Arc::new(Metrics::new());

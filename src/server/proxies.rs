@@ -19,6 +19,7 @@ use super::model::{Model, Own};
 use super::notices::{Notice, Notices};
 use super::observer::Observer;
 use super::peers::Peers;
+use super::roots::{Further, Roots};
 use super::{Clock, blocking};
 use crate::fleet::{Description, Fleet};
 use crate::identity::{Peer, SpiffeId};
@@ -50,25 +51,6 @@ pub(super) struct Inner {
     pub(super) is_serving: watch::Sender<bool>,
     /// A proxy came or went, or a certificate changed: whoever plans renewals looks again.
     pub(super) changed: Notify,
-}
-
-/// The trust bundle as it is served.
-struct Roots {
-    bundle: Arc<TrustBundle>,
-    layer: Arc<Layer>,
-    version: Version,
-}
-
-impl Roots {
-    fn new(bundle: Arc<TrustBundle>) -> Self {
-        let value = secrets::validation_context(secrets::ROOT, &bundle);
-        let serials: Vec<_> = bundle.roots().iter().map(|root| root.serial.to_string()).collect();
-        let resource = Resource::new(ResourceType::Secret, secrets::ROOT, &value)
-            .with_serial(serials.join(","))
-            .restated_by(secrets::restate);
-        let (version, resource) = (resource.version(), Arc::new(resource));
-        Self { bundle, layer: Arc::new(Layer::new([(ResourceType::Secret, resource)], None)), version }
-    }
 }
 
 /// A workload may have a proxy, and be a gRPC client too.
@@ -139,7 +121,7 @@ impl Proxies {
         clock: Clock,
         admission: Admission,
     ) -> Self {
-        let roots = ArcSwap::from_pointee(Roots::new(trust.bundle()));
+        let roots = ArcSwap::from_pointee(Roots::new(trust.bundle(), Further::default()));
         Self(Arc::new(Inner {
             trust,
             fleet,
@@ -159,6 +141,8 @@ impl Proxies {
 
     /// Serves another policy set: every connected proxy sees what changed for it, and nothing else.
     pub(super) fn set_model(&self, model: Arc<Model>) {
+        let further = Further::from(model.mesh.settings());
+        self.roots.rcu(|roots| roots.with_further(&further).map_or_else(|| Arc::clone(roots), Arc::new));
         self.model.store(Some(model));
         self.publish_all();
         self.is_serving.send_replace(true);
@@ -211,7 +195,7 @@ impl Proxies {
         if self.roots.load().bundle == bundle {
             return false;
         }
-        self.roots.store(Arc::new(Roots::new(bundle)));
+        self.roots.rcu(|roots| roots.with_bundle(&bundle));
         self.publish_all();
         true
     }

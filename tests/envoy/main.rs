@@ -6,12 +6,14 @@
 mod harness;
 
 mod adoption;
+mod authorization;
 mod clusters;
 mod credentials;
 mod enrollment;
 mod identity;
 mod lab;
 mod mesh;
+mod mesh_config;
 mod outage;
 mod outside;
 mod plane;

@@ -261,6 +261,11 @@ fn automatic(
         let endpoints = endpoints(to, endpoint);
         warnings.extend(conflict::strict_outside(to, endpoints));
         plaintext(mesh, to, endpoints.iter(), endpoint, &mut reasons)
+    } else if let Err(at) = mesh.settings().auto_mtls() {
+        reasons.push(Reason::at(at, "enableAutoMtls is false: without a rule that asks for TLS, plaintext"));
+        let endpoints = endpoints(to, endpoint);
+        warnings.extend(conflict::without_auto_mtls(to, endpoints, at));
+        plaintext(mesh, to, endpoints.iter(), endpoint, &mut reasons)
     } else {
         let (sni, sans) = (istio_sni(to), mesh_names(mesh, to.service));
         match endpoint {
