@@ -5,11 +5,14 @@
 
 mod harness;
 
+mod bytes;
+mod clients;
 mod clusters;
 mod credentials;
 mod enrollment;
 mod identity;
 mod lab;
+mod matrix;
 mod mesh;
 mod outage;
 mod outside;
