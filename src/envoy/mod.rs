@@ -7,6 +7,7 @@
 mod cluster;
 mod endpoint;
 mod http;
+mod intercepted;
 mod listener;
 mod message;
 mod route;
@@ -15,7 +16,10 @@ mod tls;
 
 use bytes::Bytes;
 
-use crate::plan::{ClassPlan, ProxyPlan};
+use crate::plan::{ClassPlan, InboundListener, ProxyPlan};
+
+/// Istio's name for the cluster that sends each connection to where it was going.
+const PASSTHROUGH: &str = "PassthroughCluster";
 
 /// A resource as Envoy takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,20 +40,36 @@ pub fn class_resources(plan: &ClassPlan) -> Vec<EncodedResource> {
     });
     let listeners = plan.listeners.iter().map(|it| message::resource(&it.name, &listener::outbound(it)));
     let routes = plan.routes.iter().map(|it| message::resource(&it.name, &route::table(it)));
-    clusters.chain(listeners).chain(routes).collect()
+    let intercepted = plan.intercepted.iter().flat_map(|it| {
+        let listener = intercepted::outbound(it);
+        let clusters = [cluster::passthrough(PASSTHROUGH), cluster::black_hole(intercepted::BLACK_HOLE)];
+        let clusters = clusters.map(|cluster| message::resource(&cluster.name, &cluster));
+        clusters.into_iter().chain([message::resource(&listener.name, &listener)])
+    });
+    clusters.chain(listeners).chain(routes).chain(intercepted).collect()
 }
 
 /// What one proxy gets for itself.
 pub fn proxy_resources(plan: &ProxyPlan) -> Vec<EncodedResource> {
-    let mut resources = Vec::new();
+    let (mut resources, trust_domains) = (Vec::new(), &plan.trust_domains);
     for inbound in &plan.inbound {
-        resources.push(message::resource(&inbound.name, &listener::inbound(inbound, &plan.trust_domains)));
-        // Two listeners may share a port on two addresses; the cluster's name has the port only, so the first one's is both's.
-        if !resources.iter().any(|it| it.name == inbound.cluster) {
-            resources.push(message::resource(&inbound.cluster, &cluster::inbound(inbound)));
-        }
+        resources.push(message::resource(&inbound.name, &listener::inbound(inbound, trust_domains)));
+        application(inbound, &mut resources);
+    }
+    if let Some(plan) = &plan.intercepted {
+        let listener = intercepted::inbound(plan, trust_domains);
+        resources.push(message::resource(&listener.name, &listener));
+        plan.ports.iter().chain([&plan.elsewhere]).for_each(|inbound| application(inbound, &mut resources));
     }
     resources
+}
+
+/// The cluster behind an inbound port. Two listeners may share a port on two addresses; the cluster's name has the port only, so the
+/// first one's is both's.
+fn application(inbound: &InboundListener, resources: &mut Vec<EncodedResource>) {
+    if !resources.iter().any(|it| it.name == inbound.cluster) {
+        resources.push(message::resource(&inbound.cluster, &cluster::inbound(inbound)));
+    }
 }
 
 #[cfg(test)]

@@ -203,10 +203,12 @@ impl Builder<'_> {
             host: format!("{}.{namespace}.svc.{}", object.meta.name, self.settings.cluster_domain).to_ascii_lowercase(),
             namespace: namespace.clone(),
             name: object.meta.name.clone(),
+            addresses: spec.cluster_ips.clone(),
             ports: sorted_ports(&spec.ports),
             external: spec.external_name.is_some(),
             has_short_names: true,
             discovery,
+            client_chooses: spec.headless && spec.external_name.is_none(),
             endpoints,
             subject_alt_names: Vec::new(),
             export_to: exported_by_annotation(&object.meta.annotations),
@@ -236,8 +238,10 @@ impl Builder<'_> {
         }
         if discovery == Discovery::Dns && !written {
             if host.contains('*') {
-                let message =
-                    format!("`{host}` cannot be resolved: a wildcard host needs `endpoints` or a `workloadSelector`");
+                let message = format!(
+                    "`{host}` cannot be resolved: a wildcard host needs `endpoints` or a `workloadSelector`, \
+                     unless clients' connections are intercepted"
+                );
                 self.warnings.push(Warning::new(Topic::Unreachable, &object.at, message));
             } else {
                 endpoints.push(Endpoint::at(address(&host)));
@@ -248,10 +252,12 @@ impl Builder<'_> {
             host,
             namespace: object.meta.namespace.clone(),
             name: object.meta.name.clone(),
+            addresses: spec.addresses.clone(),
             ports: sorted_ports(&spec.ports),
             external: !spec.mesh_internal,
             has_short_names: false,
             discovery,
+            client_chooses: spec.resolution == Resolution::None && !written,
             endpoints,
             subject_alt_names: spec.subject_alt_names.clone(),
             export_to: spec.export_to.clone(),

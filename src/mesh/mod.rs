@@ -23,7 +23,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 pub use crate::policy::{
-    Endpoint as ApplicationEndpoint, Object, Origin, Protocol, ServicePort, Sidecar, SidecarEgress, SidecarIngress,
+    CaptureMode, Endpoint as ApplicationEndpoint, Object, Origin, OutboundTrafficPolicy, Protocol, ServicePort,
+    Sidecar, SidecarEgress, SidecarIngress,
 };
 pub use names::{PeerNames, San};
 pub use service::{Discovery, Endpoint, EndpointAddress, Service};

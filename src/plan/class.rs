@@ -1,13 +1,15 @@
 //! What is the same for many proxies.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::intercepted::Intercepted;
 use super::outbound::clusters;
 use super::routes::Outbound;
-use super::{Cluster, OutboundListener, RouteTable, SecretName, Settings};
-use crate::mesh::{HostFilter, Mesh, Service, Sidecar, SidecarEgress, Workload};
+use super::{Cluster, InterceptedOutbound, Node, OutboundListener, RouteTable, SecretName, Settings};
+use crate::mesh::{HostFilter, Mesh, OutboundTrafficPolicy, Protocol, Service, Sidecar, SidecarEgress, Workload};
 
 /// What tells one class of proxies from another: workloads with equal keys have equal plans.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,14 +20,20 @@ pub struct ClassKey {
     sidecar: Option<String>,
     /// The labels that some DestinationRule of the namespace selects clients by.
     labels: BTreeMap<String, String>,
+    /// How connections come to the proxy.
+    node: Node,
+    /// Of a proxy that intercepts connections: whether they are of IPv6.
+    is_ipv6: bool,
 }
 
 /// The class of a workload. Cheap: no plan is made.
-pub fn class_of(mesh: &Mesh, workload: &Workload) -> ClassKey {
+pub fn class_of(mesh: &Mesh, workload: &Workload, node: Node) -> ClassKey {
     ClassKey {
         namespace: workload.key.namespace.clone(),
         sidecar: workload.sidecar().map(|sidecar| format!("{}/{}", sidecar.meta.namespace, sidecar.meta.name)),
         labels: mesh.client_labels(workload),
+        node,
+        is_ipv6: node.is_intercepted() && workload.address.is_some_and(|address| address.is_ipv6()),
     }
 }
 
@@ -36,6 +44,9 @@ pub struct ClassPlan {
     pub clusters: Vec<Cluster>,
     /// Ordered by name.
     pub listeners: Vec<OutboundListener>,
+    /// What takes the connections that iptables lead to the proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intercepted: Option<InterceptedOutbound>,
     /// Ordered by name.
     pub routes: Vec<RouteTable>,
     /// Every secret that the clusters refer to.
@@ -43,26 +54,77 @@ pub struct ClassPlan {
 }
 
 /// Plans the class that `workload` belongs to.
-pub fn class_plan(mesh: &Mesh, workload: &Workload, settings: &Settings) -> ClassPlan {
+pub fn class_plan(mesh: &Mesh, workload: &Workload, node: Node, settings: &Settings) -> ClassPlan {
     let namespace = &workload.key.namespace;
     let reachable = mesh.reachable_from(workload);
-    let mut clusters: Vec<Cluster> = reachable.iter().flat_map(|service| clusters(mesh, workload, service)).collect();
+    let of_service = |service: &&Arc<Service>| clusters(mesh, workload, node, service);
+    let mut clusters: Vec<Cluster> = reachable.iter().flat_map(of_service).collect();
     clusters.sort_by(|a, b| a.name.cmp(&b.name));
     let mut outbound = Outbound::new(namespace);
-    match egress_of(workload.sidecar().map(|sidecar| &sidecar.spec)) {
-        Egress::Default(hosts) => {
+    let sidecar = workload.sidecar().map(|sidecar| &sidecar.spec);
+    let intercepted = node.is_intercepted().then(|| {
+        let policy = sidecar.and_then(|sidecar| sidecar.outbound_traffic_policy);
+        let registry_only = policy.unwrap_or(settings.outbound_traffic_policy) == OutboundTrafficPolicy::RegistryOnly;
+        InterceptedOutbound::new(workload.address, node, registry_only)
+    });
+    match (&intercepted, egress_of(sidecar)) {
+        (Some(intercepted), _) => {
+            let egress = sidecar.map_or(&[][..], |sidecar| &sidecar.egress);
+            captured(&mut outbound, intercepted, egress, &reachable, node);
+        }
+        (None, Egress::Default(hosts)) => {
             let services = reachable.iter().copied().filter(|service| hosts.admits(service, namespace));
             outbound.http_proxy(settings.http_proxy, services);
         }
-        Egress::Listeners(listeners) => {
+        (None, Egress::Listeners(listeners)) => {
             for listener in listeners {
-                outbound.egress(listener, &reachable);
+                outbound.egress(listener, &reachable, false);
             }
         }
     }
     let secrets = clusters.iter().flat_map(Cluster::secrets).collect();
     let (listeners, routes) = outbound.finish();
-    ClassPlan { clusters, listeners, routes, secrets }
+    ClassPlan { clusters, listeners, intercepted, routes, secrets }
+}
+
+/// The listeners of a proxy that intercepts connections: those with an address of the operator's as they are, and for everything else
+/// one for each address and port that services have.
+fn captured<'a>(
+    outbound: &mut Outbound<'a>,
+    intercepted: &InterceptedOutbound,
+    egress: &[SidecarEgress],
+    reachable: &[&Arc<Service>],
+    node: Node,
+) {
+    let namespace = outbound.namespace;
+    let mut services = Intercepted::new(namespace, intercepted);
+    if egress.is_empty() {
+        reachable.iter().for_each(|service| services.add(service, None));
+    }
+    // A port that the operator lists is for the hosts listed with it, and for no others.
+    let listed: BTreeSet<u16> = egress.iter().filter_map(|it| Some(it.port.as_ref()?.number.value)).collect();
+    for listener in egress {
+        let port = listener.port.as_ref();
+        let captures = node.captures(listener.capture);
+        if let Some(port) = port
+            && (listener.bind.is_some() || !captures || port.protocol == Protocol::HttpProxy)
+        {
+            let captures = captures && port.protocol != Protocol::HttpProxy;
+            outbound.egress(listener, reachable, captures);
+            continue;
+        }
+        let hosts = HostFilter::of(listener, namespace);
+        for service in reachable.iter().filter(|service| hosts.admits(service)) {
+            match port {
+                Some(port) => services.add(service, Some(port.number.value)),
+                None => {
+                    let others = service.ports.iter().map(|it| it.port.value).filter(|it| !listed.contains(it));
+                    others.for_each(|port| services.add(service, Some(port)));
+                }
+            }
+        }
+    }
+    services.finish(outbound);
 }
 
 /// What a Sidecar's egress asks for.

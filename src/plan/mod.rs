@@ -6,18 +6,22 @@
 
 mod class;
 mod inbound;
+mod intercepted;
+mod node;
 mod outbound;
 mod routes;
 mod secret_name;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use crate::mesh::decide::InboundMode;
-pub use crate::mesh::{Discovery, EndpointAddress, PeerNames, Protocol, San};
+pub use crate::mesh::{Discovery, EndpointAddress, OutboundTrafficPolicy, PeerNames, Protocol, San};
 pub use class::{ClassKey, ClassPlan, class_of, class_plan};
-pub use inbound::{InboundListener, InboundTarget, ProxyPlan, proxy_plan};
+pub use inbound::{InboundListener, InboundTarget, InterceptedInbound, ProxyPlan, proxy_plan};
+pub use intercepted::InterceptedOutbound;
+pub use node::{Interception, Node};
 pub use outbound::{Cluster, ClusterEndpoint, ClusterTls, UpstreamTls, Validation};
-pub use routes::{OutboundListener, OutboundTarget, RouteTable, VirtualHost};
+pub use routes::{Detect, OutboundListener, OutboundTarget, RouteTable, ServerNames, VirtualHost};
 pub use secret_name::SecretName;
 
 /// What every proxy has alike.
@@ -25,11 +29,27 @@ pub use secret_name::SecretName;
 pub struct Settings {
     /// Where a proxy's outbound HTTP proxy listens, unless a Sidecar says otherwise.
     pub http_proxy: SocketAddr,
+    /// What becomes of a connection to where no service is, where connections are intercepted and no Sidecar says otherwise.
+    pub outbound_traffic_policy: OutboundTrafficPolicy,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { http_proxy: SocketAddr::from((Ipv4Addr::LOCALHOST, 15001)) }
+        let http_proxy = SocketAddr::from((Ipv4Addr::LOCALHOST, 15001));
+        Self { http_proxy, outbound_traffic_policy: OutboundTrafficPolicy::default() }
+    }
+}
+
+/// Where iptables lead what comes to a workload.
+const VIRTUAL_INBOUND_PORT: u16 = 15006;
+/// Where they lead what it sends.
+const VIRTUAL_OUTBOUND_PORT: u16 = 15001;
+
+/// Every address of a family.
+fn unspecified(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 

@@ -37,8 +37,8 @@ pub use destination_rule::{ClientTls, ClientTlsMode, DestinationRule, Subset, Tr
 pub use document::MAX_FILE_BYTES;
 pub use error::{PolicyError, Topic, Warning};
 pub use networking::{
-    EgressPort, Endpoint, Protocol, Resolution, Service, ServiceEntry, ServicePort, Sidecar, SidecarEgress,
-    SidecarIngress, TargetPort, WorkloadEntry,
+    CaptureMode, EgressPort, Endpoint, OutboundTrafficPolicy, Protocol, Resolution, Service, ServiceEntry, ServicePort,
+    Sidecar, SidecarEgress, SidecarIngress, TargetPort, WorkloadEntry,
 };
 pub use object::{LabelSelector, Metadata, Object};
 pub use origin::{Located, Origin};

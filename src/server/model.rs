@@ -8,7 +8,7 @@ use tracing::warn;
 
 use crate::envoy::{self, EncodedResource};
 use crate::mesh::{Mesh, Workload};
-use crate::plan::{self, ClassKey, SecretName};
+use crate::plan::{self, ClassKey, Node, SecretName};
 use crate::policy::PolicySet;
 use crate::xds::{Layer, Resource, ResourceType};
 use crate::{analysis, mesh, policy, secrets};
@@ -65,12 +65,12 @@ impl Model {
     }
 
     /// What every proxy of the workload's class shares.
-    pub(super) fn class(&self, workload: &Workload, now: OffsetDateTime) -> Class {
-        let key = plan::class_of(&self.mesh, workload);
+    pub(super) fn class(&self, workload: &Workload, node: Node, now: OffsetDateTime) -> Class {
+        let key = plan::class_of(&self.mesh, workload, node);
         if let Some(class) = self.classes.get(&key) {
             return class.clone();
         }
-        let plan = plan::class_plan(&self.mesh, workload, &self.settings);
+        let plan = plan::class_plan(&self.mesh, workload, node, &self.settings);
         let before = self.before.get(&key).map(|class| class.clone());
         let before = before.as_ref();
         let encoded = envoy::class_resources(&plan).into_iter().filter_map(resource);
@@ -84,8 +84,8 @@ impl Model {
     }
 
     /// What is one proxy's own: its inbound listeners, which bind its address, and the clusters behind them.
-    pub(super) fn own(&self, workload: &Workload, before: Option<Own>) -> Own {
-        let plan = plan::proxy_plan(&self.mesh, workload);
+    pub(super) fn own(&self, workload: &Workload, node: Node, before: Option<Own>) -> Own {
+        let plan = plan::proxy_plan(&self.mesh, workload, node);
         if let Some(before) = before.as_ref().filter(|before| *before.plan == plan) {
             // Most policy changes are about other things, and to plan is a fraction of what it takes to encode.
             return before.clone();

@@ -31,7 +31,7 @@ impl From<&Config> for Settings {
                 cluster_domain: config.cluster_domain.clone(),
                 istio_compatibility: config.istio_compatibility,
             },
-            plan: plan::Settings { http_proxy },
+            plan: plan::Settings { http_proxy, ..plan::Settings::default() },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The connected proxies: who may speak for which workload, and what each one sees.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +21,7 @@ use super::{Clock, blocking};
 use crate::fleet::{Description, Fleet};
 use crate::identity::{Peer, SpiffeId};
 use crate::mesh::{Workload, WorkloadKey};
+use crate::plan::Node;
 use crate::secrets;
 use crate::telemetry::Metrics;
 use crate::trust::{Serial, Trust, TrustBundle, WorkloadCertificate};
@@ -41,7 +42,7 @@ pub(super) struct Inner {
     admission: Admission,
     pub(super) peers: Peers,
     roots: ArcSwap<Roots>,
-    connected: DashMap<WorkloadKey, Arc<Proxy>>,
+    connected: DashMap<(WorkloadKey, Node), Arc<Proxy>>,
     /// Whether there is a policy to serve.
     pub(super) is_serving: watch::Sender<bool>,
     /// A proxy came or went, or a certificate changed: whoever plans renewals looks again.
@@ -70,6 +71,8 @@ impl Roots {
 /// One connected workload: at least one stream speaks for it.
 pub(super) struct Proxy {
     key: WorkloadKey,
+    /// What its proxy says of itself. Streams of one workload that say different things are served apart.
+    node: Node,
     /// `None` for a plaintext stream, which is shown configuration and no secret.
     identity: Option<SpiffeId>,
     streams: AtomicUsize,
@@ -101,7 +104,7 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         let connected = &self.proxies.0.connected;
-        if let Entry::Occupied(entry) = connected.entry(self.proxy.key.clone())
+        if let Entry::Occupied(entry) = connected.entry(self.proxy.place())
             && self.proxy.streams.fetch_sub(1, Ordering::AcqRel) == 1
             && Arc::ptr_eq(entry.get(), &self.proxy)
         {
@@ -166,13 +169,17 @@ impl Proxies {
     pub(super) fn certificates(&self) -> Vec<(WorkloadKey, SpiffeId, Arc<WorkloadCertificate>)> {
         let mut held = Vec::new();
         self.see_certificates(|key, id, certificate| held.push((key.clone(), id.clone(), Arc::clone(certificate))));
+        // A workload whose proxies say different things of themselves holds one certificate all the same.
+        held.sort_by(|a, b| a.0.cmp(&b.0));
+        held.dedup_by(|a, b| a.0 == b.0);
         held
     }
 
     /// The connected workloads that have an identity.
     pub(super) fn names(&self) -> Vec<String> {
         let known = self.connected.iter().filter(|entry| entry.value().identity.is_some());
-        known.map(|entry| entry.key().to_string()).collect()
+        let names: BTreeSet<_> = known.map(|entry| entry.value().key.to_string()).collect();
+        names.into_iter().collect()
     }
 
     /// Serves this trust bundle from now on. Whether it is another one than before.
@@ -196,7 +203,7 @@ impl Proxies {
         let served = self.connected.iter().filter_map(|entry| {
             let state = entry.value().state();
             let resource = state.secrets.resources(ResourceType::Secret).next()?.version();
-            Some((entry.key().to_string(), (resource, state.certificate.as_ref()?.issuer.clone())))
+            Some((entry.value().key.to_string(), (resource, state.certificate.as_ref()?.issuer.clone())))
         });
         served.collect()
     }
@@ -204,20 +211,29 @@ impl Proxies {
     /// Gives a connected workload another certificate. Returns the version under which it is served, or `None` if no proxy is
     /// connected that speaks for the workload under the certificate's identity.
     pub(super) fn set_certificate(&self, key: &WorkloadKey, certificate: &Arc<WorkloadCertificate>) -> Option<Version> {
-        let proxy = self.connected.get(key).map(|entry| Arc::clone(entry.value()))?;
         // The workload may have another identity by now, and a proxy that has proven that one.
-        if proxy.identity.as_ref() != Some(&certificate.id) {
+        let mut proxies = self.of_workload(key);
+        proxies.retain(|proxy| proxy.identity.as_ref() == Some(&certificate.id));
+        if proxies.is_empty() {
             return None;
         }
         let (layer, version) = certificate_layer(certificate);
-        {
-            let mut state = proxy.state();
-            state.certificate = Some(Arc::clone(certificate));
-            state.secrets = layer;
+        for proxy in proxies {
+            {
+                let mut state = proxy.state();
+                state.certificate = Some(Arc::clone(certificate));
+                state.secrets = Arc::clone(&layer);
+            }
+            self.publish(&proxy);
         }
-        self.publish(&proxy);
         self.changed.notify_one();
         Some(version)
+    }
+
+    /// Who speaks for a workload: one, unless its proxies say different things of themselves.
+    fn of_workload(&self, key: &WorkloadKey) -> Vec<Arc<Proxy>> {
+        let of_node = |node| self.connected.get(&(key.clone(), node)).map(|entry| Arc::clone(entry.value()));
+        Node::all().filter_map(of_node).collect()
     }
 
     fn publish_all(&self) {
@@ -243,14 +259,13 @@ impl Proxies {
     /// What a publisher does that was overtaken. `false`: nothing was shown.
     #[cfg(test)]
     pub(super) fn publish_older(&self, key: &WorkloadKey, model: &Arc<Model>) -> bool {
-        let proxy = Arc::clone(self.connected.get(key).expect("it is connected").value());
-        self.publish_from(&proxy, model)
+        self.publish_from(&self.of_workload(key)[0], model)
     }
 
     /// `false`: `model` has been replaced, and nothing was shown.
     fn publish_from(&self, proxy: &Arc<Proxy>, model: &Arc<Model>) -> bool {
         let workload = model.mesh.workload(&proxy.key).filter(|it| speaks_for(proxy.identity.as_ref(), it));
-        let class = workload.map(|workload| model.class(workload, (self.clock)()));
+        let class = workload.map(|workload| model.class(workload, proxy.node, (self.clock)()));
         let mut state = proxy.state();
         if !self.model.load().as_ref().is_some_and(|newest| Arc::ptr_eq(newest, model)) {
             return false;
@@ -261,10 +276,10 @@ impl Proxies {
                 info!(workload = %proxy.key, "no longer in the policy under the identity it came with");
             }
             drop(state);
-            self.connected.remove_if(&proxy.key, |_, current| Arc::ptr_eq(current, proxy));
+            self.connected.remove_if(&proxy.place(), |_, current| Arc::ptr_eq(current, proxy));
             return true;
         };
-        let own = model.own(workload, state.own.take());
+        let own = model.own(workload, proxy.node, state.own.take());
         let mut layers = vec![Arc::clone(&own.layer), class.configuration];
         state.own = Some(own);
         if proxy.identity.is_some() {
@@ -315,6 +330,7 @@ impl Proxies {
     fn enter(
         &self,
         workload: &Workload,
+        node: Node,
         identity: Option<&SpiffeId>,
         certificate: Option<Arc<WorkloadCertificate>>,
     ) -> Membership {
@@ -322,6 +338,7 @@ impl Proxies {
             let secrets = certificate.as_ref().map(|it| certificate_layer(it).0).unwrap_or_default();
             Arc::new(Proxy {
                 key: workload.key.clone(),
+                node,
                 identity: identity.cloned(),
                 streams: AtomicUsize::new(0),
                 state: Mutex::new(ProxyState {
@@ -333,7 +350,7 @@ impl Proxies {
                 }),
             })
         };
-        let proxy = match self.connected.entry(workload.key.clone()) {
+        let proxy = match self.connected.entry((workload.key.clone(), node)) {
             Entry::Occupied(mut entry) => {
                 // The workload's identity has changed since the older stream came: that stream is not to be served on.
                 if entry.get().identity.as_ref() != identity {
@@ -393,7 +410,8 @@ impl ControlPlane for Proxies {
             connected_since: (self.clock)(),
         };
         info!(workload = %workload.key, node = %description.node.id, client = %description.node.user_agent, "a proxy is here");
-        let membership = self.enter(&workload, identity.as_ref(), certificate);
+        let says = Node::of(&description.node.metadata);
+        let membership = self.enter(&workload, says, identity.as_ref(), certificate);
         // What is published is the newest policy; it may have changed once more while the certificate was made.
         self.publish(&membership.proxy);
         let views = membership.proxy.state().views.as_ref().map(watch::Sender::subscribe);
@@ -405,6 +423,11 @@ impl ControlPlane for Proxies {
 }
 
 impl Proxy {
+    /// Where it stands among the connected.
+    fn place(&self) -> (WorkloadKey, Node) {
+        (self.key.clone(), self.node)
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, ProxyState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

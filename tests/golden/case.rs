@@ -26,6 +26,8 @@ struct Settings {
     show: Option<Vec<String>>,
     trust_domain_aliases: Vec<String>,
     istio_compatibility: IstioCompatibility,
+    /// What the proxies say of themselves: `INTERCEPTION_MODE` and the like.
+    node: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -131,16 +133,20 @@ impl Case {
         workload: &Workload,
         warnings: &mut BTreeSet<String>,
     ) -> (Planned, Vec<EncodedResource>) {
-        let mut own = plan::proxy_plan(mesh, workload);
-        let mut class = plan::class_plan(mesh, workload, &plan::Settings::default());
+        let node = plan::Node::of(&self.settings.node);
+        let mut own = plan::proxy_plan(mesh, workload, node);
+        let mut class = plan::class_plan(mesh, workload, node, &plan::Settings::default());
         let all = envoy::proxy_resources(&own).into_iter().chain(envoy::class_resources(&class));
         let encoded = all.filter(|resource| self.shows(&resource.name)).collect();
         own.inbound.retain(|it| self.shows(&it.name) || self.shows(&it.cluster));
+        own.intercepted = own.intercepted.filter(|_| self.shows("virtualInbound"));
+        class.intercepted = class.intercepted.filter(|_| self.shows("virtualOutbound"));
         class.clusters.retain(|it| self.shows(&it.name));
         class.listeners.retain(|it| self.shows(&it.name));
         class.routes.retain(|it| self.shows(&it.name));
         let mut reasons = BTreeMap::new();
-        for listener in &own.inbound {
+        let captured = own.intercepted.iter().flat_map(|it| &it.ports);
+        for listener in own.inbound.iter().chain(captured) {
             reasons.insert(listener.cluster.clone(), steps(&inbound(mesh, workload, listener.bind.port()).reasons));
         }
         let planned: BTreeSet<&str> = class.clusters.iter().map(|it| it.name.as_str()).collect();

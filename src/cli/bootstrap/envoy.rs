@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::credentials::LINK;
 use super::endpoint::{Endpoint, Host};
-use super::{BootstrapError, Mode, Options};
+use super::{BootstrapError, Interception, Mode, Options};
 use crate::admin::api::BootstrapMaterial;
 
 /// Connections from outside that an Envoy takes before it refuses more. Without any limit it warns at the start.
@@ -79,7 +79,11 @@ fn node(options: &Options, material: &BootstrapMaterial) -> Value {
             "WORKLOAD_NAME": workload.name(),
             "SERVICE_ACCOUNT": material.service_account,
             "LABELS": material.labels,
-            "INTERCEPTION_MODE": "NONE",
+            "INTERCEPTION_MODE": match options.interception {
+                Interception::None => "NONE",
+                Interception::Redirect => "REDIRECT",
+                Interception::Tproxy => "TPROXY",
+            },
         },
     })
 }

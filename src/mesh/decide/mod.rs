@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::Origin;
 
 pub(super) use inbound::is_unspoken;
-pub use inbound::{InboundDecision, InboundMode, inbound, ports_named};
+pub use inbound::{InboundDecision, InboundMode, inbound, inbound_elsewhere, ports_named};
 pub use outbound::{
     ClientCertificate, Destination, OutboundDecision, OutboundMode, Roots, ServerTrust, outbound, outbound_to, subsets,
 };
