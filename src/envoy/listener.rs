@@ -211,10 +211,11 @@ pub(super) fn tcp_proxy(cluster: &str) -> Filter {
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
         ..Default::default()
     };
-    Filter {
-        name: "envoy.filters.network.tcp_proxy".to_owned(),
-        config_type: Some(ConfigType::TypedConfig(any(&proxy))),
-    }
+    network_filter("envoy.filters.network.tcp_proxy", &proxy)
+}
+
+pub(super) fn network_filter<M: Message + Name>(name: &str, config: &M) -> Filter {
+    Filter { name: name.to_owned(), config_type: Some(ConfigType::TypedConfig(any(config))) }
 }
 
 pub(super) fn tls_inspector() -> ListenerFilter {

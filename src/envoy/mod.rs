@@ -6,6 +6,7 @@
 
 mod cluster;
 mod endpoint;
+mod gateway;
 mod http;
 mod intercepted;
 mod listener;
@@ -46,7 +47,9 @@ pub fn class_resources(plan: &ClassPlan) -> Vec<EncodedResource> {
         let clusters = clusters.map(|cluster| message::resource(&cluster.name, &cluster));
         clusters.into_iter().chain([message::resource(&listener.name, &listener)])
     });
-    clusters.chain(listeners).chain(routes).chain(intercepted).collect()
+    let edge = plan.gateway.iter().map(|it| message::resource(&it.name, &gateway::listener(it)));
+    let tables = plan.gateway_tables.iter().map(|it| message::resource(&it.name, &gateway::table(it)));
+    clusters.chain(listeners).chain(routes).chain(intercepted).chain(edge).chain(tables).collect()
 }
 
 /// What one proxy gets for itself.

@@ -90,7 +90,7 @@ fn every_path() -> RouteMatch {
     RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".to_owned())), ..Default::default() }
 }
 
-fn retries() -> RetryPolicy {
+pub(super) fn retries() -> RetryPolicy {
     let elsewhere = RetryHostPredicate {
         name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
         config_type: Some(retry_host_predicate::ConfigType::TypedConfig(any(&PreviousHostsPredicate::default()))),

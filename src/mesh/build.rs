@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::gateway::{GatewayIndex, warn_of_missing_destinations};
 use super::index::{LabelIndex, age_key, oldest_first};
 use super::rules::RuleIndex;
 use super::service::{Discovery, Endpoint, EndpointAddress, Service};
@@ -33,12 +34,15 @@ impl Mesh {
                 services_of.entry(workload.key.clone()).or_default().push(position);
             }
         }
+        let gateways = GatewayIndex::new(set, &workloads, &mut builder.warnings);
+        warn_of_missing_destinations(set, &services, settings, &mut builder.warnings);
         let mesh = Self {
             settings: settings.clone(),
             workloads: workloads.into_iter().map(|workload| (workload.key.clone(), workload)).collect(),
             services,
             services_of,
             rules: RuleIndex::new(&set.destination_rules, settings),
+            gateways,
         };
         (mesh, builder.warnings)
     }

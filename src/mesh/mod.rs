@@ -7,6 +7,7 @@
 pub mod decide;
 
 mod build;
+mod gateway;
 mod index;
 mod names;
 mod rules;
@@ -23,9 +24,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 pub use crate::policy::{
-    CaptureMode, Endpoint as ApplicationEndpoint, Object, Origin, OutboundTrafficPolicy, Protocol, ServicePort,
-    Sidecar, SidecarEgress, SidecarIngress,
+    CaptureMode, Endpoint as ApplicationEndpoint, Gateway, HttpMatch, Object, Origin, OutboundTrafficPolicy, Protocol,
+    Server, ServerCertificate, ServerProtocol, ServerTls, ServerTlsMode, ServerTlsVersion, ServicePort, Sidecar,
+    SidecarEgress, SidecarIngress, Through, UriMatch, VirtualService, WeightedDestination,
 };
+pub use gateway::{intersection, names as gateway_named};
 pub use names::{PeerNames, San};
 pub use service::{Discovery, Endpoint, EndpointAddress, Service};
 pub use sidecar::HostFilter;
@@ -33,6 +36,7 @@ pub use warning::{Topic, Warning};
 pub use workload::{ParseWorkloadKeyError, Workload, WorkloadKey};
 
 use crate::policy::DestinationRule;
+use gateway::GatewayIndex;
 use rules::RuleIndex;
 
 /// What the whole mesh shares.
@@ -99,6 +103,7 @@ pub struct Mesh {
     /// For each workload, the indexes of the services that select it.
     services_of: HashMap<WorkloadKey, Vec<usize>>,
     rules: RuleIndex,
+    gateways: GatewayIndex,
 }
 
 impl Mesh {

@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::gateway::GatewayPlan;
 use super::intercepted::Intercepted;
 use super::outbound::clusters;
 use super::routes::Outbound;
-use super::{Cluster, InterceptedOutbound, Node, OutboundListener, RouteTable, SecretName, Settings};
+use super::{
+    Cluster, GatewayListener, GatewayTable, InterceptedOutbound, Node, OutboundListener, RouteTable, SecretName,
+    Settings,
+};
 use crate::mesh::{HostFilter, Mesh, OutboundTrafficPolicy, Protocol, Service, Sidecar, SidecarEgress, Workload};
 
 /// What tells one class of proxies from another: workloads with equal keys have equal plans.
@@ -22,8 +26,10 @@ pub struct ClassKey {
     labels: BTreeMap<String, String>,
     /// How connections come to the proxy.
     node: Node,
-    /// Of a proxy that intercepts connections: whether they are of IPv6.
+    /// Of a proxy that binds every address: whether these are of IPv6.
     is_ipv6: bool,
+    /// The Gateways that a gateway serves, as `namespace/name`.
+    gateways: Vec<String>,
 }
 
 /// The class of a workload. Cheap: no plan is made.
@@ -33,7 +39,14 @@ pub fn class_of(mesh: &Mesh, workload: &Workload, node: Node) -> ClassKey {
         sidecar: workload.sidecar().map(|sidecar| format!("{}/{}", sidecar.meta.namespace, sidecar.meta.name)),
         labels: mesh.client_labels(workload),
         node,
-        is_ipv6: node.is_intercepted() && workload.address.is_some_and(|address| address.is_ipv6()),
+        is_ipv6: (node.is_intercepted() || node.is_gateway)
+            && workload.address.is_some_and(|address| address.is_ipv6()),
+        gateways: match node.is_gateway {
+            true => {
+                mesh.gateways_of(&workload.key).map(|it| format!("{}/{}", it.meta.namespace, it.meta.name)).collect()
+            }
+            false => Vec::new(),
+        },
     }
 }
 
@@ -49,6 +62,12 @@ pub struct ClassPlan {
     pub intercepted: Option<InterceptedOutbound>,
     /// Ordered by name.
     pub routes: Vec<RouteTable>,
+    /// Of a gateway, ordered by address and port.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gateway: Vec<GatewayListener>,
+    /// What its listeners route by, ordered by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gateway_tables: Vec<GatewayTable>,
     /// Every secret that the clusters refer to.
     pub secrets: BTreeSet<SecretName>,
 }
@@ -60,6 +79,10 @@ pub fn class_plan(mesh: &Mesh, workload: &Workload, node: Node, settings: &Setti
     let of_service = |service: &&Arc<Service>| clusters(mesh, workload, node, service);
     let mut clusters: Vec<Cluster> = reachable.iter().flat_map(of_service).collect();
     clusters.sort_by(|a, b| a.name.cmp(&b.name));
+    let gateway = match node.is_gateway {
+        true => GatewayPlan::new(mesh, workload, &reachable),
+        false => GatewayPlan::default(),
+    };
     let mut outbound = Outbound::new(namespace);
     let sidecar = workload.sidecar().map(|sidecar| &sidecar.spec);
     let intercepted = node.is_intercepted().then(|| {
@@ -72,6 +95,7 @@ pub fn class_plan(mesh: &Mesh, workload: &Workload, node: Node, settings: &Setti
             let egress = sidecar.map_or(&[][..], |sidecar| &sidecar.egress);
             captured(&mut outbound, intercepted, egress, &reachable, node);
         }
+        (None, _) if node.is_gateway => {}
         (None, Egress::Default(hosts)) => {
             let services = reachable.iter().copied().filter(|service| hosts.admits(service, namespace));
             outbound.http_proxy(settings.http_proxy, services);
@@ -82,9 +106,11 @@ pub fn class_plan(mesh: &Mesh, workload: &Workload, node: Node, settings: &Setti
             }
         }
     }
-    let secrets = clusters.iter().flat_map(Cluster::secrets).collect();
+    let mut secrets: BTreeSet<_> = clusters.iter().flat_map(Cluster::secrets).collect();
+    secrets.extend(gateway.secrets());
     let (listeners, routes) = outbound.finish();
-    ClassPlan { clusters, listeners, intercepted, routes, secrets }
+    let GatewayPlan { listeners: gateway, tables: gateway_tables } = gateway;
+    ClassPlan { clusters, listeners, intercepted, routes, gateway, gateway_tables, secrets }
 }
 
 /// The listeners of a proxy that intercepts connections: those with an address of the operator's as they are, and for everything else

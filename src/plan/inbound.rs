@@ -77,11 +77,11 @@ pub enum InboundTarget {
 }
 
 /// Plans the listeners of a workload: its Sidecar's `ingress`, or else one for each port that a service sends to it or that its
-/// PeerAuthentication names. A workload without a proxy, or whose address is a name, has none.
+/// PeerAuthentication names. A workload without a proxy, or whose address is a name, has none, and a gateway has others.
 pub fn proxy_plan(mesh: &Mesh, workload: &Workload, node: Node) -> ProxyPlan {
     let trust_domains = mesh.settings().trust_domains().map(str::to_owned).collect();
     let mut plan = ProxyPlan { inbound: Vec::new(), intercepted: None, trust_domains };
-    let Some(address) = workload.address.filter(|_| workload.meshed) else { return plan };
+    let Some(address) = workload.address.filter(|_| workload.meshed && !node.is_gateway) else { return plan };
     let planner = Planner { mesh, workload, address };
     let ingress = workload.sidecar().map_or(&[][..], |sidecar| &sidecar.spec.ingress);
     let mut captured = Vec::new();

@@ -5,24 +5,30 @@
 //! that bind its address. Both are pure functions of the mesh; nothing here knows how Envoy spells it.
 
 mod class;
+mod gateway;
 mod inbound;
 mod intercepted;
 mod node;
 mod outbound;
 mod routes;
 mod secret_name;
+mod termination;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use crate::mesh::decide::InboundMode;
-pub use crate::mesh::{Discovery, EndpointAddress, OutboundTrafficPolicy, PeerNames, Protocol, San};
+pub use crate::mesh::{Discovery, EndpointAddress, OutboundTrafficPolicy, PeerNames, Protocol, San, ServerTlsVersion};
 pub use class::{ClassKey, ClassPlan, class_of, class_plan};
+pub use gateway::{
+    GatewayChain, GatewayHost, GatewayListener, GatewayRoute, GatewayTable, GatewayTarget, GatewayTls, PathMatch, Share,
+};
 pub use inbound::{InboundListener, InboundTarget, InterceptedInbound, ProxyPlan, proxy_plan};
 pub use intercepted::InterceptedOutbound;
 pub use node::{Interception, Node};
 pub use outbound::{Cluster, ClusterEndpoint, ClusterTls, UpstreamTls, Validation};
 pub use routes::{Detect, OutboundListener, OutboundTarget, RouteTable, ServerNames, VirtualHost};
 pub use secret_name::SecretName;
+pub use termination::{Clients, Termination};
 
 /// What every proxy has alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! What a proxy says of itself that changes its plan. It changes how the workload is served, and never what it may have.
+//! What a proxy says of itself that changes its plan. It changes how the workload is served, and never what it may have: that is for the
+//! authenticated identity and the operator's policy.
 
 use std::collections::BTreeMap;
 
@@ -21,28 +22,31 @@ pub enum Interception {
 pub struct Node {
     /// Istio's `INTERCEPTION_MODE`.
     pub interception: Interception,
+    /// Whether it stands at the mesh's edge and serves Gateways, in place of an application.
+    pub is_gateway: bool,
 }
 
 impl Node {
     /// The metadata that is read, in Istio's words.
     pub const METADATA: [&str; 1] = ["INTERCEPTION_MODE"];
 
-    /// Reads a node's metadata. Where it says nothing, or something else, connections are not taken to be intercepted: a proxy that
-    /// binds the addresses itself works in both cases.
-    pub fn of(metadata: &BTreeMap<String, String>) -> Self {
+    /// Reads what a node says. An id that begins with `router~` is a gateway's, as in Istio. Where nothing is said of interception, or
+    /// something else, there is none: a proxy that binds the addresses itself works in both cases.
+    pub fn of(id: &str, metadata: &BTreeMap<String, String>) -> Self {
+        let is_gateway = id.starts_with("router~");
         let interception = match metadata.get(Self::METADATA[0]).map(String::as_str) {
-            Some("REDIRECT") => Interception::Redirect,
-            Some("TPROXY") => Interception::Tproxy,
+            Some("REDIRECT") if !is_gateway => Interception::Redirect,
+            Some("TPROXY") if !is_gateway => Interception::Tproxy,
             _ => Interception::None,
         };
-        Self { interception }
+        Self { interception, is_gateway }
     }
 
     /// Everything that a proxy can say.
     pub fn all() -> impl Iterator<Item = Self> {
-        [Interception::None, Interception::Redirect, Interception::Tproxy]
-            .into_iter()
-            .map(|interception| Self { interception })
+        let sidecars = [Interception::None, Interception::Redirect, Interception::Tproxy];
+        let sidecars = sidecars.map(|interception| Self { interception, is_gateway: false });
+        sidecars.into_iter().chain([Self { is_gateway: true, ..Self::default() }])
     }
 
     /// Whether connections are intercepted.

@@ -10,6 +10,8 @@ pub(super) enum Kind {
     ServiceEntry,
     WorkloadEntry,
     Sidecar,
+    Gateway,
+    VirtualService,
     Service,
     Secret,
     Namespace,
@@ -25,21 +27,16 @@ const KINDS: &[(&str, Kind, &[&str])] = &[
     ("ServiceEntry", Kind::ServiceEntry, NETWORKING),
     ("WorkloadEntry", Kind::WorkloadEntry, NETWORKING),
     ("Sidecar", Kind::Sidecar, NETWORKING),
+    ("Gateway", Kind::Gateway, NETWORKING),
+    ("VirtualService", Kind::VirtualService, NETWORKING),
     ("Service", Kind::Service, CORE),
     ("Secret", Kind::Secret, CORE),
     ("Namespace", Kind::Namespace, CORE),
 ];
 
 /// Istio's other kinds in the same groups: real, and not of this server.
-const OTHER_ISTIO: &[&str] = &[
-    "AuthorizationPolicy",
-    "RequestAuthentication",
-    "VirtualService",
-    "Gateway",
-    "EnvoyFilter",
-    "WorkloadGroup",
-    "ProxyConfig",
-];
+const OTHER_ISTIO: &[&str] =
+    &["AuthorizationPolicy", "RequestAuthentication", "EnvoyFilter", "WorkloadGroup", "ProxyConfig"];
 
 /// What an `apiVersion` and `kind` name.
 pub(super) enum Found {

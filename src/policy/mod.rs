@@ -12,6 +12,7 @@ mod destination_rule;
 mod document;
 mod error;
 mod fields;
+mod gateway;
 mod host;
 mod kind;
 mod nearest;
@@ -23,10 +24,12 @@ mod peer_authentication;
 mod protocol;
 mod report;
 mod secret;
+mod server_tls;
 mod service;
 mod service_entry;
 mod set;
 mod sidecar;
+mod virtual_service;
 mod workload_entry;
 #[cfg(test)]
 mod tests;
@@ -36,6 +39,7 @@ pub use config::parse_config;
 pub use destination_rule::{ClientTls, ClientTlsMode, DestinationRule, Subset, TrafficPolicy};
 pub use document::MAX_FILE_BYTES;
 pub use error::{PolicyError, Topic, Warning};
+pub use gateway::{Gateway, Server, ServerProtocol};
 pub use networking::{
     CaptureMode, EgressPort, Endpoint, OutboundTrafficPolicy, Protocol, Resolution, Service, ServiceEntry, ServicePort,
     Sidecar, SidecarEgress, SidecarIngress, TargetPort, WorkloadEntry,
@@ -45,4 +49,8 @@ pub use origin::{Located, Origin};
 pub use parse::{parse_set, parse_set_after};
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
 pub use secret::{Namespace, Secret};
+pub use server_tls::{ServerCertificate, ServerTls, ServerTlsMode, ServerTlsVersion};
 pub use set::PolicySet;
+pub use virtual_service::{
+    HttpMatch, HttpRoute, TcpRoute, Through, TlsMatch, TlsRoute, UriMatch, VirtualService, WeightedDestination,
+};

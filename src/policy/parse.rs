@@ -11,8 +11,8 @@ use super::kind::{self, Found, Kind};
 use super::object::{RawKubernetesRoot, RawRoot, check_metadata};
 use super::report::Report;
 use super::{
-    Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Warning, destination_rule, peer_authentication,
-    secret, service, service_entry, sidecar, workload_entry,
+    Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Warning, destination_rule, gateway,
+    peer_authentication, secret, service, service_entry, sidecar, virtual_service, workload_entry,
 };
 
 /// Parses and checks a whole set of files, given as (name for messages, text). The result does not depend on the order of
@@ -102,6 +102,8 @@ fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet,
         service_entries,
         workload_entries,
         sidecars,
+        gateways,
+        virtual_services,
         services,
         secrets,
         namespaces,
@@ -111,6 +113,8 @@ fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet,
     each(Kind::ServiceEntry, (service_entries, &mut set.service_entries), files, seen);
     each(Kind::WorkloadEntry, (workload_entries, &mut set.workload_entries), files, seen);
     each(Kind::Sidecar, (sidecars, &mut set.sidecars), files, seen);
+    each(Kind::Gateway, (gateways, &mut set.gateways), files, seen);
+    each(Kind::VirtualService, (virtual_services, &mut set.virtual_services), files, seen);
     each(Kind::Service, (services, &mut set.services), files, seen);
     each(Kind::Secret, (secrets, &mut set.secrets), files, seen);
     each(Kind::Namespace, (namespaces, &mut set.namespaces), files, seen);
@@ -179,6 +183,16 @@ fn object_into(kind: Kind, root: &Node, set: &mut PolicySet, seen: &mut Vec<Seen
             );
         }
         Kind::Sidecar => set.sidecars.extend(reader.spec::<RawRoot, _, _>(|raw, _| sidecar::check(raw, report))),
+        Kind::Gateway => set.gateways.extend(reader.spec::<RawRoot, _, _>(|raw, _| gateway::check(raw, report))),
+        // Most of Istio's are for sidecars, and nothing that they say has to be understood.
+        Kind::VirtualService if !virtual_service::is_for_gateways(root) => {
+            let message =
+                "the VirtualService is for sidecars, whose routes are not served; for a gateway, name it in `gateways`";
+            report.warn(&report.origin(root.at), message);
+        }
+        Kind::VirtualService => {
+            set.virtual_services.extend(reader.spec::<RawRoot, _, _>(|raw, _| virtual_service::check(raw, report)));
+        }
         Kind::Service => {
             set.services.extend(reader.spec::<RawKubernetesRoot, _, _>(|raw, _| service::check(raw, report)));
         }
@@ -253,6 +267,8 @@ fn sort(set: &mut PolicySet) {
     by_name(&mut set.service_entries);
     by_name(&mut set.workload_entries);
     by_name(&mut set.sidecars);
+    by_name(&mut set.gateways);
+    by_name(&mut set.virtual_services);
     by_name(&mut set.services);
     by_name(&mut set.secrets);
     by_name(&mut set.namespaces);

@@ -1,7 +1,8 @@
 //! Everything the operator wrote, by kind.
 
 use super::{
-    DestinationRule, Namespace, Object, PeerAuthentication, Secret, Service, ServiceEntry, Sidecar, WorkloadEntry,
+    DestinationRule, Gateway, Namespace, Object, PeerAuthentication, Secret, Service, ServiceEntry, Sidecar,
+    VirtualService, WorkloadEntry,
 };
 
 /// A whole, valid policy set. A set is replaced by the next one, never edited.
@@ -17,6 +18,10 @@ pub struct PolicySet {
     pub workload_entries: Vec<Object<WorkloadEntry>>,
     /// Istio `Sidecar`s.
     pub sidecars: Vec<Object<Sidecar>>,
+    /// Istio `Gateway`s.
+    pub gateways: Vec<Object<Gateway>>,
+    /// Istio `VirtualService`s.
+    pub virtual_services: Vec<Object<VirtualService>>,
     /// `v1` `Service`s.
     pub services: Vec<Object<Service>>,
     /// `v1` `Secret`s.
@@ -34,6 +39,8 @@ impl PolicySet {
             service_entries,
             workload_entries,
             sidecars,
+            gateways,
+            virtual_services,
             services,
             secrets,
             namespaces,
@@ -43,6 +50,8 @@ impl PolicySet {
             + service_entries.len()
             + workload_entries.len()
             + sidecars.len()
+            + gateways.len()
+            + virtual_services.len()
             + services.len()
             + secrets.len()
             + namespaces.len()

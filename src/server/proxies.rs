@@ -410,7 +410,7 @@ impl ControlPlane for Proxies {
             connected_since: (self.clock)(),
         };
         info!(workload = %workload.key, node = %description.node.id, client = %description.node.user_agent, "a proxy is here");
-        let says = Node::of(&description.node.metadata);
+        let says = Node::of(&description.node.id, &description.node.metadata);
         let membership = self.enter(&workload, says, identity.as_ref(), certificate);
         // What is published is the newest policy; it may have changed once more while the certificate was made.
         self.publish(&membership.proxy);

@@ -10,6 +10,7 @@ mod clients;
 mod clusters;
 mod credentials;
 mod enrollment;
+mod gateways;
 mod identity;
 mod interception;
 mod lab;

@@ -28,6 +28,8 @@ struct Settings {
     istio_compatibility: IstioCompatibility,
     /// What the proxies say of themselves: `INTERCEPTION_MODE` and the like.
     node: BTreeMap<String, String>,
+    /// The proxies' ids, where they say what they are: `router~` and so on.
+    node_id: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -133,7 +135,7 @@ impl Case {
         workload: &Workload,
         warnings: &mut BTreeSet<String>,
     ) -> (Planned, Vec<EncodedResource>) {
-        let node = plan::Node::of(&self.settings.node);
+        let node = plan::Node::of(&self.settings.node_id, &self.settings.node);
         let mut own = plan::proxy_plan(mesh, workload, node);
         let mut class = plan::class_plan(mesh, workload, node, &plan::Settings::default());
         let all = envoy::proxy_resources(&own).into_iter().chain(envoy::class_resources(&class));
@@ -144,6 +146,8 @@ impl Case {
         class.clusters.retain(|it| self.shows(&it.name));
         class.listeners.retain(|it| self.shows(&it.name));
         class.routes.retain(|it| self.shows(&it.name));
+        class.gateway.retain(|it| self.shows(&it.name));
+        class.gateway_tables.retain(|it| self.shows(&it.name));
         let mut reasons = BTreeMap::new();
         let captured = own.intercepted.iter().flat_map(|it| &it.ports);
         for listener in own.inbound.iter().chain(captured) {

@@ -70,8 +70,13 @@ const ROOTS: &str = "xds-roots";
 /// Metadata in Istio's words, where it has some.
 fn node(options: &Options, material: &BootstrapMaterial) -> Value {
     let workload = &options.workload;
+    let id = || match options.gateway {
+        // Istio's form of an id; by its first part the server knows a gateway.
+        true => format!("router~0.0.0.0~{0}.{1}~{1}.svc", workload.name(), workload.namespace()),
+        false => workload.to_string(),
+    };
     json!({
-        "id": options.node_id.clone().unwrap_or_else(|| workload.to_string()),
+        "id": options.node_id.clone().unwrap_or_else(id),
         "cluster": format!("{}.{}", workload.name(), workload.namespace()),
         "metadata": {
             "NAMESPACE": workload.namespace(),

@@ -77,6 +77,9 @@ pub struct Options {
     /// How connections come to the Envoy: by iptables, or not
     #[arg(long, value_enum, default_value_t)]
     pub interception: Interception,
+    /// The Envoy is a gateway: it serves the Gateways that select the workload, in place of an application
+    #[arg(long)]
+    pub gateway: bool,
     /// What the Envoy calls itself [default: NAMESPACE/WORKLOAD]
     #[arg(long, value_name = "ID")]
     pub node_id: Option<String>,
@@ -105,6 +108,7 @@ impl Options {
             admin_address: Ipv4Addr::LOCALHOST.into(),
             admin_port: 19000,
             interception: Interception::default(),
+            gateway: false,
             node_id: None,
             mount_path: None,
             join_token: None,

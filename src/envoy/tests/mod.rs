@@ -11,7 +11,7 @@ use crate::plan::{Interception, Node, Settings, class_plan, proxy_plan};
 
 /// Everything that the workloads' proxies get, one list a proxy: of those that bind their addresses, and of those that intercept.
 fn resources(mesh: &Mesh) -> Vec<Vec<EncodedResource>> {
-    let nodes = [Interception::None, Interception::Redirect].map(|interception| Node { interception });
+    let nodes = [Interception::None, Interception::Redirect].map(|it| Node { interception: it, ..Node::default() });
     let of_workload = |(workload, node): (&std::sync::Arc<crate::mesh::Workload>, Node)| {
         let mut all = class_resources(&class_plan(mesh, workload, node, &Settings::default()));
         all.extend(proxy_resources(&proxy_plan(mesh, workload, node)));
