@@ -23,7 +23,7 @@ fn clusters(count: usize, changed: usize, previous: Option<&Layer>) -> Arc<Layer
 }
 
 fn view(layer: &Arc<Layer>) -> View {
-    View::new(vec![Arc::default(), Arc::default(), Arc::clone(layer)])
+    View::new(&[Arc::default(), Arc::default(), Arc::clone(layer)])
 }
 
 fn delta(view: &View) -> Session<DeltaSubscription> {

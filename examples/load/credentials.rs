@@ -6,7 +6,7 @@ use std::sync::Arc;
 use countersign::admin::api::{BootstrapMaterial, BootstrapRequest};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CipherSuite, ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::Semaphore;
@@ -54,7 +54,10 @@ fn config(material: &BootstrapMaterial, key: &KeyPair) -> Result<Arc<ClientConfi
     }
     let chain = CertificateDer::pem_slice_iter(material.certificate_chain.as_bytes()).collect::<Result<_, _>>()?;
     let key = PrivateKeyDer::try_from(key.serialize_der())?;
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut provider = aws_lc_rs::default_provider();
+    // In Envoy's order, which is BoringSSL's on a processor that has AES.
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)?;

@@ -5,9 +5,9 @@ use std::future::Future;
 use crate::analysis::{Filter, Report, ServiceDescription, Way, WorkloadDescription};
 
 use super::api::{
-    BootstrapMaterial, BootstrapRequest, IntermediateReport, NewToken, ProxyStatus, RevokeReport, RevokeRequest,
-    RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest, SecretStatus, ServerStatus, TokenRequest,
-    TokenStatus,
+    AdoptionRequest, AdoptionStatus, BootstrapMaterial, BootstrapRequest, IntermediateReport, NewToken, ProxyStatus,
+    RevokeReport, RevokeRequest, RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest, SecretStatus,
+    ServerStatus, TokenRequest, TokenStatus,
 };
 
 /// The server as the admin API sees it. Names in requests have been checked for form (`namespace/name`) and for nothing else.
@@ -40,6 +40,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The certificates that proxies hold: all, or those of the proxy `namespace/name`.
     fn secrets(&self, node: Option<String>) -> impl Future<Output = Result<Vec<SecretStatus>, Failure>> + Send;
+
+    /// Who has acknowledged a secret, and who has not. `wait_seconds` is at most [`super::api::MAX_WAIT_SECONDS`].
+    fn adoption(&self, request: AdoptionRequest) -> impl Future<Output = Result<AdoptionStatus, Failure>> + Send;
 
     /// New workload certificates. `wait_seconds` is at most [`super::api::MAX_WAIT_SECONDS`].
     fn rotate(&self, request: RotateRequest) -> impl Future<Output = Result<RotateReport, Failure>> + Send;

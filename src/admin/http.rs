@@ -1,7 +1,7 @@
 //! The routes, who may take them, and what an error looks like.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
@@ -13,14 +13,17 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::api::{
-    BootstrapRequest, MAX_TOKEN_SECONDS, MAX_WAIT_SECONDS, Problem, RevokeRequest, RevokeTokenRequest,
+    AdoptionRequest, BootstrapRequest, MAX_TOKEN_SECONDS, MAX_WAIT_SECONDS, Problem, RevokeRequest, RevokeTokenRequest,
     RootRotationRequest, RotateRequest, TokenRequest, is_workload_name,
 };
 use super::token::Token;
 use super::{Backend, Failure};
+use crate::telemetry::Throttle;
 
 /// The largest request body: 1 MiB, some thousands of workload names.
 const MAX_BODY: usize = 1 << 20;
+/// What a line repeats of a stranger's path, in characters.
+const PATH_SHOWN: usize = 128;
 /// How long any request may take that does not wait for proxies.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -36,7 +39,8 @@ pub(super) fn exposed<B: Backend>(backend: Arc<B>, token: Option<Token>) -> Rout
         None => open_routes.fallback(only_on_the_socket),
         Some(token) => {
             let guarded = api(backend).fallback(no_such_path);
-            open_routes.merge(guarded.layer(middleware::from_fn_with_state(token, authenticate)))
+            let lock = Arc::new(Lock { token, lines: Throttle::new(Duration::from_secs(1)) });
+            open_routes.merge(guarded.layer(middleware::from_fn_with_state(lock, authenticate)))
         }
     }
 }
@@ -63,6 +67,7 @@ fn api<B: Backend>(backend: Arc<B>) -> Router {
         .route("/v1/tokens/revoke", post(revoke_token::<B>))
         .layer(middleware::from_fn_with_state(TIMEOUT, within));
     let waiting = Router::new()
+        .route("/v1/adoption", get(adoption::<B>))
         .route("/v1/rotate/workload", post(rotate::<B>))
         .layer(middleware::from_fn_with_state(TIMEOUT + Duration::from_secs(2 * MAX_WAIT_SECONDS), within));
     quick
@@ -72,12 +77,22 @@ fn api<B: Backend>(backend: Arc<B>) -> Router {
         .with_state(backend)
 }
 
-async fn authenticate(State(token): State<Token>, headers: HeaderMap, request: Request, next: Next) -> Response {
+/// What is before the API on a port.
+struct Lock {
+    token: Token,
+    /// Whoever reaches the port can cause them.
+    lines: Throttle,
+}
+
+async fn authenticate(State(lock): State<Arc<Lock>>, headers: HeaderMap, request: Request, next: Next) -> Response {
     let presented = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(bearer);
-    if presented.is_some_and(|presented| token.matches(presented)) {
+    if presented.is_some_and(|presented| lock.token.matches(presented)) {
         return next.run(request).await;
     }
-    tracing::warn!(path = request.uri().path(), "an admin request without the right token was refused");
+    if let Some(held_back) = lock.lines.pass(Instant::now()) {
+        let path: String = request.uri().path().chars().take(PATH_SHOWN).collect();
+        tracing::warn!(path, held_back, "an admin request without the right token was refused");
+    }
     let help = "send `Authorization: Bearer TOKEN` with the content of DATA-DIR/admin.token, or use the Unix socket";
     let mut response = problem(StatusCode::UNAUTHORIZED, "this needs the admin token", help);
     response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
@@ -135,6 +150,22 @@ async fn secrets<B: Backend>(
         return answer::<()>(Err(not_a_name(bad)));
     }
     answer(backend.secrets(node).await)
+}
+
+async fn adoption<B: Backend>(
+    State(backend): State<Arc<B>>,
+    query: Result<Query<AdoptionRequest>, QueryRejection>,
+) -> Response {
+    match query {
+        Ok(Query(mut request)) => {
+            request.wait_seconds = request.wait_seconds.map(|s| s.min(MAX_WAIT_SECONDS));
+            answer(backend.adoption(request).await)
+        }
+        Err(rejected) => {
+            let help = "the parameters are `secret`, and if you like `version` and `waitSeconds`";
+            problem(rejected.status(), &rejected.body_text(), help)
+        }
+    }
 }
 
 async fn rotate<B: Backend>(
@@ -250,7 +281,7 @@ pub(super) fn problem(status: StatusCode, error: &str, help: &str) -> Response {
 }
 
 async fn no_such_path() -> Response {
-    let help = "GET /v1/status, /v1/proxies, /v1/secrets, /v1/tokens, /v1/findings, \
+    let help = "GET /v1/status, /v1/proxies, /v1/secrets, /v1/adoption, /v1/tokens, /v1/findings, \
                 /v1/tls-check, /v1/workload, /v1/service, /v1/rotate/root; POST /v1/rotate/workload, \
                 /v1/rotate/intermediate, /v1/rotate/root, /v1/revoke, /v1/bootstrap, /v1/tokens";
     problem(StatusCode::NOT_FOUND, "there is no such path", help)

@@ -56,9 +56,27 @@ impl Backend for Fake {
             Some(other) => Err(Failure::NotFound(format!("no proxy {other}"), "see /v1/proxies".into())),
         }
     }
+    async fn adoption(&self, request: AdoptionRequest) -> Result<AdoptionStatus, Failure> {
+        let AdoptionRequest { secret, version, wait_seconds } = request;
+        let stuck = MissingProxy {
+            node: "shop/stuck".into(),
+            state: AdoptionState::Waiting,
+            reason: format!("waited {wait_seconds:?}"),
+            ..MissingProxy::default()
+        };
+        let missing = if secret == "ROOTCA" { vec![] } else { vec![stuck] };
+        Ok(AdoptionStatus {
+            complete: missing.is_empty(),
+            secret,
+            version,
+            acknowledged: 2,
+            missing,
+            ..Default::default()
+        })
+    }
     async fn rotate(&self, request: RotateRequest) -> Result<RotateReport, Failure> {
         let serial = request.wait_seconds.unwrap_or_default().to_string();
-        let one = |workload| RotatedWorkload { workload, serial: serial.clone(), acknowledged: true };
+        let one = |workload| RotatedWorkload { workload, serial: serial.clone(), acknowledged: true, connected: true };
         Ok(RotateReport { rotated: request.workloads.into_iter().map(one).collect() })
     }
     async fn root_rotation(&self) -> Result<RootRotationStatus, Failure> {
@@ -158,7 +176,7 @@ async fn the_socket_offers_everything() {
     let (_, proxies) = server.unix("GET /v1/proxies", "").await;
     assert!(proxies.contains(r#""typeName":"RDS","state":"NOT_SENT""#), "{proxies}");
     let (_, all) = server.unix("GET /v1/secrets", "").await;
-    assert_eq!(all.matches(r#""type":"Cert Chain""#).count(), 2, "{all}");
+    assert_eq!(all.matches(r#""type":"Unknown""#).count(), 2, "{all}");
     let (_, one) = server.unix("GET /v1/secrets?node=shop/web", "").await;
     assert!(one.contains(r#""type":"CA""#), "{one}");
 }
@@ -170,13 +188,28 @@ async fn rotation_takes_all_or_names_and_bounds_the_wait() {
         server.unix("POST /v1/rotate/workload", r#"{"workloads":["shop/web"],"waitSeconds":99999}"#).await;
     assert_eq!(
         (status, body.as_str()),
-        (200, r#"{"rotated":[{"workload":"shop/web","serial":"300","acknowledged":true}]}"#)
+        (200, r#"{"rotated":[{"workload":"shop/web","serial":"300","acknowledged":true,"connected":true}]}"#)
     );
     for bad in [r#"{}"#, r#"{"all":true,"workloads":["a/b"]}"#, r#"{"workloads":["nope"]}"#] {
         let (status, body) = server.unix("POST /v1/rotate/workload", bad).await;
         assert_eq!(status, 400, "{bad}: {body}");
         assert!(serde_json::from_str::<Problem>(&body).is_ok_and(|p| !p.error.is_empty()), "{body}");
     }
+}
+
+#[tokio::test]
+async fn adoption_is_asked_by_the_secrets_name_and_bounds_the_wait() {
+    let server = start("127.0.0.1:0").await;
+    let (status, body) = server.unix("GET /v1/adoption?secret=file-root%3A%2Fa&waitSeconds=99999&version=0f", "").await;
+    assert_eq!(status, 200, "{body}");
+    let answer: AdoptionStatus = serde_json::from_str(&body).unwrap();
+    assert_eq!((answer.secret.as_str(), answer.version.as_deref()), ("file-root:/a", Some("0f")));
+    assert_eq!(answer.missing[0].reason, "waited Some(300)");
+    for bad in ["", "?version=0f", "?secret=a&name=b", "?secret=a&waitSeconds=x"] {
+        let (status, body) = server.unix(&format!("GET /v1/adoption{bad}"), "").await;
+        assert!(status == 400 && body.contains("waitSeconds"), "{bad}: {body}");
+    }
+    assert_eq!(server.tcp("GET /v1/adoption?secret=a", "").await.0, 401);
 }
 
 #[tokio::test]

@@ -69,6 +69,11 @@ rules! {
         "Istio takes an absent mode for DISABLE. What looks like TLS settings turns TLS off."
         "Write the mode: ISTIO_MUTUAL, SIMPLE or MUTUAL.";
 
+    DISAGREEMENT CS0106 Error
+        "the mesh's configuration and the server disagree"
+        "The MeshConfig names another trust domain than the one that this server issues identities of. The server's counts: whoever expects the other one's names refuses every workload, and principals that name it match nobody."
+        "Write the server's trust domain into the MeshConfig, or change `trustDomain` in the server's configuration, and add the old one to trustDomainAliases while certificates of it are around.";
+
     SHADOWED CS0201 Warning
         "a policy has no effect, since another one counts"
         "Of several objects of one scope only the oldest counts, and of those without a creation time the first by name."
@@ -152,4 +157,25 @@ rules! {
         "a Secret for TLS cannot be used"
         "An entry is missing, or is not PEM. The server does not serve it."
         "Give tls.crt and tls.key, and ca.crt where roots are meant, as PEM.";
+
+    UNENFORCED CS0601 Warning
+        "an AuthorizationPolicy for a workload without a proxy"
+        "A policy is enforced by the workload's own proxy. Where there is none, everybody who reaches the port gets what they ask for."
+        "Give the workload a proxy, or keep others away from it by other means.";
+    NEVER_IDENTIFIED CS0602 Error
+        "identities are asked of a port that takes plaintext only"
+        "Principals, namespaces and service accounts are known over mutual TLS only, and the port is DISABLE: an ALLOW rule that asks for one lets nobody pass, and a DENY rule refuses nobody."
+        "Make the port STRICT, or write rules that do without identities for it, such as ipBlocks.";
+    EVADED_IN_PLAINTEXT CS0603 Warning
+        "a DENY rule that plaintext evades"
+        "The rule names who is refused by identity, and the port is PERMISSIVE: whoever is named there connects in plaintext, without an identity, and is not refused."
+        "Make the port STRICT, or refuse plaintext with a DENY rule for notPrincipals: [\"*\"].";
+    HTTP_ON_BYTES CS0604 Warning
+        "what is asked of requests means something else on a port of bytes"
+        "Hosts, methods, paths, headers and tokens are known of requests only. On a port that carries bytes an ALLOW rule with one of them matches nothing, and a DENY rule is as if it were not written, so that it refuses more. Istio does the same."
+        "Name the ports that the rule is for, or declare the port's protocol, such as with the name http-web.";
+    NOBODYS_PRINCIPAL CS0605 Warning
+        "a principal that no workload has"
+        "Certificates are given to the workloads of the policy set. Nobody here has this identity: most often a typing error, or another trust domain."
+        "Compare it with the identities that `countersign describe workload` shows.";
 }

@@ -39,7 +39,12 @@ impl Client {
 
     /// `GET path`.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
-        self.request(Method::GET, path, Bytes::new(), TIMEOUT).await
+        self.get_within(path, Duration::ZERO).await
+    }
+
+    /// `GET path`; the server may take `wait` longer than usual.
+    pub async fn get_within<T: DeserializeOwned>(&self, path: &str, wait: Duration) -> Result<T, CliError> {
+        self.request(Method::GET, path, Bytes::new(), TIMEOUT + wait).await
     }
 
     /// `POST path` with `body`; the server may take `wait` longer than usual.

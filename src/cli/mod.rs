@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod adoption;
 pub mod analyze;
 mod bearer_token;
 pub mod bootstrap;
@@ -81,6 +82,8 @@ pub enum Operator {
     ProxyStatus(proxy_status::Args),
     /// List the certificates that proxies hold.
     Secrets(secrets::Args),
+    /// Say which connected proxies have acknowledged a secret, and which have not.
+    Adoption(adoption::Args),
     /// Replace certificates before their time.
     #[command(subcommand)]
     Rotate(rotate::Rotate),
@@ -128,6 +131,7 @@ pub async fn execute(command: Operator, out: &mut dyn Write) -> Result<(), CliEr
         Operator::Bootstrap(args) => bootstrap::command(args, out).await,
         Operator::ProxyStatus(args) => proxy_status::run(args, out).await,
         Operator::Secrets(args) => secrets::run(args, out).await,
+        Operator::Adoption(args) => adoption::run(args, out).await,
         Operator::Rotate(command) => rotate::command(command, out).await,
         Operator::Status(args) => status::run(args, out).await,
         Operator::Renew(args) => renew::run(args, out).await,

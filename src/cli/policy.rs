@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{CliError, Connection};
-use crate::mesh::{self, IstioCompatibility, Mesh, Settings};
+use crate::mesh::{self, IstioCompatibility, Mesh, MeshConfig, Settings};
 use crate::policy::{PolicyError, PolicySet, Warning};
 use crate::{analysis, source};
 
@@ -36,6 +36,7 @@ impl MeshArgs {
                 true => IstioCompatibility::Strict,
                 false => IstioCompatibility::Adaptive,
             },
+            mesh_config: MeshConfig::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use super::table::{Table, printable};
 use super::{CliError, Connection, Format, WorkloadName};
 use crate::admin::api::{
     AuthorityStatus, IntermediateReport, MAX_WAIT_SECONDS, RootRotationAction, RootRotationRequest, RootRotationStatus,
-    RotateReport, RotateRequest, WaitingFor,
+    RotateReport, RotateRequest, RotatedWorkload, WaitingFor,
 };
 
 /// What can be rotated.
@@ -159,7 +159,7 @@ pub struct Args {
     pub connection: Connection,
 }
 
-fn wait(text: &str) -> Result<Duration, String> {
+pub(super) fn wait(text: &str) -> Result<Duration, String> {
     let wait = humantime::parse_duration(text).map_err(|_| "expected a number and a unit, as in `10s`".to_owned())?;
     match wait <= Duration::from_secs(MAX_WAIT_SECONDS) {
         true => Ok(wait),
@@ -181,14 +181,17 @@ pub(super) async fn run(args: Args, out: &mut dyn Write) -> Result<(), CliError>
         .post("/v1/rotate/workload", &request, args.wait.unwrap_or_default() + args.spread.unwrap_or_default())
         .await?;
     args.format.print(&report, out, |out| write_table(&report, args.wait.is_some(), out))?;
-    let late = report.rotated.iter().filter(|w| !w.acknowledged).map(|w| w.workload.as_str()).collect::<Vec<_>>();
-    match args.wait {
-        Some(wait) if !late.is_empty() => Err(CliError::Incomplete(format!(
-            "not acknowledged within {}: {}",
-            humantime::format_duration(wait),
-            late.join(", ")
-        ))),
-        _ => Ok(()),
+    let Some(wait) = args.wait else { return Ok(()) };
+    let (late, away): (Vec<_>, Vec<_>) =
+        report.rotated.iter().filter(|it| !it.acknowledged).partition(|it| it.connected);
+    let names = |of: &[&RotatedWorkload]| of.iter().map(|it| it.workload.as_str()).collect::<Vec<_>>().join(", ");
+    let within = humantime::format_duration(wait);
+    let late = (!late.is_empty()).then(|| format!("not acknowledged within {within}: {}", names(&late)));
+    let away = (!away.is_empty())
+        .then(|| format!("not connected, so they have the old one until they come: {}", names(&away)));
+    match late.into_iter().chain(away).collect::<Vec<_>>() {
+        none if none.is_empty() => Ok(()),
+        some => Err(CliError::Incomplete(some.join("; "))),
     }
 }
 
@@ -198,10 +201,11 @@ pub(super) fn write_table(report: &RotateReport, waited: bool, out: &mut dyn Wri
     }
     let mut table = Table::new(["WORKLOAD", "SERIAL", "ACKNOWLEDGED"]);
     for workload in &report.rotated {
-        let acknowledged = match (workload.acknowledged, waited) {
-            (true, _) => "yes",
-            (false, true) => "no",
-            (false, false) => "not waited for",
+        let acknowledged = match (workload.acknowledged, workload.connected, waited) {
+            (true, ..) => "yes",
+            (false, false, _) => "not connected",
+            (false, true, true) => "no",
+            (false, true, false) => "not waited for",
         };
         table.row([&workload.workload, &workload.serial, acknowledged]);
     }

@@ -36,7 +36,7 @@ pub(super) fn write_table(secrets: &[SecretStatus], with_node: bool, out: &mut d
     }
     let head = ["NAME", "TYPE", "STATUS", "VALID", "SERIAL", "NOT-AFTER", "NOT-BEFORE"];
     let cells = |s: &SecretStatus| {
-        let valid = if s.valid { "true" } else { "false" };
+        let valid = s.valid.map_or("-", |valid| if valid { "true" } else { "false" });
         [&s.name, s.r#type.label(), s.status.label(), valid, &s.serial, &s.not_after, &s.not_before].map(str::to_owned)
     };
     if !with_node {

@@ -54,8 +54,31 @@ impl Backend for Fake {
     async fn secrets(&self, node: Option<String>) -> Result<Vec<SecretStatus>, Failure> {
         Ok(vec![SecretStatus { node: node.unwrap_or("any/one".into()), name: "default".into(), ..Default::default() }])
     }
+    async fn adoption(&self, request: AdoptionRequest) -> Result<AdoptionStatus, Failure> {
+        let AdoptionRequest { secret, version, wait_seconds } = request;
+        let stuck = MissingProxy {
+            node: "shop/stuck".into(),
+            state: AdoptionState::Waiting,
+            reason: format!("waited {wait_seconds:?}"),
+            ..MissingProxy::default()
+        };
+        let missing = if secret == "ROOTCA" { vec![] } else { vec![stuck] };
+        Ok(AdoptionStatus {
+            complete: missing.is_empty(),
+            secret,
+            version,
+            acknowledged: 2,
+            missing,
+            ..Default::default()
+        })
+    }
     async fn rotate(&self, request: RotateRequest) -> Result<RotateReport, Failure> {
-        let one = |w: String| RotatedWorkload { acknowledged: !w.ends_with("stuck"), serial: "0a".into(), workload: w };
+        let one = |w: String| RotatedWorkload {
+            acknowledged: !w.ends_with("stuck") && !w.ends_with("away"),
+            connected: !w.ends_with("away"),
+            serial: "0a".into(),
+            workload: w,
+        };
         Ok(RotateReport { rotated: request.workloads.into_iter().map(one).collect() })
     }
     async fn root_rotation(&self) -> Result<RootRotationStatus, Failure> {
@@ -146,6 +169,8 @@ fn a_command_that_makes_no_sense_is_refused_before_anything_happens() {
         "rotate workload",
         "rotate workload a/b --all",
         "rotate workload --all --wait 1h",
+        "adoption",
+        "adoption ROOTCA --wait 1h",
         "status --server http://192.0.2.1:15014",
         "status --server https://127.0.0.1:1",
         "status -o xml",
@@ -209,6 +234,56 @@ async fn rotation_fails_if_a_proxy_has_not_acknowledged_in_time() {
     assert!(report.contains("shop/stuck   0a       not waited for"), "{report}");
     let error = run(server.dir.path(), &format!("{line} --wait 1s")).await.unwrap_err();
     assert_eq!((error.to_string().as_str(), error.exit_code()), ("not acknowledged within 1s: shop/stuck", 1));
+    // Who is not connected has not been slow.
+    let report = run(server.dir.path(), "rotate workload shop/away").await.unwrap();
+    assert!(report.contains("shop/away   0a       not connected"), "{report}");
+    let error = run(server.dir.path(), "rotate workload shop/away shop/stuck --wait 1s").await.unwrap_err().to_string();
+    let away = "not connected, so they have the old one until they come: shop/away";
+    assert_eq!(error, format!("not acknowledged within 1s: shop/stuck; {away}"));
+}
+
+#[tokio::test]
+async fn adoption_names_who_has_not_acknowledged_and_fails() {
+    let server = start().await;
+    let all = run(server.dir.path(), "adoption ROOTCA").await.unwrap();
+    assert_eq!(all, "SECRET         ROOTCA\nacknowledged   2 proxies\nmissing        0\n");
+    let line = "adoption file-cert:/a&b=c.pem~/ä%20.key --expect 00 --wait 2s -o json";
+    let error = run(server.dir.path(), line).await.unwrap_err();
+    let expected = "file-cert:/a&b=c.pem~/ä%20.key is not acknowledged by shop/stuck";
+    assert_eq!((error.to_string().as_str(), error.exit_code()), (expected, 1));
+}
+
+#[test]
+fn the_adoption_table_says_what_each_who_is_missing_holds() {
+    let one = MissingProxy {
+        node: "shop/stuck".into(),
+        node_id: "stuck-1".into(),
+        state: AdoptionState::Behind,
+        reason: "it has another since then".into(),
+        serial: Some("0a".into()),
+        ..MissingProxy::default()
+    };
+    let status = AdoptionStatus {
+        secret: "default".into(),
+        acknowledged: 1,
+        missing: vec![one],
+        unused: vec!["shop/idle".into()],
+        away: 3,
+        ..AdoptionStatus::default()
+    };
+    let mut out = Vec::new();
+    adoption::write_table(&status, &mut out).unwrap();
+    let expected = "\
+SECRET          default
+acknowledged    1 proxy
+missing         1
+not used by     shop/idle
+not connected   3
+
+NODE         NODE-ID   STATE    HOLDS   REASON
+shop/stuck   stuck-1   BEHIND   0a      it has another since then
+";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
 }
 
 #[tokio::test]
@@ -264,7 +339,7 @@ fn the_secret_table_has_a_row_for_each_root_and_a_node_column_only_for_many() {
         name: "ROOTCA".into(),
         r#type: SecretType::Ca,
         status: SecretState::Active,
-        valid,
+        valid: Some(valid),
         serial: serial.into(),
         not_after: "2036-01-01T00:00:00Z".into(),
         not_before: "2026-01-01T00:00:00Z".into(),

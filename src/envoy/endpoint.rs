@@ -27,8 +27,12 @@ pub(super) fn assignment_resource(plan: &Plan) -> Option<EncodedResource> {
 
 /// Endpoints by locality.
 pub(super) fn assignment(plan: &Plan) -> ClusterLoadAssignment {
+    assignment_of(&plan.name, &plan.endpoints)
+}
+
+pub(super) fn assignment_of(name: &str, endpoints: &[ClusterEndpoint]) -> ClusterLoadAssignment {
     let mut localities: BTreeMap<Option<&str>, Vec<LbEndpoint>> = BTreeMap::new();
-    for it in &plan.endpoints {
+    for it in endpoints {
         localities.entry(it.locality.as_deref()).or_default().push(endpoint(it));
     }
     let endpoints = localities.into_iter().map(|(place, lb_endpoints)| LocalityLbEndpoints {
@@ -36,7 +40,7 @@ pub(super) fn assignment(plan: &Plan) -> ClusterLoadAssignment {
         lb_endpoints,
         ..Default::default()
     });
-    ClusterLoadAssignment { cluster_name: plan.name.clone(), endpoints: endpoints.collect(), ..Default::default() }
+    ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: endpoints.collect(), ..Default::default() }
 }
 
 /// Where an application listens; `None`: where each connection was going.

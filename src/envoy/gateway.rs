@@ -20,16 +20,17 @@ use envoy_types::pb::google::protobuf::BoolValue;
 
 use super::listener::{chain, network_filter, tls_inspector};
 use super::message::{number, seconds, socket};
-use super::{http, route, tls};
+use super::{http, rbac, route, tls};
 use crate::plan::{
-    GatewayChain, GatewayHost, GatewayListener, GatewayRoute, GatewayTable, GatewayTarget, GatewayTls, PathMatch, Share,
+    GatewayChain, GatewayHost, GatewayListener, GatewayRoute, GatewayTable, GatewayTarget, GatewayTls, PathMatch,
+    ProxyPlan, Share,
 };
 
 /// What a server of bytes within TLS agrees to.
 const NO_ALPN: [&str; 0] = [];
 
 /// One port.
-pub(super) fn listener(plan: &GatewayListener) -> Listener {
+pub(super) fn listener(plan: &GatewayListener, proxy: &ProxyPlan) -> Listener {
     let mut listener = Listener {
         name: plan.name.clone(),
         address: Some(socket(plan.bind)),
@@ -38,25 +39,26 @@ pub(super) fn listener(plan: &GatewayListener) -> Listener {
     };
     match &plan.target {
         GatewayTarget::Http(table) => {
-            listener.filter_chains = vec![chain("http", None, None, http::gateway(&plan.name, table, false))];
+            listener.filter_chains =
+                vec![chain("http", None, None, vec![http::gateway(&plan.name, table, &proxy.authorization, false)])];
         }
         GatewayTarget::Bytes(shares) => {
-            listener.filter_chains = vec![chain("bytes", None, None, bytes(&plan.name, shares))];
+            listener.filter_chains = vec![chain("bytes", None, None, bytes(&plan.name, shares, proxy))];
         }
         GatewayTarget::Tls(chains) => {
             listener.listener_filters = vec![tls_inspector()];
-            listener.filter_chains = chains.iter().map(|it| within_tls(&plan.name, it)).collect();
+            listener.filter_chains = chains.iter().map(|it| within_tls(&plan.name, it, proxy)).collect();
         }
     }
     listener
 }
 
-fn within_tls(listener: &str, plan: &GatewayChain) -> FilterChain {
+fn within_tls(listener: &str, plan: &GatewayChain, proxy: &ProxyPlan) -> FilterChain {
     let socket = match &plan.tls {
         GatewayTls::Passthrough => None,
-        GatewayTls::Mesh(trust_domains) => {
+        GatewayTls::Mesh => {
             let alpn: &[&str] = if plan.table.is_some() { &["h2", "http/1.1"] } else { &NO_ALPN };
-            Some(tls::downstream(trust_domains, alpn))
+            Some(tls::downstream(&proxy.trust_domains, &proxy.tls, alpn))
         }
         GatewayTls::Own(termination) => Some(tls::terminating(termination)),
     };
@@ -66,12 +68,12 @@ fn within_tls(listener: &str, plan: &GatewayChain) -> FilterChain {
         transport_protocol: "tls".to_owned(),
         ..Default::default()
     };
-    let filter = match &plan.table {
-        Some(table) => http::gateway(listener, table, verifies(&plan.tls)),
-        None => bytes(listener, &plan.bytes),
+    let filters = match &plan.table {
+        Some(table) => vec![http::gateway(listener, table, &proxy.authorization, verifies(&plan.tls))],
+        None => bytes(listener, &plan.bytes, proxy),
     };
     let name = plan.names.first().map_or("tls", String::as_str);
-    with_limit(chain(name, Some(criteria), socket.clone(), filter), socket.as_ref())
+    with_limit(chain(name, Some(criteria), socket.clone(), filters), socket.as_ref())
 }
 
 /// At the edge a client that stops in the middle of a handshake is not waited for.
@@ -86,12 +88,12 @@ const HANDSHAKE_SECONDS: i64 = 15;
 fn verifies(tls: &GatewayTls) -> bool {
     match tls {
         GatewayTls::Passthrough => false,
-        GatewayTls::Mesh(_) => true,
+        GatewayTls::Mesh => true,
         GatewayTls::Own(termination) => termination.clients.is_some(),
     }
 }
 
-fn bytes(listener: &str, shares: &[Share]) -> Filter {
+fn bytes(listener: &str, shares: &[Share], proxy: &ProxyPlan) -> Vec<Filter> {
     let specifier = match shares {
         [one] => TcpClusterSpecifier::Cluster(one.cluster.clone()),
         several => TcpClusterSpecifier::WeightedClusters(TcpWeightedCluster {
@@ -102,8 +104,10 @@ fn bytes(listener: &str, shares: &[Share]) -> Filter {
         [one] => one.cluster.clone(),
         _ => listener.to_owned(),
     };
-    let proxy = TcpProxy { stat_prefix, cluster_specifier: Some(specifier), ..Default::default() };
-    network_filter("envoy.filters.network.tcp_proxy", &proxy)
+    let carried = TcpProxy { stat_prefix, cluster_specifier: Some(specifier), ..Default::default() };
+    let mut filters = rbac::of_connections(&proxy.authorization);
+    filters.push(network_filter("envoy.filters.network.tcp_proxy", &carried));
+    filters
 }
 
 fn weighted_cluster_of_bytes(name: &str, weight: u32) -> weighted_cluster::ClusterWeight {

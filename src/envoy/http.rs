@@ -13,26 +13,34 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::google::protobuf::BoolValue;
 
 use super::message::{any, seconds};
-use super::{route, sds};
-use crate::plan::{InboundListener, OutboundListener};
+use super::{rbac, route, sds};
+use crate::plan::{Authorization, InboundListener, OutboundListener};
 
 /// For requests to the application. `verified`: whether they come over mutual TLS.
-pub(super) fn inbound(plan: &InboundListener, verified: bool) -> Filter {
+pub(super) fn inbound(plan: &InboundListener, authorization: &Authorization, verified: bool) -> Filter {
+    let manager = telling(verified, common(format!("inbound_{}", plan.name)));
     filter(HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::RouteConfig(route::inbound(plan))),
-        ..telling(verified, common(format!("inbound_{}", plan.name)))
+        ..admitting(authorization, manager)
     })
 }
 
 /// For requests from outside the mesh, routed by a table. `verified`: whether clients show certificates.
-pub(super) fn gateway(listener: &str, table: &str, verified: bool) -> Filter {
+pub(super) fn gateway(listener: &str, table: &str, authorization: &Authorization, verified: bool) -> Filter {
     let rds = Rds { config_source: Some(sds::ads()), route_config_name: table.to_owned() };
+    let manager = telling(verified, common(format!("outbound_{listener}")));
     filter(HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::Rds(rds)),
         // Nobody before the gateway is trusted to say where a request came from.
         use_remote_address: Some(BoolValue { value: true }),
-        ..telling(verified, common(format!("outbound_{listener}")))
+        ..admitting(authorization, manager)
     })
+}
+
+/// Refuses whom the operator's policies do not let in.
+fn admitting(authorization: &Authorization, manager: HttpConnectionManager) -> HttpConnectionManager {
+    let http_filters = rbac::of_requests(authorization).into_iter().chain(manager.http_filters).collect();
+    HttpConnectionManager { http_filters, ..manager }
 }
 
 /// What the application reads in `x-forwarded-client-cert` is what this proxy has verified, and nothing that a client has sent.
@@ -64,15 +72,10 @@ pub(super) fn outbound(plan: &OutboundListener, table: &str) -> Filter {
 }
 
 fn common(stat_prefix: String) -> HttpConnectionManager {
-    let router = HttpFilter {
-        name: "envoy.filters.http.router".to_owned(),
-        config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
-        ..Default::default()
-    };
     HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
         stat_prefix,
-        http_filters: vec![router],
+        http_filters: vec![router()],
         // A sidecar is to be invisible: it ends no stream for being quiet, and signs no response.
         stream_idle_timeout: seconds(0),
         server_header_transformation: ServerHeaderTransformation::PassThrough.into(),
@@ -80,6 +83,15 @@ fn common(stat_prefix: String) -> HttpConnectionManager {
         // RFC 3986 §6: policies that look at paths look at one form of each.
         normalize_path: Some(BoolValue { value: true }),
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..Default::default() }],
+        ..Default::default()
+    }
+}
+
+/// The filter that ends every chain.
+pub(super) fn router() -> HttpFilter {
+    HttpFilter {
+        name: "envoy.filters.http.router".to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(any(&Router::default()))),
         ..Default::default()
     }
 }

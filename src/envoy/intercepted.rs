@@ -15,7 +15,7 @@ use super::listener::{
     tcp_proxy, tls_inspector,
 };
 use super::message::{seconds, socket};
-use crate::plan::{InterceptedInbound, InterceptedOutbound};
+use crate::plan::{InterceptedInbound, InterceptedOutbound, ProxyPlan};
 
 /// Istio's name for the cluster that ends every connection.
 pub(super) const BLACK_HOLE: &str = "BlackHoleCluster";
@@ -25,7 +25,7 @@ const MARK: u32 = 1337;
 /// Hands each connection on to the listener of the address that it was going to, and takes those of which none has it.
 pub(super) fn outbound(plan: &InterceptedOutbound) -> Listener {
     let port = plan.bind.port();
-    let everything = chain("virtualOutbound-catchall-tcp", None, None, tcp_proxy(plan.otherwise));
+    let everything = chain("virtualOutbound-catchall-tcp", None, None, vec![tcp_proxy(plan.otherwise)]);
     Listener {
         name: "virtualOutbound".to_owned(),
         address: Some(socket(plan.bind)),
@@ -38,11 +38,11 @@ pub(super) fn outbound(plan: &InterceptedOutbound) -> Listener {
 }
 
 /// Takes every connection to the workload, and treats it by the port that it was going to.
-pub(super) fn inbound(plan: &InterceptedInbound, trust_domains: &[String]) -> Listener {
+pub(super) fn inbound(plan: &InterceptedInbound, proxy: &ProxyPlan) -> Listener {
     let mut filter_chains = vec![black_hole("virtualInbound-blackhole", plan.bind.port())];
     let all = std::iter::once(&plan.elsewhere).chain(&plan.ports);
     for listener in all {
-        for mut chain in (Chains { plan: listener, trust_domains }).all() {
+        for mut chain in (Chains { plan: listener, proxy }).all() {
             chain.name = match chain.name.ends_with("-http") && listener.cluster == plan.elsewhere.cluster {
                 true => "virtualInbound-catchall-http".to_owned(),
                 false => listener.name.clone(),
@@ -78,7 +78,7 @@ pub(super) fn inbound(plan: &InterceptedInbound, trust_domains: &[String]) -> Li
 /// so for ever.
 fn black_hole(name: &str, port: u16) -> FilterChain {
     let own = FilterChainMatch { destination_port: Some(UInt32Value { value: port.into() }), ..Default::default() };
-    chain(name, Some(own), None, tcp_proxy(BLACK_HOLE))
+    chain(name, Some(own), None, vec![tcp_proxy(BLACK_HOLE)])
 }
 
 /// An inspector on those ports whose chains need it, and no others: to wait for a client's first bytes hurts where the server is to

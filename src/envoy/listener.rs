@@ -13,8 +13,10 @@ use envoy_types::pb::google::protobuf::BoolValue;
 use prost::{Message, Name};
 
 use super::message::{any, seconds, socket};
-use super::{http, tls};
-use crate::plan::{Detect, InboundListener, InboundMode, OutboundListener, OutboundTarget, Protocol, ServerNames};
+use super::{http, rbac, tls};
+use crate::plan::{
+    Detect, InboundListener, InboundMode, OutboundListener, OutboundTarget, Protocol, ProxyPlan, ServerNames,
+};
 
 /// How the mesh's own TLS is told from an application's, on a port that takes both: the words that Istio's proxies offer for bytes,
 /// which plain ones offer for everything.
@@ -61,21 +63,22 @@ fn detecting(plan: &OutboundListener, detect: &Detect, listener: &mut Listener) 
     if let Some(table) = &detect.http {
         listener.listener_filters.push(http_inspector());
         let plaintext = matching(PLAINTEXT, &PLAINTEXT_HTTP);
-        listener.filter_chains.push(chain("http", plaintext, None, http::outbound(plan, table)));
+        listener.filter_chains.push(chain("http", plaintext, None, vec![http::outbound(plan, table)]));
     }
     for ServerNames { names, cluster } in &detect.tls {
         let server_names = matching(TLS, &[]).map(|it| FilterChainMatch { server_names: names.clone(), ..it });
-        listener.filter_chains.push(chain(cluster, server_names, None, tcp_proxy(cluster)));
+        listener.filter_chains.push(chain(cluster, server_names, None, vec![tcp_proxy(cluster)]));
     }
-    listener.default_filter_chain = Some(chain("PassthroughFilterChain", None, None, tcp_proxy(&detect.otherwise)));
+    let otherwise = vec![tcp_proxy(&detect.otherwise)];
+    listener.default_filter_chain = Some(chain("PassthroughFilterChain", None, None, otherwise));
     listener.listener_filters_timeout = seconds(SILENT_CLIENT_SECONDS);
     listener.continue_on_listener_filters_timeout = true;
 }
 
 /// A listener for requests to the application. The chains are Istio's, by mode and protocol; but where Istio waits without end for a
 /// client's first bytes, a client that says nothing is let through after a while.
-pub(super) fn inbound(plan: &InboundListener, trust_domains: &[String]) -> Listener {
-    let filter_chains = Chains { plan, trust_domains }.all();
+pub(super) fn inbound(plan: &InboundListener, proxy: &ProxyPlan) -> Listener {
+    let filter_chains = Chains { plan, proxy }.all();
     let mut filters = Vec::new();
     if filter_chains.iter().any(needs_tls_inspector) {
         filters.push(tls_inspector());
@@ -112,7 +115,7 @@ pub(super) fn needs_http_inspector(chain: &FilterChain) -> bool {
 /// The filter chains of one inbound port.
 pub(super) struct Chains<'a> {
     pub(super) plan: &'a InboundListener,
-    pub(super) trust_domains: &'a [String],
+    pub(super) proxy: &'a ProxyPlan,
 }
 
 impl Chains<'_> {
@@ -160,12 +163,13 @@ impl Chains<'_> {
         }
     }
 
-    fn mutual(&self, name: &str, alpn_match: &[&str], alpn: &[&str], filter: Filter) -> FilterChain {
-        chain(name, matching(TLS, alpn_match), Some(tls::downstream(self.trust_domains, alpn)), filter)
+    fn mutual(&self, name: &str, alpn_match: &[&str], alpn: &[&str], filters: Vec<Filter>) -> FilterChain {
+        let ProxyPlan { trust_domains, tls, .. } = self.proxy;
+        chain(name, matching(TLS, alpn_match), Some(tls::downstream(trust_domains, tls, alpn)), filters)
     }
 
-    fn plaintext(&self, name: &str, alpn_match: &[&str], filter: Filter) -> FilterChain {
-        chain(name, matching(PLAINTEXT, alpn_match), None, filter)
+    fn plaintext(&self, name: &str, alpn_match: &[&str], filters: Vec<Filter>) -> FilterChain {
+        chain(name, matching(PLAINTEXT, alpn_match), None, filters)
     }
 
     /// TLS that is not the mesh's: the application itself will know what to do with it.
@@ -173,12 +177,14 @@ impl Chains<'_> {
         chain("application-tls", matching(TLS, &[]), None, self.bytes())
     }
 
-    fn http_filter(&self, verified: bool) -> Filter {
-        http::inbound(self.plan, verified)
+    fn http_filter(&self, verified: bool) -> Vec<Filter> {
+        vec![http::inbound(self.plan, &self.proxy.authorization, verified)]
     }
 
-    fn bytes(&self) -> Filter {
-        tcp_proxy(&self.plan.cluster)
+    fn bytes(&self) -> Vec<Filter> {
+        let mut filters = rbac::of_connections(&self.proxy.authorization);
+        filters.push(tcp_proxy(&self.plan.cluster));
+        filters
     }
 }
 
@@ -194,15 +200,9 @@ pub(super) fn chain(
     name: &str,
     filter_chain_match: Option<FilterChainMatch>,
     transport_socket: Option<TransportSocket>,
-    filter: Filter,
+    filters: Vec<Filter>,
 ) -> FilterChain {
-    FilterChain {
-        name: name.to_owned(),
-        filter_chain_match,
-        transport_socket,
-        filters: vec![filter],
-        ..Default::default()
-    }
+    FilterChain { name: name.to_owned(), filter_chain_match, transport_socket, filters, ..Default::default() }
 }
 
 pub(super) fn tcp_proxy(cluster: &str) -> Filter {

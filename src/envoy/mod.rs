@@ -7,15 +7,19 @@
 mod cluster;
 mod endpoint;
 mod gateway;
+mod grpc;
 mod http;
 mod intercepted;
 mod listener;
 mod message;
+mod rbac;
 mod route;
 mod sds;
 mod tls;
 
 use bytes::Bytes;
+
+pub use grpc::grpc_resources;
 
 use crate::plan::{ClassPlan, InboundListener, ProxyPlan};
 
@@ -47,22 +51,23 @@ pub fn class_resources(plan: &ClassPlan) -> Vec<EncodedResource> {
         let clusters = clusters.map(|cluster| message::resource(&cluster.name, &cluster));
         clusters.into_iter().chain([message::resource(&listener.name, &listener)])
     });
-    let edge = plan.gateway.iter().map(|it| message::resource(&it.name, &gateway::listener(it)));
     let tables = plan.gateway_tables.iter().map(|it| message::resource(&it.name, &gateway::table(it)));
-    clusters.chain(listeners).chain(routes).chain(intercepted).chain(edge).chain(tables).collect()
+    clusters.chain(listeners).chain(routes).chain(intercepted).chain(tables).collect()
 }
 
 /// What one proxy gets for itself.
 pub fn proxy_resources(plan: &ProxyPlan) -> Vec<EncodedResource> {
-    let (mut resources, trust_domains) = (Vec::new(), &plan.trust_domains);
+    let mut resources = Vec::new();
     for inbound in &plan.inbound {
-        resources.push(message::resource(&inbound.name, &listener::inbound(inbound, trust_domains)));
+        resources.push(message::resource(&inbound.name, &listener::inbound(inbound, plan)));
         application(inbound, &mut resources);
     }
-    if let Some(plan) = &plan.intercepted {
-        let listener = intercepted::inbound(plan, trust_domains);
+    resources.extend(plan.gateway.iter().map(|it| message::resource(&it.name, &gateway::listener(it, plan))));
+    if let Some(intercepted) = &plan.intercepted {
+        let listener = intercepted::inbound(intercepted, plan);
         resources.push(message::resource(&listener.name, &listener));
-        plan.ports.iter().chain([&plan.elsewhere]).for_each(|inbound| application(inbound, &mut resources));
+        let all = intercepted.ports.iter().chain([&intercepted.elsewhere]);
+        all.for_each(|inbound| application(inbound, &mut resources));
     }
     resources
 }

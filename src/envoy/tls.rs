@@ -18,9 +18,11 @@ use envoy_types::pb::google::protobuf::BoolValue;
 
 use super::message::transport_socket;
 use super::sds;
-use crate::plan::{PeerNames, San, SecretName, ServerTlsVersion, Termination, UpstreamTls, Validation};
+use crate::plan::{
+    PeerNames, San, SecretName, ServerTlsVersion, Termination, TlsSettings, TlsVersion, UpstreamTls, Validation,
+};
 
-const TLS_SOCKET: &str = "envoy.transport_sockets.tls";
+pub(super) const TLS_SOCKET: &str = "envoy.transport_sockets.tls";
 
 /// The suites between proxies of the mesh, for TLS 1.2: Istio's, in its order. TLS 1.3 has its own.
 const MESH_CIPHERS: [&str; 6] = [
@@ -33,12 +35,12 @@ const MESH_CIPHERS: [&str; 6] = [
 ];
 
 /// The server's side of mutual TLS within the mesh: anyone of these trust domains, and nobody else.
-pub(super) fn downstream(trust_domains: &[String], alpn: &[&str]) -> TransportSocket {
+pub(super) fn downstream(trust_domains: &[String], settings: &TlsSettings, alpn: &[&str]) -> TransportSocket {
     let prefix = |domain: &String| matcher(&San::UriPrefix(format!("spiffe://{domain}/")));
     let context = DownstreamTlsContext {
         require_client_certificate: Some(BoolValue { value: true }),
         common_tls_context: Some(CommonTlsContext {
-            tls_params: Some(mesh_parameters()),
+            tls_params: Some(mesh_parameters(settings)),
             tls_certificate_sds_secret_configs: vec![sds::secret(&SecretName::Workload)],
             alpn_protocols: alpn.iter().map(|it| (*it).to_owned()).collect(),
             validation_context_type: Some(combined(
@@ -60,7 +62,7 @@ pub(super) fn upstream(tls: &UpstreamTls) -> TransportSocket {
     let context = UpstreamTlsContext {
         sni: tls.sni.clone().unwrap_or_default(),
         common_tls_context: Some(CommonTlsContext {
-            tls_params: Some(if tls.mesh { mesh_parameters() } else { parameters() }),
+            tls_params: Some(if tls.mesh { mesh_parameters(&tls.settings) } else { parameters(&tls.settings) }),
             tls_certificate_sds_secret_configs: tls.certificate.iter().map(sds::secret).collect(),
             alpn_protocols: tls.alpn.iter().map(|it| (*it).to_owned()).collect(),
             validation_context_type: validation(&tls.validation),
@@ -152,15 +154,25 @@ fn matcher(san: &San) -> SubjectAltNameMatcher {
     }
 }
 
-/// TLS 1.2 and 1.3. Said for both ends: left to itself, an Envoy that is a client stops at 1.2.
-fn parameters() -> TlsParameters {
+/// TLS 1.2 and 1.3, unless the mesh asks for more. Said for both ends: left to itself, an Envoy that is a client stops at 1.2.
+fn parameters(settings: &TlsSettings) -> TlsParameters {
+    let minimum = match settings.minimum {
+        None | Some(TlsVersion::V1_2) => TlsProtocol::TlSv12,
+        Some(TlsVersion::V1_3) => TlsProtocol::TlSv13,
+    };
     TlsParameters {
-        tls_minimum_protocol_version: TlsProtocol::TlSv12.into(),
+        tls_minimum_protocol_version: minimum.into(),
         tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
+        cipher_suites: settings.cipher_suites.clone(),
+        ecdh_curves: settings.ecdh_curves.clone(),
         ..Default::default()
     }
 }
 
-fn mesh_parameters() -> TlsParameters {
-    TlsParameters { cipher_suites: MESH_CIPHERS.map(str::to_owned).into(), ..parameters() }
+fn mesh_parameters(settings: &TlsSettings) -> TlsParameters {
+    let mut parameters = parameters(settings);
+    if parameters.cipher_suites.is_empty() {
+        parameters.cipher_suites = MESH_CIPHERS.map(str::to_owned).into();
+    }
+    parameters
 }

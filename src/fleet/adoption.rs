@@ -13,6 +13,8 @@ pub struct Adoption {
     pub acknowledged: usize,
     /// Connected streams that have not, by workload.
     pub missing: Vec<Missing>,
+    /// Clients that are connected and do not use it: they have had the time to ask, and have not.
+    pub unused: Vec<Arc<Description>>,
     /// Who was here and is not, by the time it was last seen. What it holds may be old, and it may come back.
     pub gone: Vec<Departed>,
     /// How many more were here whose record has been given up for newer ones.
@@ -20,7 +22,7 @@ pub struct Adoption {
 }
 
 impl Adoption {
-    /// Whether every connected stream has acknowledged it.
+    /// Whether every connected client that uses it has acknowledged it.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty()
     }

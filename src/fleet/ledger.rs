@@ -201,7 +201,26 @@ impl TypeLedger {
         self.recent.entry(Arc::clone(name)).or_insert_with(|| Box::new(base_word.unwrap_or_default()))
     }
 
-    fn resources(&self) -> BTreeMap<Arc<str>, ResourceRecord> {
+    /// How far the client is. What is in the base is acknowledged, so only the rest is looked at.
+    pub(super) fn state(&self) -> State {
+        if !self.subscribed {
+            return State::NotSent;
+        }
+        let initial = if self.in_flight.is_some() { State::Stale } else { State::Synced };
+        let sent = self.recent.values().filter(|word| word.sent.is_some());
+        sent.map(|word| word.state()).fold(initial, State::max)
+    }
+
+    /// What is known of one resource; `None` if it was never sent, or is gone.
+    pub(super) fn resource(&self, name: &str) -> Option<ResourceRecord> {
+        let word = match self.recent.get(name) {
+            Some(word) => Some(ResourceRecord::clone(word)),
+            None => self.base_word(name),
+        };
+        word.filter(|word| word.sent.is_some())
+    }
+
+    pub(super) fn resources(&self) -> BTreeMap<Arc<str>, ResourceRecord> {
         let base = self.base.iter().flat_map(|base| {
             base.holdings.resources().into_iter().map(|(name, resource)| (name, base.record(&resource)))
         });

@@ -9,9 +9,9 @@ use crate::xds::Memory;
 const NAMES: usize = 64 * 1024;
 
 /// A workload identity, and which of its clients.
-type Key = (departed::Key, String);
+pub(super) type Key = (departed::Key, String);
 
-fn key(description: &Description) -> Key {
+pub(super) fn key(description: &Description) -> Key {
     (departed::key(description), description.node.id.clone())
 }
 

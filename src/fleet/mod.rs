@@ -1,19 +1,20 @@
 //! Every connected proxy: what it was sent, what it acknowledged and what it refused.
 //!
 //! The fleet learns from the streams alone, through [`Observer`]. When a stream ends, what is kept of it is when it was last seen and
-//! which secrets it had. It answers two questions: what does each proxy run ([`Fleet::streams`]), and has everyone who is connected
+//! which secrets it had. It answers two questions: what does each proxy run ([`Fleet::look`]), and has everyone who is connected
 //! acknowledged this version of that resource, and if not, who and why ([`Fleet::adoption`])?
 
 mod adoption;
 mod departed;
 mod ledger;
+mod look;
 mod memories;
 mod observer;
 mod record;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 
 pub use adoption::{Adoption, Missing, Reason};
 pub use departed::Departed;
+pub use look::Look;
 pub use observer::Observer;
 pub use record::{Description, Event, Refusal, ResourceRecord, State, StreamRecord, TypeRecord};
 
@@ -41,6 +43,8 @@ type Shared = Arc<Mutex<Ledger>>;
 /// The connected proxies.
 pub struct Fleet {
     streams: DashMap<u64, Shared>,
+    /// The streams of each workload.
+    workloads: DashMap<String, Vec<u64>>,
     next: AtomicU64,
     answers: watch::Sender<u64>,
     departures: Mutex<Departures>,
@@ -59,6 +63,7 @@ impl Fleet {
     pub fn new(clock: Clock) -> Self {
         Self {
             streams: DashMap::new(),
+            workloads: DashMap::new(),
             next: AtomicU64::new(0),
             answers: watch::Sender::new(0),
             departures: Mutex::default(),
@@ -70,19 +75,32 @@ impl Fleet {
     /// Takes a new stream into the books. It leaves them when the observer is dropped.
     pub fn join(self: &Arc<Self>, description: Description) -> Observer {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.workloads.entry(description.workload.clone()).or_default().push(id);
         let ledger = Arc::new(Mutex::new(Ledger::new(description)));
         self.streams.insert(id, Arc::clone(&ledger));
         Observer::new(Arc::clone(self), id, ledger)
     }
 
+    /// Looks at every stream, and returns what was of interest, by workload and then by age. `look` must be quick: the stream that
+    /// it looks at waits.
+    pub fn look<T>(&self, mut look: impl FnMut(Look<'_>) -> Option<T>) -> Vec<T> {
+        let mut found: Vec<_> = Vec::new();
+        for entry in &self.streams {
+            read(entry.value(), |ledger| {
+                if let Some(it) = look(Look { ledger }) {
+                    found.push((Arc::clone(&ledger.description), *entry.key(), it));
+                }
+            });
+        }
+        found.sort_by(|(left, left_id, _), (right, right_id, _)| {
+            (&left.workload, left_id).cmp(&(&right.workload, right_id))
+        });
+        found.into_iter().map(|(.., it)| it).collect()
+    }
+
     /// A copy of every stream's record, by workload and then by age.
     pub fn streams(&self) -> Vec<StreamRecord> {
-        let mut streams: Vec<_> =
-            self.streams.iter().map(|entry| (*entry.key(), read(entry.value(), Ledger::record))).collect();
-        streams.sort_by(|(left_id, left), (right_id, right)| {
-            (&left.description.workload, left_id).cmp(&(&right.description.workload, right_id))
-        });
-        streams.into_iter().map(|(_, record)| record).collect()
+        self.look(|stream| Some(stream.record()))
     }
 
     /// How many streams are open.
@@ -96,44 +114,60 @@ impl Fleet {
     }
 
     /// Who has acknowledged a version of a resource, and who has not, and why. `expected` says which version a stream should have,
-    /// by workload or identity; `None` leaves the stream out of the question.
+    /// by workload or identity; `None` leaves the stream out of the question. Where a client has a stream for each secret, the one that
+    /// asks for this one counts.
     pub fn adoption(
         &self,
         ty: ResourceType,
         name: &str,
         expected: impl Fn(&Description) -> Option<Version>,
     ) -> Adoption {
-        let mut connected = HashSet::new();
-        let (mut acknowledged, mut missing) = (0, Vec::new());
+        let now = (self.clock)();
+        let (mut connected, mut users) = (HashSet::new(), HashSet::new());
+        let (mut acknowledged, mut missing, mut silent) = (0, Vec::new(), Vec::new());
         for entry in &self.streams {
             read(entry.value(), |ledger| {
                 connected.insert(departed::key(&ledger.description));
                 let Some(version) = expected(&ledger.description) else { return };
-                match ledger.of(ty).reason(name, version) {
-                    None => acknowledged += 1,
-                    Some(reason) => {
-                        let description = Arc::clone(&ledger.description);
-                        missing.push(Missing { stream: *entry.key(), description, reason });
-                    }
+                let client = memories::key(&ledger.description);
+                let Some(reason) = ledger.of(ty).reason(name, version) else {
+                    acknowledged += 1;
+                    users.insert(client);
+                    return;
+                };
+                let it = Missing { stream: *entry.key(), description: Arc::clone(&ledger.description), reason };
+                if let Reason::NotSubscribed = it.reason {
+                    silent.push((client, Look { ledger }.is_settled(now), it));
+                } else {
+                    users.insert(client);
+                    missing.push(it);
                 }
             });
+        }
+        let mut unused = BTreeMap::new();
+        for (client, is_settled, it) in silent {
+            if users.contains(&client) {
+                continue;
+            } else if ty == ResourceType::Secret && is_settled {
+                unused.insert(client, it.description);
+            } else {
+                missing.push(it);
+            }
         }
         missing.sort_by(|left, right| {
             (&left.description.workload, left.stream).cmp(&(&right.description.workload, right.stream))
         });
         let departures = self.departures();
         let gone = departures.iter().filter(|gone| !connected.contains(&departed::key(&gone.description)));
-        Adoption { acknowledged, missing, gone: gone.cloned().collect(), forgotten: departures.forgotten() }
+        let (gone, unused) = (gone.cloned().collect(), unused.into_values().collect());
+        Adoption { acknowledged, missing, unused, gone, forgotten: departures.forgotten() }
     }
 
     /// Whether the workload is connected and each of its streams has acknowledged this version of a resource.
     pub fn acknowledged(&self, workload: &str, ty: ResourceType, name: &str, version: Version) -> bool {
-        let answers = self.streams.iter().filter_map(|entry| {
-            read(entry.value(), |ledger| {
-                (ledger.description.workload == workload).then(|| ledger.of(ty).reason(name, version).is_none())
-            })
-        });
-        answers.reduce(|all, one| all && one).unwrap_or(false)
+        let streams = self.workloads.get(workload).map(|ids| ids.clone()).unwrap_or_default();
+        let has = |ledger: &Shared| read(ledger, |ledger| ledger.of(ty).reason(name, version).is_none());
+        !streams.is_empty() && streams.iter().all(|id| self.streams.get(id).is_some_and(|ledger| has(&ledger)))
     }
 
     /// Changes each time a client answers or leaves: what waits for an acknowledgement looks again.
@@ -148,6 +182,8 @@ impl Fleet {
     fn leave(&self, id: u64) {
         if let Some((_, ledger)) = self.streams.remove(&id) {
             let gone = read(&ledger, |ledger| ledger.depart((self.clock)()));
+            self.workloads.entry(gone.description.workload.clone()).and_modify(|ids| ids.retain(|of| *of != id));
+            self.workloads.remove_if(&gone.description.workload, |_, ids| ids.is_empty());
             self.departures().insert(gone);
         }
         self.answered();

@@ -18,7 +18,8 @@ impl Observer {
         Self { fleet, id, ledger }
     }
 
-    fn description(&self) -> Arc<Description> {
+    /// Who is at the other end.
+    pub fn description(&self) -> Arc<Description> {
         read(&self.ledger, |ledger| Arc::clone(&ledger.description))
     }
 

@@ -18,11 +18,14 @@ impl Mesh {
     /// Indexes `set`. What is written but cannot work as written is left out and comes back as a warning; whether a set is
     /// acceptable at all was the parser's question.
     pub fn build(set: &PolicySet, settings: &Settings) -> (Self, Vec<Warning>) {
-        let mut builder = Builder { set, settings, warnings: Vec::new() };
+        let mut warnings = Vec::new();
+        let settings = &settings.of_set(set, &mut warnings);
+        let mut builder = Builder { set, settings, warnings };
         let mut workloads = builder.workloads();
         let index = LabelIndex::new(workloads.iter().enumerate());
         builder.authenticate(&mut workloads, &index);
         builder.assign_sidecars(&mut workloads, &index);
+        builder.authorize(&mut workloads, &index);
         let workloads: Vec<Arc<Workload>> = workloads.into_iter().map(Arc::new).collect();
         builder.warn_of_permissive_default(&workloads);
 
@@ -48,10 +51,10 @@ impl Mesh {
     }
 }
 
-struct Builder<'a> {
-    set: &'a PolicySet,
-    settings: &'a Settings,
-    warnings: Vec<Warning>,
+pub(super) struct Builder<'a> {
+    pub(super) set: &'a PolicySet,
+    pub(super) settings: &'a Settings,
+    pub(super) warnings: Vec<Warning>,
 }
 
 impl Builder<'_> {
@@ -87,6 +90,7 @@ impl Builder<'_> {
             at: object.at.clone(),
             authentication: Authentication::default(),
             sidecar: None,
+            access: Vec::new(),
             key,
         }
     }

@@ -6,9 +6,11 @@
 
 pub mod decide;
 
+mod authorization;
 mod build;
 mod gateway;
 mod index;
+mod mesh_config;
 mod names;
 mod rules;
 mod service;
@@ -24,9 +26,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 pub use crate::policy::{
-    CaptureMode, Endpoint as ApplicationEndpoint, Gateway, HttpMatch, Object, Origin, OutboundTrafficPolicy, Protocol,
-    Server, ServerCertificate, ServerProtocol, ServerTls, ServerTlsMode, ServerTlsVersion, ServicePort, Sidecar,
-    SidecarEgress, SidecarIngress, Through, UriMatch, VirtualService, WeightedDestination,
+    AccessAction, AccessRule, AuthorizationPolicy, CaCertificate, CaptureMode, Condition,
+    Endpoint as ApplicationEndpoint, Gateway, HttpMatch, Matcher, MeshConfig, Network, Object, Origin,
+    OutboundTrafficPolicy, Pattern, Protocol, Server, ServerCertificate, ServerProtocol, ServerTls, ServerTlsMode,
+    ServerTlsVersion, ServicePort, Sidecar, SidecarEgress, SidecarIngress, Through, TlsSettings, TlsVersion, UriMatch,
+    VirtualService, WeightedDestination,
 };
 pub use gateway::{intersection, names as gateway_named};
 pub use names::{PeerNames, San};
@@ -52,6 +56,8 @@ pub struct Settings {
     pub cluster_domain: String,
     /// What happens where Istio would break a connection.
     pub istio_compatibility: IstioCompatibility,
+    /// What Istio's MeshConfig says: in the server's configuration, and in a mesh also in its set's ConfigMap.
+    pub mesh_config: MeshConfig,
 }
 
 /// What happens where a client's ISTIO_MUTUAL meets a port that takes plaintext only.
@@ -73,6 +79,7 @@ impl Default for Settings {
             root_namespace: "istio-system".into(),
             cluster_domain: "cluster.local".into(),
             istio_compatibility: IstioCompatibility::default(),
+            mesh_config: MeshConfig::default(),
         }
     }
 }

@@ -40,6 +40,10 @@ pub enum Topic {
     Unprotected,
     /// An address or host that cannot be reached as written.
     Unreachable,
+    /// An AuthorizationPolicy for a workload that has no proxy.
+    Unenforced,
+    /// What the mesh's configuration says and what the server does are not the same.
+    Disagreement,
 }
 
 impl Warning {

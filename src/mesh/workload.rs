@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Object, Origin, Sidecar};
-use crate::policy::PeerAuthentication;
+use crate::policy::{AuthorizationPolicy, PeerAuthentication};
 
 /// The label by which Istio knows whether a workload has a proxy.
 pub(super) const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
@@ -88,6 +88,7 @@ pub struct Workload {
     /// What decides its inbound mode.
     pub(super) authentication: Authentication,
     pub(super) sidecar: Option<Arc<Object<Sidecar>>>,
+    pub(super) access: Vec<Arc<Object<AuthorizationPolicy>>>,
 }
 
 impl Workload {
@@ -95,6 +96,11 @@ impl Workload {
     /// the oldest of each.
     pub fn sidecar(&self) -> Option<&Arc<Object<Sidecar>>> {
         self.sidecar.as_ref()
+    }
+
+    /// The AuthorizationPolicies that hold for it, ALLOW and DENY: the root namespace's first, and of each the oldest first.
+    pub fn access(&self) -> &[Arc<Object<AuthorizationPolicy>>] {
+        &self.access
     }
 }
 

@@ -9,36 +9,45 @@ use super::gateway::GatewayPlan;
 use super::intercepted::Intercepted;
 use super::outbound::clusters;
 use super::routes::Outbound;
-use super::{
-    Cluster, GatewayListener, GatewayTable, InterceptedOutbound, Node, OutboundListener, RouteTable, SecretName,
-    Settings,
-};
+use super::{Cluster, GatewayTable, InterceptedOutbound, Node, OutboundListener, RouteTable, SecretName, Settings};
 use crate::mesh::{HostFilter, Mesh, OutboundTrafficPolicy, Protocol, Service, Sidecar, SidecarEgress, Workload};
 
 /// What tells one class of proxies from another: workloads with equal keys have equal plans.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassKey {
+    flavour: Flavour,
     /// Visibility, DestinationRules and Secrets go by namespace.
     namespace: String,
     /// The Sidecar that governs it, as `namespace/name`.
     sidecar: Option<String>,
     /// The labels that some DestinationRule of the namespace selects clients by.
     labels: BTreeMap<String, String>,
-    /// How connections come to the proxy.
-    node: Node,
     /// Of a proxy that binds every address: whether these are of IPv6.
     is_ipv6: bool,
     /// The Gateways that a gateway serves, as `namespace/name`.
     gateways: Vec<String>,
 }
 
+/// The kinds of clients, which need different configuration for the same decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Flavour {
+    /// A proxy: Envoy.
+    Envoy(Node),
+    /// An application that is a client itself: gRPC's xDS.
+    Grpc,
+}
+
 /// The class of a workload. Cheap: no plan is made.
-pub fn class_of(mesh: &Mesh, workload: &Workload, node: Node) -> ClassKey {
+pub fn class_of(mesh: &Mesh, workload: &Workload, flavour: Flavour) -> ClassKey {
+    let node = match flavour {
+        Flavour::Envoy(node) => node,
+        Flavour::Grpc => Node::PLAIN,
+    };
     ClassKey {
+        flavour,
         namespace: workload.key.namespace.clone(),
         sidecar: workload.sidecar().map(|sidecar| format!("{}/{}", sidecar.meta.namespace, sidecar.meta.name)),
         labels: mesh.client_labels(workload),
-        node,
         is_ipv6: (node.is_intercepted() || node.is_gateway)
             && workload.address.is_some_and(|address| address.is_ipv6()),
         gateways: match node.is_gateway {
@@ -62,10 +71,7 @@ pub struct ClassPlan {
     pub intercepted: Option<InterceptedOutbound>,
     /// Ordered by name.
     pub routes: Vec<RouteTable>,
-    /// Of a gateway, ordered by address and port.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub gateway: Vec<GatewayListener>,
-    /// What its listeners route by, ordered by name.
+    /// What a gateway's listeners route by, ordered by name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gateway_tables: Vec<GatewayTable>,
     /// Every secret that the clusters refer to.
@@ -87,7 +93,8 @@ pub fn class_plan(mesh: &Mesh, workload: &Workload, node: Node, settings: &Setti
     let sidecar = workload.sidecar().map(|sidecar| &sidecar.spec);
     let intercepted = node.is_intercepted().then(|| {
         let policy = sidecar.and_then(|sidecar| sidecar.outbound_traffic_policy);
-        let registry_only = policy.unwrap_or(settings.outbound_traffic_policy) == OutboundTrafficPolicy::RegistryOnly;
+        let policy = policy.or(mesh.settings().outbound_traffic_policy()).unwrap_or_default();
+        let registry_only = policy == OutboundTrafficPolicy::RegistryOnly;
         InterceptedOutbound::new(workload.address, node, registry_only)
     });
     match (&intercepted, egress_of(sidecar)) {
@@ -98,7 +105,7 @@ pub fn class_plan(mesh: &Mesh, workload: &Workload, node: Node, settings: &Setti
         (None, _) if node.is_gateway => {}
         (None, Egress::Default(hosts)) => {
             let services = reachable.iter().copied().filter(|service| hosts.admits(service, namespace));
-            outbound.http_proxy(settings.http_proxy, services);
+            outbound.http_proxy(mesh.settings().http_proxy(settings.http_proxy), services);
         }
         (None, Egress::Listeners(listeners)) => {
             for listener in listeners {
@@ -109,8 +116,7 @@ pub fn class_plan(mesh: &Mesh, workload: &Workload, node: Node, settings: &Setti
     let mut secrets: BTreeSet<_> = clusters.iter().flat_map(Cluster::secrets).collect();
     secrets.extend(gateway.secrets());
     let (listeners, routes) = outbound.finish();
-    let GatewayPlan { listeners: gateway, tables: gateway_tables } = gateway;
-    ClassPlan { clusters, listeners, intercepted, routes, gateway, gateway_tables, secrets }
+    ClassPlan { clusters, listeners, intercepted, routes, gateway_tables: gateway.tables, secrets }
 }
 
 /// The listeners of a proxy that intercepts connections: those with an address of the operator's as they are, and for everything else

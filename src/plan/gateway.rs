@@ -58,8 +58,8 @@ pub struct GatewayChain {
 pub enum GatewayTls {
     /// Whoever is behind it.
     Passthrough,
-    /// The gateway, with its certificate of the mesh, for identities of these trust domains.
-    Mesh(Vec<String>),
+    /// The gateway, with its certificate of the mesh, for the mesh's identities.
+    Mesh,
     /// The gateway, with a certificate of the operator's.
     Own(Termination),
 }
@@ -162,7 +162,7 @@ impl GatewayPlan {
             for chain in chains {
                 match &chain.tls {
                     GatewayTls::Passthrough => {}
-                    GatewayTls::Mesh(_) => secrets.extend([SecretName::Workload, SecretName::Root]),
+                    GatewayTls::Mesh => secrets.extend([SecretName::Workload, SecretName::Root]),
                     GatewayTls::Own(tls) => secrets.extend(tls.secrets()),
                 }
             }
@@ -230,9 +230,7 @@ impl Planner<'_> {
         let alpn = if is_http { vec!["h2", "http/1.1"] } else { Vec::new() };
         let tls = match settings.mode {
             ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => GatewayTls::Passthrough,
-            ServerTlsMode::IstioMutual => {
-                GatewayTls::Mesh(self.mesh.settings().trust_domains().map(str::to_owned).collect())
-            }
+            ServerTlsMode::IstioMutual => GatewayTls::Mesh,
             ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
                 match Termination::new(settings, &self.workload.key.namespace, alpn) {
                     Some(termination) => GatewayTls::Own(termination),

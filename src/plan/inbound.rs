@@ -4,9 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::Serialize;
 
-use super::{Node, VIRTUAL_INBOUND_PORT, listener_name, unspecified};
+use super::authorization::authorization;
+use super::gateway::GatewayPlan;
+use super::{Authorization, GatewayListener, Node, VIRTUAL_INBOUND_PORT, is_default, listener_name, unspecified};
 use crate::mesh::decide::{InboundMode, inbound, inbound_elsewhere, ports_named};
-use crate::mesh::{ApplicationEndpoint, Mesh, Protocol, Workload};
+use crate::mesh::{ApplicationEndpoint, Mesh, Protocol, TlsSettings, Workload};
 
 /// Istio's name for what takes all that no other cluster does.
 const PASSTHROUGH: &str = "InboundPassthroughCluster";
@@ -19,8 +21,17 @@ pub struct ProxyPlan {
     /// What takes the connections that iptables lead here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intercepted: Option<InterceptedInbound>,
+    /// Of a gateway, ordered by address and port.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gateway: Vec<GatewayListener>,
     /// The trust domains whose identities may connect to a port with mutual TLS.
     pub trust_domains: Vec<String>,
+    /// TLS of the ports with mutual TLS.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tls: TlsSettings,
+    /// Who may connect, and what they may ask for.
+    #[serde(skip_serializing_if = "is_default")]
+    pub authorization: Authorization,
 }
 
 /// One port that the workload serves.
@@ -77,11 +88,22 @@ pub enum InboundTarget {
 }
 
 /// Plans the listeners of a workload: its Sidecar's `ingress`, or else one for each port that a service sends to it or that its
-/// PeerAuthentication names. A workload without a proxy, or whose address is a name, has none, and a gateway has others.
+/// PeerAuthentication names. A workload without a proxy, or whose address is a name, has none, and a gateway has its Gateways' instead.
 pub fn proxy_plan(mesh: &Mesh, workload: &Workload, node: Node) -> ProxyPlan {
-    let trust_domains = mesh.settings().trust_domains().map(str::to_owned).collect();
-    let mut plan = ProxyPlan { inbound: Vec::new(), intercepted: None, trust_domains };
-    let Some(address) = workload.address.filter(|_| workload.meshed && !node.is_gateway) else { return plan };
+    let settings = mesh.settings();
+    let mut plan = ProxyPlan {
+        inbound: Vec::new(),
+        intercepted: None,
+        gateway: Vec::new(),
+        trust_domains: settings.accepted_trust_domains(),
+        tls: settings.mesh_tls(),
+        authorization: authorization(mesh, workload),
+    };
+    if node.is_gateway {
+        plan.gateway = GatewayPlan::new(mesh, workload, &mesh.reachable_from(workload)).listeners;
+        return plan;
+    }
+    let Some(address) = workload.address.filter(|_| workload.meshed) else { return plan };
     let planner = Planner { mesh, workload, address };
     let ingress = workload.sidecar().map_or(&[][..], |sidecar| &sidecar.spec.ingress);
     let mut captured = Vec::new();

@@ -4,8 +4,10 @@
 //! its workloads out), and is made and encoded once however many there are. A [`ProxyPlan`] is one workload's own: the listeners
 //! that bind its address. Both are pure functions of the mesh; nothing here knows how Envoy spells it.
 
+mod authorization;
 mod class;
 mod gateway;
+mod grpc;
 mod inbound;
 mod intercepted;
 mod node;
@@ -17,11 +19,15 @@ mod termination;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use crate::mesh::decide::InboundMode;
-pub use crate::mesh::{Discovery, EndpointAddress, OutboundTrafficPolicy, PeerNames, Protocol, San, ServerTlsVersion};
-pub use class::{ClassKey, ClassPlan, class_of, class_plan};
+pub use crate::mesh::{
+    Discovery, EndpointAddress, Network, Pattern, PeerNames, Protocol, San, ServerTlsVersion, TlsSettings, TlsVersion,
+};
+pub use authorization::{AccessRule, Authorization, Condition, Test};
+pub use class::{ClassKey, ClassPlan, Flavour, class_of, class_plan};
 pub use gateway::{
     GatewayChain, GatewayHost, GatewayListener, GatewayRoute, GatewayTable, GatewayTarget, GatewayTls, PathMatch, Share,
 };
+pub use grpc::{GrpcCluster, GrpcPlan, GrpcTarget, grpc_plan};
 pub use inbound::{InboundListener, InboundTarget, InterceptedInbound, ProxyPlan, proxy_plan};
 pub use intercepted::InterceptedOutbound;
 pub use node::{Interception, Node};
@@ -35,14 +41,11 @@ pub use termination::{Clients, Termination};
 pub struct Settings {
     /// Where a proxy's outbound HTTP proxy listens, unless a Sidecar says otherwise.
     pub http_proxy: SocketAddr,
-    /// What becomes of a connection to where no service is, where connections are intercepted and no Sidecar says otherwise.
-    pub outbound_traffic_policy: OutboundTrafficPolicy,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let http_proxy = SocketAddr::from((Ipv4Addr::LOCALHOST, 15001));
-        Self { http_proxy, outbound_traffic_policy: OutboundTrafficPolicy::default() }
+        Self { http_proxy: SocketAddr::from((Ipv4Addr::LOCALHOST, 15001)) }
     }
 }
 
@@ -57,6 +60,11 @@ fn unspecified(like: IpAddr) -> IpAddr {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
+}
+
+/// What is as it always is need not be shown.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Istio's name for a listener on this address.

@@ -27,6 +27,9 @@ pub struct Node {
 }
 
 impl Node {
+    /// A sidecar whose connections are not intercepted.
+    pub const PLAIN: Self = Self { interception: Interception::None, is_gateway: false };
+
     /// The metadata that is read, in Istio's words.
     pub const METADATA: [&str; 1] = ["INTERCEPTION_MODE"];
 

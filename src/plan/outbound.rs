@@ -2,9 +2,12 @@
 
 use serde::Serialize;
 
-use super::{Node, SecretName};
+use super::{Node, SecretName, is_default};
 use crate::mesh::decide::{self, ClientCertificate, Destination, OutboundMode, Roots, ServerTrust, outbound_to};
-use crate::mesh::{Discovery, Endpoint, EndpointAddress, Mesh, PeerNames, Protocol, Service, ServicePort, Workload};
+use crate::mesh::{
+    Discovery, Endpoint, EndpointAddress, Mesh, PeerNames, Protocol, Service, ServicePort, Settings, TlsSettings,
+    Workload,
+};
 
 /// One port of a service, or one subset of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -63,6 +66,9 @@ pub struct UpstreamTls {
     pub alpn: Vec<&'static str>,
     /// Whether both ends are proxies of the mesh, which agree on its cipher suites.
     pub mesh: bool,
+    /// Versions, suites and curves, where the mesh's configuration says something.
+    #[serde(skip_serializing_if = "is_default")]
+    pub settings: TlsSettings,
 }
 
 /// How a server is verified. Roots without names, or names without roots, cannot be said.
@@ -118,6 +124,17 @@ pub(super) fn clusters(mesh: &Mesh, client: &Workload, node: Node, service: &Ser
     clusters
 }
 
+/// The clusters of every port of a service, without those of subsets.
+pub(super) fn clusters_of<'s>(
+    mesh: &Mesh,
+    client: &Workload,
+    service: &'s Service,
+) -> impl Iterator<Item = (&'s ServicePort, Cluster)> {
+    let whole = |port| Destination { service, port, subset: None };
+    let cluster = move |port| cluster(mesh, client, Node::PLAIN, whole(port), service.endpoints.iter());
+    service.ports.iter().map(move |port| (port, cluster(port)))
+}
+
 fn cluster<'e>(
     mesh: &Mesh,
     client: &Workload,
@@ -128,7 +145,7 @@ fn cluster<'e>(
     let Destination { service, port, subset } = to;
     let decision = outbound_to(mesh, client, to, None);
     let endpoints: Vec<_> = endpoints.filter_map(|endpoint| planned(endpoint, port, &decision.mode)).collect();
-    let tls = tls(decision.mode, port.protocol, &client.key.namespace);
+    let tls = tls(mesh.settings(), decision.mode, port.protocol, &client.key.namespace);
     let name = cluster_name(service, port.port.value, subset.unwrap_or_default());
     if node.is_intercepted() && service.client_chooses {
         let (discovery, tls) = (Discovery::OriginalDestination, to_any_of(&endpoints, tls));
@@ -158,7 +175,7 @@ fn planned(endpoint: &Endpoint, port: &ServicePort, mode: &OutboundMode) -> Opti
     })
 }
 
-fn tls(mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
+fn tls(settings: &Settings, mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
     let credential = |name: String, ca| SecretName::Credential { namespace: namespace.to_owned(), name, ca };
     // Outside the mesh HTTP/2 has to be negotiated; within it the cluster knows.
     let outside = if protocol.is_http2() { vec!["h2"] } else { Vec::new() };
@@ -180,7 +197,14 @@ fn tls(mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
             alpn.push("h2");
         }
         let validation = Validation::Verified { roots: SecretName::Root, sans, crl: None };
-        UpstreamTls { certificate: Some(SecretName::Workload), validation, sni: Some(sni), alpn, mesh: true }
+        UpstreamTls {
+            certificate: Some(SecretName::Workload),
+            validation,
+            sni: Some(sni),
+            alpn,
+            mesh: true,
+            settings: settings.mesh_tls(),
+        }
     };
     match mode {
         OutboundMode::Plaintext => ClusterTls::Plaintext,
@@ -192,6 +216,7 @@ fn tls(mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
             sni,
             alpn: outside,
             mesh: false,
+            settings: settings.tls_defaults(),
         }),
         OutboundMode::Mutual { sni, trust, certificate } => {
             let certificate = match certificate {
@@ -204,6 +229,7 @@ fn tls(mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
                 sni,
                 alpn: outside,
                 mesh: false,
+                settings: settings.tls_defaults(),
             })
         }
     }

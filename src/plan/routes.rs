@@ -197,7 +197,7 @@ impl<'a> Table<'a> {
 
     /// `bare`: whether the names without a port mean this one.
     pub(super) fn add(&mut self, service: &Service, port: &ServicePort, bare: bool) {
-        self.add_names(service, port, bare, self.names(service));
+        self.add_names(service, port, bare, names(self.namespace, service));
     }
 
     /// The same, and by the service's addresses too.
@@ -206,7 +206,7 @@ impl<'a> Table<'a> {
             IpAddr::V4(address) => address.to_string(),
             IpAddr::V6(address) => format!("[{address}]"),
         });
-        let names = self.names(service).into_iter().chain(addresses).collect();
+        let names = names(self.namespace, service).into_iter().chain(addresses).collect();
         self.add_names(service, port, true, names);
     }
 
@@ -220,18 +220,18 @@ impl<'a> Table<'a> {
             self.virtual_hosts.push(VirtualHost { name, domains, cluster });
         }
     }
+}
 
-    /// The host and, of a `v1` Service, the forms that a cluster's DNS search path makes of it. The shortest is the client's own
-    /// namespace's.
-    fn names(&self, service: &Service) -> Vec<String> {
-        let mut names = vec![service.host.clone()];
-        if service.has_short_names {
-            let Service { name, namespace, .. } = service;
-            if namespace == self.namespace {
-                names.push(name.clone());
-            }
-            names.extend([format!("{name}.{namespace}"), format!("{name}.{namespace}.svc")]);
+/// The host and, of a `v1` Service, the forms that a cluster's DNS search path makes of it. The shortest is the client's own
+/// namespace's.
+pub(super) fn names(client: &str, service: &Service) -> Vec<String> {
+    let mut names = vec![service.host.clone()];
+    if service.has_short_names {
+        let Service { name, namespace, .. } = service;
+        if namespace == client {
+            names.push(name.clone());
         }
-        names
+        names.extend([format!("{name}.{namespace}"), format!("{name}.{namespace}.svc")]);
     }
+    names
 }

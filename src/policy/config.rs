@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::decode::decode;
 use super::document::{self, Node, Position, Value};
 use super::report::Report;
-use super::{Origin, PolicyError};
+use super::{MeshConfig, Origin, PolicyError, Warning, mesh_config};
 
 /// Reads one YAML or JSON document into any `T`, with a place and a dotted path in every error. An empty file is an empty
 /// mapping. Fields that a struct does not know are errors, whether or not it says `deny_unknown_fields`; only
@@ -34,4 +34,20 @@ pub fn parse_config<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Ve
         }
         (_, errors) => Err(errors),
     }
+}
+
+/// Reads `meshConfig` of a configuration file, which has the fields of Istio's MeshConfig, and what has no effect of it. A file that is not
+/// YAML has none: [`parse_config`] says why.
+///
+/// # Errors
+/// Every value of a wrong type or out of range, with its place. Never empty.
+pub fn parse_mesh_config(file: &str, text: &str) -> Result<(MeshConfig, Vec<Warning>), Vec<PolicyError>> {
+    const KEY: &str = "meshConfig";
+    let file: Arc<str> = file.into();
+    let documents = document::parse(&file, text).unwrap_or_default();
+    let report = Report::new(file);
+    let node = documents.first().and_then(|root| root.get(KEY));
+    let config = node.map(|node| mesh_config::read(node, KEY, &report)).unwrap_or_default();
+    let (errors, warnings) = report.into_parts();
+    if errors.is_empty() { Ok((config, warnings)) } else { Err(errors) }
 }

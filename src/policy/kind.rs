@@ -6,6 +6,7 @@ use super::nearest;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Kind {
     PeerAuthentication,
+    AuthorizationPolicy,
     DestinationRule,
     ServiceEntry,
     WorkloadEntry,
@@ -13,6 +14,7 @@ pub(super) enum Kind {
     Gateway,
     VirtualService,
     Service,
+    ConfigMap,
     Secret,
     Namespace,
 }
@@ -23,6 +25,7 @@ const CORE: &[&str] = &["v1"];
 
 const KINDS: &[(&str, Kind, &[&str])] = &[
     ("PeerAuthentication", Kind::PeerAuthentication, SECURITY),
+    ("AuthorizationPolicy", Kind::AuthorizationPolicy, SECURITY),
     ("DestinationRule", Kind::DestinationRule, NETWORKING),
     ("ServiceEntry", Kind::ServiceEntry, NETWORKING),
     ("WorkloadEntry", Kind::WorkloadEntry, NETWORKING),
@@ -30,13 +33,13 @@ const KINDS: &[(&str, Kind, &[&str])] = &[
     ("Gateway", Kind::Gateway, NETWORKING),
     ("VirtualService", Kind::VirtualService, NETWORKING),
     ("Service", Kind::Service, CORE),
+    ("ConfigMap", Kind::ConfigMap, CORE),
     ("Secret", Kind::Secret, CORE),
     ("Namespace", Kind::Namespace, CORE),
 ];
 
 /// Istio's other kinds in the same groups: real, and not of this server.
-const OTHER_ISTIO: &[&str] =
-    &["AuthorizationPolicy", "RequestAuthentication", "EnvoyFilter", "WorkloadGroup", "ProxyConfig"];
+const OTHER_ISTIO: &[&str] = &["RequestAuthentication", "EnvoyFilter", "WorkloadGroup", "ProxyConfig"];
 
 /// What an `apiVersion` and `kind` name.
 pub(super) enum Found {

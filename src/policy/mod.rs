@@ -5,7 +5,10 @@
 //! for a whole set of files and returns all errors there are; [`parse_config`] lends the same messages to the server's own
 //! configuration file. Nothing here reads a clock, a file or a lock.
 
+mod access_condition;
+mod authorization_policy;
 mod config;
+mod config_map;
 mod decode;
 mod decode_error;
 mod destination_rule;
@@ -15,11 +18,13 @@ mod fields;
 mod gateway;
 mod host;
 mod kind;
+mod mesh_config;
 mod nearest;
 mod networking;
 mod object;
 mod origin;
 mod parse;
+mod pattern;
 mod peer_authentication;
 mod protocol;
 mod report;
@@ -34,19 +39,23 @@ mod workload_entry;
 #[cfg(test)]
 mod tests;
 
-pub use config::parse_config;
+pub use access_condition::{Condition, Matcher};
+pub use authorization_policy::{AccessAction, AccessRule, AuthorizationPolicy};
+pub use config::{parse_config, parse_mesh_config};
 
 pub use destination_rule::{ClientTls, ClientTlsMode, DestinationRule, Subset, TrafficPolicy};
 pub use document::MAX_FILE_BYTES;
 pub use error::{PolicyError, Topic, Warning};
 pub use gateway::{Gateway, Server, ServerProtocol};
+pub use mesh_config::{CaCertificate, MeshConfig, OutboundTrafficPolicy, TlsSettings, TlsVersion};
 pub use networking::{
-    CaptureMode, EgressPort, Endpoint, OutboundTrafficPolicy, Protocol, Resolution, Service, ServiceEntry, ServicePort,
-    Sidecar, SidecarEgress, SidecarIngress, TargetPort, WorkloadEntry,
+    CaptureMode, EgressPort, Endpoint, Protocol, Resolution, Service, ServiceEntry, ServicePort, Sidecar,
+    SidecarEgress, SidecarIngress, TargetPort, WorkloadEntry,
 };
 pub use object::{LabelSelector, Metadata, Object};
 pub use origin::{Located, Origin};
 pub use parse::{parse_set, parse_set_after};
+pub use pattern::{Network, Pattern};
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
 pub use secret::{Namespace, Secret};
 pub use server_tls::{ServerCertificate, ServerTls, ServerTlsMode, ServerTlsVersion};

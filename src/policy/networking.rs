@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LabelSelector, Located};
+use super::{LabelSelector, Located, OutboundTrafficPolicy};
 
 /// An application protocol, as Istio reads `protocol:`, `appProtocol:` and port name prefixes (`http-web`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -145,17 +145,6 @@ pub enum CaptureMode {
     Iptables,
     /// Not: whoever connects knows the listener's own address.
     None,
-}
-
-/// `outboundTrafficPolicy.mode`: what becomes of a connection to a host that the mesh does not know.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum OutboundTrafficPolicy {
-    /// It goes where the client meant it to go; Istio's default.
-    #[default]
-    AllowAny,
-    /// It is refused.
-    RegistryOnly,
 }
 
 /// One of a Sidecar's `ingress` listeners.

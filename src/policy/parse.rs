@@ -11,8 +11,9 @@ use super::kind::{self, Found, Kind};
 use super::object::{RawKubernetesRoot, RawRoot, check_metadata};
 use super::report::Report;
 use super::{
-    Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Warning, destination_rule, gateway,
-    peer_authentication, secret, service, service_entry, sidecar, virtual_service, workload_entry,
+    Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Warning, authorization_policy, config_map,
+    destination_rule, gateway, peer_authentication, secret, service, service_entry, sidecar, virtual_service,
+    workload_entry,
 };
 
 /// Parses and checks a whole set of files, given as (name for messages, text). The result does not depend on the order of
@@ -57,7 +58,10 @@ where
         };
         let report = Report::new(Arc::clone(&file));
         match document::parse(&file, text.as_ref()) {
-            Ok(roots) => roots.iter().for_each(|root| document_into(root, &mut set, &mut seen, &report)),
+            Ok(roots) => {
+                let text = text.as_ref();
+                roots.iter().for_each(|root| document_into(root, text, &mut set, &mut seen, &report));
+            }
             Err(error) => report.push(error),
         }
         let (file_errors, file_warnings) = report.into_parts();
@@ -98,6 +102,7 @@ fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet,
     }
     let PolicySet {
         peer_authentications,
+        authorization_policies,
         destination_rules,
         service_entries,
         workload_entries,
@@ -105,10 +110,12 @@ fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet,
         gateways,
         virtual_services,
         services,
+        mesh_configs,
         secrets,
         namespaces,
     } = before;
     each(Kind::PeerAuthentication, (peer_authentications, &mut set.peer_authentications), files, seen);
+    each(Kind::AuthorizationPolicy, (authorization_policies, &mut set.authorization_policies), files, seen);
     each(Kind::DestinationRule, (destination_rules, &mut set.destination_rules), files, seen);
     each(Kind::ServiceEntry, (service_entries, &mut set.service_entries), files, seen);
     each(Kind::WorkloadEntry, (workload_entries, &mut set.workload_entries), files, seen);
@@ -116,11 +123,12 @@ fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet,
     each(Kind::Gateway, (gateways, &mut set.gateways), files, seen);
     each(Kind::VirtualService, (virtual_services, &mut set.virtual_services), files, seen);
     each(Kind::Service, (services, &mut set.services), files, seen);
+    each(Kind::ConfigMap, (mesh_configs, &mut set.mesh_configs), files, seen);
     each(Kind::Secret, (secrets, &mut set.secrets), files, seen);
     each(Kind::Namespace, (namespaces, &mut set.namespaces), files, seen);
 }
 
-fn document_into(root: &Node, set: &mut PolicySet, seen: &mut Vec<Seen>, report: &Report) {
+fn document_into(root: &Node, text: &str, set: &mut PolicySet, seen: &mut Vec<Seen>, report: &Report) {
     let at = report.origin(root.at);
     if !matches!(root.value, Value::Map(_)) {
         let message = format!("the document is {}, expected an object with apiVersion and kind", root.value.describe());
@@ -131,14 +139,17 @@ fn document_into(root: &Node, set: &mut PolicySet, seen: &mut Vec<Seen>, report:
     };
     if kind == "List" && api_version == "v1" {
         match root.get("items").map(|items| &items.value) {
-            Some(Value::Seq(items)) => items.iter().for_each(|item| document_into(item, set, seen, report)),
+            Some(Value::Seq(items)) => items.iter().for_each(|item| document_into(item, text, set, seen, report)),
             Some(Value::Null) | None => {}
             Some(other) => report.error(&at, "items", format!("found {}, expected a list", other.describe())),
         }
         return;
     }
     match kind::find(api_version, kind) {
-        Found::Known(kind) => object_into(kind, root, set, seen, report),
+        Found::Known(Kind::ConfigMap) if !config_map::is_istios(root) => {
+            report.warn(&at, format!("{api_version} {kind} is not read"));
+        }
+        Found::Known(kind) => object_into(kind, root, text, set, seen, report),
         Found::Unknown(message) => report.warn(&at, message),
         Found::Wrong(message, help) => report.push(PolicyError { at, field: String::new(), message, help }),
     }
@@ -161,7 +172,7 @@ fn word<'n>(root: &'n Node, key: &str, report: &Report) -> Option<&'n str> {
     }
 }
 
-fn object_into(kind: Kind, root: &Node, set: &mut PolicySet, seen: &mut Vec<Seen>, report: &Report) {
+fn object_into(kind: Kind, root: &Node, text: &str, set: &mut PolicySet, seen: &mut Vec<Seen>, report: &Report) {
     let Some(meta) = metadata(kind, root, report) else { return };
     let at = report.origin(root.at);
     seen.push(((kind, meta.namespace.clone(), meta.name.clone()), at.clone()));
@@ -170,6 +181,11 @@ fn object_into(kind: Kind, root: &Node, set: &mut PolicySet, seen: &mut Vec<Seen
         Kind::PeerAuthentication => {
             set.peer_authentications
                 .extend(reader.spec::<RawRoot, _, _>(|raw, _| peer_authentication::check(raw, report)));
+        }
+        Kind::AuthorizationPolicy => {
+            let at = reader.at.clone();
+            set.authorization_policies
+                .extend(reader.spec::<RawRoot, _, _>(|raw, _| authorization_policy::check(raw, &at, report)));
         }
         Kind::DestinationRule => {
             set.destination_rules.extend(reader.spec::<RawRoot, _, _>(|raw, _| destination_rule::check(raw, report)));
@@ -195,6 +211,9 @@ fn object_into(kind: Kind, root: &Node, set: &mut PolicySet, seen: &mut Vec<Seen
         }
         Kind::Service => {
             set.services.extend(reader.spec::<RawKubernetesRoot, _, _>(|raw, _| service::check(raw, report)));
+        }
+        Kind::ConfigMap => {
+            set.mesh_configs.extend(reader.whole(|_: config_map::Raw| config_map::read(root, text, report)));
         }
         Kind::Secret => set.secrets.extend(reader.whole(|raw| secret::check(raw, report))),
         Kind::Namespace => set.namespaces.extend(reader.whole(|_: secret::RawNamespace| Namespace)),
@@ -263,6 +282,7 @@ fn sort(set: &mut PolicySet) {
         });
     }
     by_name(&mut set.peer_authentications);
+    by_name(&mut set.authorization_policies);
     by_name(&mut set.destination_rules);
     by_name(&mut set.service_entries);
     by_name(&mut set.workload_entries);
@@ -270,6 +290,7 @@ fn sort(set: &mut PolicySet) {
     by_name(&mut set.gateways);
     by_name(&mut set.virtual_services);
     by_name(&mut set.services);
+    by_name(&mut set.mesh_configs);
     by_name(&mut set.secrets);
     by_name(&mut set.namespaces);
 }

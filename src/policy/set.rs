@@ -1,8 +1,8 @@
 //! Everything the operator wrote, by kind.
 
 use super::{
-    DestinationRule, Gateway, Namespace, Object, PeerAuthentication, Secret, Service, ServiceEntry, Sidecar,
-    VirtualService, WorkloadEntry,
+    AuthorizationPolicy, DestinationRule, Gateway, MeshConfig, Namespace, Object, PeerAuthentication, Secret, Service,
+    ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
 };
 
 /// A whole, valid policy set. A set is replaced by the next one, never edited.
@@ -10,6 +10,8 @@ use super::{
 pub struct PolicySet {
     /// Istio `PeerAuthentication`s.
     pub peer_authentications: Vec<Object<PeerAuthentication>>,
+    /// Istio `AuthorizationPolicy`s.
+    pub authorization_policies: Vec<Object<AuthorizationPolicy>>,
     /// Istio `DestinationRule`s.
     pub destination_rules: Vec<Object<DestinationRule>>,
     /// Istio `ServiceEntry`s.
@@ -24,6 +26,8 @@ pub struct PolicySet {
     pub virtual_services: Vec<Object<VirtualService>>,
     /// `v1` `Service`s.
     pub services: Vec<Object<Service>>,
+    /// Istio's MeshConfig, from ConfigMaps named `istio`. That of the root namespace counts.
+    pub mesh_configs: Vec<Object<MeshConfig>>,
     /// `v1` `Secret`s.
     pub secrets: Vec<Object<Secret>>,
     /// `v1` `Namespace`s.
@@ -35,6 +39,7 @@ impl PolicySet {
     pub fn len(&self) -> usize {
         let Self {
             peer_authentications,
+            authorization_policies,
             destination_rules,
             service_entries,
             workload_entries,
@@ -42,10 +47,12 @@ impl PolicySet {
             gateways,
             virtual_services,
             services,
+            mesh_configs,
             secrets,
             namespaces,
         } = self;
         peer_authentications.len()
+            + authorization_policies.len()
             + destination_rules.len()
             + service_entries.len()
             + workload_entries.len()
@@ -53,6 +60,7 @@ impl PolicySet {
             + gateways.len()
             + virtual_services.len()
             + services.len()
+            + mesh_configs.len()
             + secrets.len()
             + namespaces.len()
     }

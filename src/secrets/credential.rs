@@ -10,6 +10,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::sds;
+use crate::trust::Serial;
 
 type Data = BTreeMap<String, Zeroizing<Vec<u8>>>;
 
@@ -26,11 +27,26 @@ pub struct Credential {
     pub certificate: Option<Bytes>,
     /// `kubernetes://NAME-cacert`: roots.
     pub ca: Option<Bytes>,
+    /// The certificate, without what is above it.
+    pub leaf: Option<Validity>,
+    /// The roots.
+    pub roots: Vec<Validity>,
+}
+
+/// How a certificate is known to people, and when it is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Its serial number.
+    pub serial: Serial,
+    /// Its first second.
+    pub not_before: OffsetDateTime,
+    /// Its last second.
+    pub not_after: OffsetDateTime,
 }
 
 impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { certificate, ca } = self;
+        let Self { certificate, ca, .. } = self;
         write!(f, "Credential(certificate: {}, ca: {})", certificate.is_some(), ca.is_some())
     }
 }
@@ -84,9 +100,10 @@ pub enum CredentialError {
 pub fn credential(name: &str, data: &Data, now: OffsetDateTime) -> Result<Credential, CredentialError> {
     let check = Check { secret: name, now };
     let entry = |names: [&str; 2]| names.iter().find_map(|name| data.get(*name)).map(|value| value.as_slice());
+    let (mut leaf, mut roots) = (None, Vec::new());
     let certificate = match (entry(CHAIN), entry(KEY)) {
         (Some(chain), Some(key)) => {
-            check.pair(chain, key)?;
+            leaf = Some(check.pair(chain, key)?);
             Some(sds::inline_certificate(&format!("kubernetes://{name}"), chain, key))
         }
         (Some(_), None) => return Err(check.half(CHAIN[0], KEY[0])),
@@ -95,14 +112,16 @@ pub fn credential(name: &str, data: &Data, now: OffsetDateTime) -> Result<Creden
     };
     let ca = match entry(CA) {
         Some(pem) => {
-            check.certificates(CA[0], pem)?;
+            roots = check.certificates(CA[0], pem)?.into_iter().map(|(_, validity)| validity).collect();
             Some(sds::inline_roots(&format!("kubernetes://{name}-cacert"), pem))
         }
         None if certificate.is_none() => return Err(CredentialError::Empty(name.to_owned())),
         None => None,
     };
-    Ok(Credential { certificate, ca })
+    Ok(Credential { certificate, ca, leaf, roots })
 }
+
+type Certified = (CertificateDer<'static>, Validity);
 
 struct Check<'a> {
     secret: &'a str,
@@ -119,32 +138,36 @@ impl Check<'_> {
     }
 
     /// All certificates of an entry: at least one, and each valid now.
-    fn certificates(&self, entry: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CredentialError> {
+    fn certificates(&self, entry: &'static str, pem: &[u8]) -> Result<Vec<Certified>, CredentialError> {
         let all: Vec<_> = CertificateDer::pem_slice_iter(pem)
             .collect::<Result<_, _>>()
             .map_err(|error| self.unreadable(entry, error))?;
         if all.is_empty() {
             return Err(self.unreadable(entry, "it has no PEM block CERTIFICATE"));
         }
-        for der in &all {
-            let (_, certificate) = X509Certificate::from_der(der).map_err(|error| self.unreadable(entry, error))?;
+        let mut certified = Vec::with_capacity(all.len());
+        for der in all {
+            let (_, certificate) = X509Certificate::from_der(&der).map_err(|error| self.unreadable(entry, error))?;
             let validity = certificate.validity();
             let (not_before, not_after) = (validity.not_before.to_datetime(), validity.not_after.to_datetime());
             if self.now < not_before || not_after < self.now {
                 let secret = self.secret.to_owned();
                 return Err(CredentialError::NotValid { secret, entry, not_before, not_after, now: self.now });
             }
+            let serial = Serial::from_der(certificate.raw_serial());
+            certified.push((der, Validity { serial, not_before, not_after }));
         }
-        Ok(all)
+        Ok(certified)
     }
 
-    fn pair(&self, chain: &[u8], key: &[u8]) -> Result<(), CredentialError> {
-        let chain = self.certificates(CHAIN[0], chain)?;
+    /// The first certificate's validity.
+    fn pair(&self, chain: &[u8], key: &[u8]) -> Result<Validity, CredentialError> {
+        let (chain, mut validity): (Vec<_>, Vec<_>) = self.certificates(CHAIN[0], chain)?.into_iter().unzip();
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| self.unreadable(KEY[0], error))?;
         let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)
             .map_err(|error| self.unreadable(KEY[0], error))?;
         match rustls::sign::CertifiedKey::new(chain, key).keys_match() {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(validity.swap_remove(0)),
             Err(_) => Err(CredentialError::KeyMismatch(self.secret.to_owned())),
         }
     }

@@ -4,10 +4,12 @@
 //! turns verification off. So what comes from operators is checked here ([`credential`]), and what comes from
 //! [`trust`](crate::trust) cannot be empty by its type.
 
+mod by_trust_domain;
 mod credential;
 mod sds;
 
-pub use credential::{Credential, CredentialError, credential};
+pub use by_trust_domain::{Authority, validation_by_trust_domain};
+pub use credential::{Credential, CredentialError, Validity, credential};
 pub use sds::{file_certificate, file_root, restate, system_roots, tls_certificate, validation_context};
 
 /// The SDS name of a workload's own certificate, as Istio has it.

@@ -80,11 +80,11 @@ fn roots(name: &str, trusted_ca: DataSource) -> Bytes {
     secret(name, Type::ValidationContext(context))
 }
 
-fn secret(name: &str, r#type: Type) -> Bytes {
+pub(super) fn secret(name: &str, r#type: Type) -> Bytes {
     Secret { name: name.to_owned(), r#type: Some(r#type) }.encode_to_vec().into()
 }
 
-fn inline(bytes: &[u8]) -> DataSource {
+pub(super) fn inline(bytes: &[u8]) -> DataSource {
     DataSource { specifier: Some(Specifier::InlineBytes(bytes.to_vec())), ..Default::default() }
 }
 

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::model::Model;
 use super::proxies::Proxies;
@@ -18,10 +18,10 @@ use super::renewal::{self, Replaced};
 use super::rotation::{Failed, Report, Rotation};
 use super::{Clock, blocking};
 use crate::admin::api::{
-    AuthorityStatus, BootstrapMaterial, BootstrapRequest, IntermediateReport, NewToken, PolicyStatus, ProxyStatus,
-    RevokeReport, RevokeRequest, RevokedCertificate, RootRotationAction, RootRotationRequest, RootRotationStatus,
-    RotateReport, RotateRequest, RotatedWorkload, SecretState, SecretStatus, SecretType, ServerStatus, TokenRequest,
-    TokenState, TokenStatus, TypeState, TypeStatus, WaitingFor,
+    AdoptionRequest, AdoptionStatus, AuthorityStatus, BootstrapMaterial, BootstrapRequest, IntermediateReport,
+    NewToken, PolicyStatus, ProxyStatus, RevokeReport, RevokeRequest, RevokedCertificate, RootRotationAction,
+    RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest, RotatedWorkload, SecretStatus, ServerStatus,
+    TokenRequest, TokenState, TokenStatus, TypeState, TypeStatus, WaitingFor,
 };
 use crate::admin::{Backend, Failure};
 use crate::analysis::{self, Filter, Limits, Report as Findings, ServiceDescription, Way, WorkloadDescription};
@@ -70,28 +70,10 @@ impl ServerBackend {
         Ok(blocking(move || question(&model)).await)
     }
 
-    /// New certificates, in portions if that is to take some time.
-    async fn replace(
-        &self,
-        workloads: Vec<(WorkloadKey, SpiffeId)>,
-        spread: Duration,
-    ) -> Result<Vec<Replaced>, Failure> {
-        const PAUSE: Duration = Duration::from_millis(100);
-        let portions = (spread.as_millis() / PAUSE.as_millis()).max(1) as usize;
-        let (size, mut replaced) = (workloads.len().div_ceil(portions).max(1), Vec::new());
-        let (total, begun) = (workloads.len(), Instant::now());
-        for portion in workloads.chunks(size) {
-            replaced.extend(renewal::replace(&self.proxies, portion.to_vec()).await.map_err(internal)?);
-            if replaced.len() < total {
-                tokio::time::sleep_until(begun + spread.mul_f64(replaced.len() as f64 / total as f64)).await;
-            }
-        }
-        Ok(replaced)
-    }
-
+    /// Who is connected and has not acknowledged is waited for. Who is not connected gets its certificate when it comes.
     async fn wait_acknowledged(&self, replaced: &[Replaced], until: Instant) {
         let mut answers = self.proxies.fleet.answers();
-        while !replaced.iter().all(|one| self.is_acknowledged(one)) {
+        while !replaced.iter().all(|one| one.version.is_none() || self.is_acknowledged(one)) {
             if !matches!(timeout_at(until, answers.changed()).await, Ok(Ok(()))) {
                 return;
             }
@@ -103,47 +85,6 @@ impl ServerBackend {
         one.version.is_some_and(|version| {
             fleet.acknowledged(&one.key.to_string(), ResourceType::Secret, secrets::WORKLOAD, version)
         })
-    }
-
-    fn secret_rows(&self, stream: &StreamRecord) -> Vec<SecretStatus> {
-        let now = (self.clock)();
-        let held = &stream.of(ResourceType::Secret).resources;
-        let row = |name: &str, state, kind, serial: String, validity: (OffsetDateTime, OffsetDateTime)| SecretStatus {
-            node: stream.description.workload.clone(),
-            name: name.to_owned(),
-            r#type: kind,
-            status: match state {
-                State::Synced => SecretState::Active,
-                State::Rejected => SecretState::Rejected,
-                State::Stale | State::NotSent => SecretState::Warming,
-            },
-            valid: validity.0 <= now && now < validity.1,
-            serial,
-            not_before: rfc3339(validity.0),
-            not_after: rfc3339(validity.1),
-        };
-        let mut rows = Vec::new();
-        if let Some(record) = held.get(secrets::WORKLOAD) {
-            let certificates = self.proxies.certificates();
-            let of_stream = |(key, ..): &&(WorkloadKey, _, _)| key.to_string() == stream.description.workload;
-            if let Some((.., leaf)) = certificates.iter().find(of_stream) {
-                let validity = (leaf.not_before, leaf.not_after);
-                rows.push(row(
-                    secrets::WORKLOAD,
-                    record.state(),
-                    SecretType::CertChain,
-                    leaf.serial.to_string(),
-                    validity,
-                ));
-            }
-        }
-        if let Some(record) = held.get(secrets::ROOT) {
-            rows.extend(self.proxies.trust.bundle().roots().iter().map(|root| {
-                let validity = (root.not_before, root.not_after);
-                row(secrets::ROOT, record.state(), SecretType::Ca, root.serial.to_string(), validity)
-            }));
-        }
-        rows
     }
 }
 
@@ -213,20 +154,15 @@ impl Backend for ServerBackend {
     }
 
     async fn proxies(&self) -> Result<Vec<ProxyStatus>, Failure> {
-        Ok(self.proxies.fleet.streams().iter().map(proxy_status).collect())
+        Ok(self.proxies.fleet.look(|stream| Some(proxy_status(&stream.record()))))
     }
 
     async fn secrets(&self, node: Option<String>) -> Result<Vec<SecretStatus>, Failure> {
-        let streams = self.proxies.fleet.streams();
-        let chosen: Vec<_> = streams
-            .iter()
-            .filter(|stream| node.as_ref().is_none_or(|node| *node == stream.description.workload))
-            .collect();
-        if let (Some(node), true) = (&node, chosen.is_empty()) {
-            let help = "countersign proxy-status lists those that are".to_owned();
-            return Err(Failure::NotFound(format!("no proxy of {node} is connected"), help));
-        }
-        Ok(chosen.into_iter().flat_map(|stream| self.secret_rows(stream)).collect())
+        self.secret_rows(node.as_deref())
+    }
+
+    async fn adoption(&self, request: AdoptionRequest) -> Result<AdoptionStatus, Failure> {
+        self.adoption_status(request).await
     }
 
     async fn rotate(&self, request: RotateRequest) -> Result<RotateReport, Failure> {
@@ -241,7 +177,10 @@ impl Backend for ServerBackend {
             });
             named.collect::<Result<_, Failure>>()?
         };
-        let replaced = self.replace(workloads, Duration::from_secs(request.spread_seconds.unwrap_or(0))).await?;
+        let (proxies, spread) = (self.proxies.clone(), Duration::from_secs(request.spread_seconds.unwrap_or(0)));
+        // A caller who goes away does not stop it half-way.
+        let replaced = tokio::spawn(async move { replace(&proxies, workloads, spread).await });
+        let replaced = replaced.await.map_err(internal)?.map_err(internal)?;
         if let Some(seconds) = request.wait_seconds {
             self.wait_acknowledged(&replaced, Instant::now() + Duration::from_secs(seconds)).await;
         }
@@ -249,6 +188,7 @@ impl Backend for ServerBackend {
             workload: one.key.to_string(),
             serial: one.certificate.serial.to_string(),
             acknowledged: self.is_acknowledged(one),
+            connected: one.version.is_some(),
         });
         Ok(RotateReport { rotated: rotated.collect() })
     }
@@ -389,6 +329,31 @@ impl Backend for ServerBackend {
     }
 }
 
+/// New certificates that an operator has asked for, in portions if that is to take some time.
+async fn replace(
+    proxies: &Proxies,
+    workloads: Vec<(WorkloadKey, SpiffeId)>,
+    spread: Duration,
+) -> Result<Vec<Replaced>, TrustError> {
+    const PAUSE: Duration = Duration::from_millis(100);
+    let portions = (spread.as_millis() / PAUSE.as_millis()).max(1) as usize;
+    let (size, mut replaced) = (workloads.len().div_ceil(portions).max(1), Vec::new());
+    let (total, begun) = (workloads.len(), Instant::now());
+    info!(workloads = total, spread = %humantime::format_duration(spread), "certificates are replaced, as an operator asks");
+    for portion in workloads.chunks(size) {
+        let done = renewal::replace(proxies, portion.to_vec()).await;
+        replaced.extend(done.inspect_err(|error| {
+            let left = total - replaced.len();
+            warn!(%error, replaced = replaced.len(), left, "the replacement of certificates stops here");
+        })?);
+        if replaced.len() < total {
+            tokio::time::sleep_until(begun + spread.mul_f64(replaced.len() as f64 / total as f64)).await;
+        }
+    }
+    info!(workloads = total, "certificates are replaced");
+    Ok(replaced)
+}
+
 fn token_status(token: &trust::JoinTokenRecord, now: OffsetDateTime) -> TokenStatus {
     TokenStatus {
         id: token.id.clone(),
@@ -459,11 +424,11 @@ fn proxy_status(stream: &StreamRecord) -> ProxyStatus {
     }
 }
 
-fn rfc3339(time: OffsetDateTime) -> String {
+pub(super) fn rfc3339(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_default()
 }
 
-fn not_ready() -> Failure {
+pub(super) fn not_ready() -> Failure {
     Failure::Unavailable("no policy is loaded yet".to_owned(), "countersign status says why".to_owned())
 }
 

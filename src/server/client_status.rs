@@ -38,7 +38,7 @@ impl ClientStatusDiscoveryService for ClientStatus {
         requests: Request<Streaming<ClientStatusRequest>>,
     ) -> Result<Response<Self::StreamClientStatusStream>, Status> {
         let fleet = Arc::clone(&self.fleet);
-        let answers = requests.into_inner().map(move |request| answer(&fleet.streams(), &request?));
+        let answers = requests.into_inner().map(move |request| answer(&fleet, &request?));
         Ok(Response::new(Box::pin(answers)))
     }
 
@@ -46,24 +46,22 @@ impl ClientStatusDiscoveryService for ClientStatus {
         &self,
         request: Request<ClientStatusRequest>,
     ) -> Result<Response<ClientStatusResponse>, Status> {
-        answer(&self.fleet.streams(), request.get_ref()).map(Response::new)
+        answer(&self.fleet, request.get_ref()).map(Response::new)
     }
 }
 
 /// One entry for each client whose node fits one of the matchers, or for each if there is none.
-fn answer(streams: &[StreamRecord], request: &ClientStatusRequest) -> Result<ClientStatusResponse, Status> {
-    let mut config = Vec::new();
-    for stream in streams {
-        let matchers = &request.node_matchers;
-        let mut is_asked = matchers.is_empty();
-        for matcher in matchers {
-            is_asked |= fits(matcher, &stream.description.node.id)?;
-        }
-        if is_asked {
-            config.push(client(stream));
-        }
-    }
-    Ok(ClientStatusResponse { config })
+fn answer(fleet: &Fleet, request: &ClientStatusRequest) -> Result<ClientStatusResponse, Status> {
+    let matchers = &request.node_matchers;
+    let config = fleet.look(|stream| {
+        let id = &stream.description().node.id;
+        let fitting = matchers.iter().map(|matcher| fits(matcher, id)).collect::<Result<Vec<_>, _>>();
+        fitting
+            .map(|fitting| fitting.is_empty() || fitting.contains(&true))
+            .map(|is_asked| is_asked.then(|| client(&stream.record())))
+            .transpose()
+    });
+    Ok(ClientStatusResponse { config: config.into_iter().collect::<Result<_, Status>>()? })
 }
 
 fn fits(matcher: &NodeMatcher, id: &str) -> Result<bool, Status> {

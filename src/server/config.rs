@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::mesh::IstioCompatibility;
-use crate::policy::PolicyError;
+use crate::policy::{MeshConfig, PolicyError, Warning};
 use crate::trust::{KeyAlgorithm, Lists};
 
 mod access;
@@ -91,6 +91,12 @@ pub struct Config {
     pub rotation: Rotation,
     /// How keys are kept.
     pub store: Store,
+    /// Istio's MeshConfig.
+    #[serde(deserialize_with = "value::read_apart")]
+    pub mesh_config: MeshConfig,
+    /// What of it has no effect.
+    #[serde(skip)]
+    pub warnings: Vec<Warning>,
 }
 
 /// How keys are kept.
@@ -237,7 +243,10 @@ impl Config {
     /// Parses a configuration; `file` is what messages call it. Keys that are left out have their defaults.
     /// What takes more than one value is not looked at before [`Config::check`].
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
-        crate::policy::parse_config(file, text).map_err(ConfigError::Parse)
+        let mut config: Self = crate::policy::parse_config(file, text).map_err(ConfigError::Parse)?;
+        (config.mesh_config, config.warnings) =
+            crate::policy::parse_mesh_config(file, text).map_err(ConfigError::Parse)?;
+        Ok(config)
     }
 
     /// Puts the flags over what the file said.
@@ -276,6 +285,17 @@ impl Config {
                 ),
             );
         }
+        if let Some(written) = &self.mesh_config.trust_domain
+            && written.value != self.trust_domain.as_str()
+        {
+            return invalid(
+                "meshConfig.trustDomain",
+                format!(
+                    "{} ({}) is not trustDomain, which is {}: make them the same",
+                    written.value, written.at, self.trust_domain
+                ),
+            );
+        }
         if self.xds.insecure_plaintext && !self.xds.address.ip().to_canonical().is_loopback() {
             return invalid(
                 "xds.insecurePlaintext",
@@ -310,6 +330,8 @@ impl Default for Config {
             proxy: Proxy::default(),
             rotation: Rotation::default(),
             store: Store::default(),
+            mesh_config: MeshConfig::default(),
+            warnings: Vec::new(),
         }
     }
 }

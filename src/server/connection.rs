@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -16,6 +16,7 @@ use tonic::body::Body;
 use super::authentication::Standing;
 use super::lingering::Lingering;
 use super::listener::Door;
+use super::one_task::{Nursery, OneTask};
 use super::refusals::Refusal;
 use crate::xds::Drain;
 
@@ -59,7 +60,8 @@ where
             })
         }
     });
-    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    let nursery = Nursery::default();
+    let mut builder = hyper::server::conn::http2::Builder::new(nursery.clone());
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE.0)
@@ -67,7 +69,8 @@ where
         .max_concurrent_streams(limits.streams_per_connection)
         .max_header_list_size(limits.header_bytes)
         .max_pending_accept_reset_streams(PENDING_RESETS);
-    let mut connection = Box::pin(builder.serve_connection(TokioIo::new(Lingering::new(stream)), answer));
+    let connection = builder.serve_connection(TokioIo::new(Lingering::new(stream)), answer);
+    let mut connection = OneTask::new(connection, nursery);
     async move {
         let mut first_request = pin!(sleep(door.limits.handshake_timeout));
         let mut is_asked = false;
@@ -85,7 +88,7 @@ where
         });
         let ended = loop {
             tokio::select! {
-                ended = connection.as_mut() => break ended,
+                ended = &mut connection => break ended,
                 () = &mut first_request, if !is_asked => {
                     is_asked = true;
                     if !is_used.load(Ordering::Relaxed) {
@@ -95,11 +98,11 @@ where
                 }
                 () = &mut old => {
                     // GOAWAY first, so that the client takes the end of its streams for what it is and opens a new connection.
-                    connection.as_mut().graceful_shutdown();
+                    connection.connection().graceful_shutdown();
                     if let Some(drain) = &drain {
                         drain.begin();
                     }
-                    match tokio::time::timeout(CUT_OFF, connection.as_mut()).await {
+                    match tokio::time::timeout(CUT_OFF, &mut connection).await {
                         Ok(ended) => break ended,
                         Err(_) => return,
                     }

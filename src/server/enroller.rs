@@ -7,6 +7,7 @@ use tonic::Status;
 use tracing::{info, warn};
 
 use super::blocking;
+use super::notices::{Notice, Notices};
 use super::proxies::Proxies;
 use crate::enrollment::{Enroller, Joined};
 use crate::identity::{PeerCertificate, SpiffeId};
@@ -24,7 +25,9 @@ impl Enroller for Proxies {
         let model = self.model.load_full().ok_or_else(no_policy)?;
         // Who is no longer in the policy keeps what it has, and gets nothing new.
         if !model.mesh.workloads().any(|workload| workload.spiffe_id == id.as_str()) {
-            warn!(identity = %id, "refused: a certificate for an identity that no workload has any more");
+            if let Some(held_back) = self.notices.pass(Notice::Certificate) {
+                warn!(identity = %id, held_back, "refused: a certificate for an identity that no workload has any more");
+            }
             return Err(Status::permission_denied(format!(
                 "{id} is no workload's identity: no WorkloadEntry gives it"
             )));
@@ -32,7 +35,7 @@ impl Enroller for Proxies {
         let (trust, now, caller) = (Arc::clone(&self.trust), (self.clock)(), id.clone());
         let shown = certificate.map(|certificate| Serial::from_der(&certificate.serial));
         let issued = blocking(move || trust.enroll(&csr, &caller, shown.as_ref(), lifetime, now)).await;
-        let issued = issued.map_err(|error| refusal(&id.to_string(), &error))?;
+        let issued = issued.map_err(|error| refusal(&self.notices, &id.to_string(), &error))?;
         self.metrics.certificates_issued.inc();
         info!(identity = %id, serial = %issued.serial, "a certificate for a key that its holder has made");
         let blocks = issued.chain_pem.split_inclusive("-----END CERTIFICATE-----\n").map(str::to_owned);
@@ -60,9 +63,14 @@ impl Enroller for Proxies {
             let Some(workload) = workload_of(&token.workload, &token.identity) else { return Ok(None) };
             trust.join(&secret, &csr, now).map(|(token, issued)| Some((token, issued, workload)))
         });
-        let joined = joined.await.map_err(|error| refusal("a new node", &error))?;
+        let joined = joined.await.map_err(|error| refusal(&self.notices, "a new node", &error))?;
         let Some((token, issued, workload)) = joined else {
-            warn!("refused: a join token for a workload that is not in the policy under that identity any more");
+            if let Some(held_back) = self.notices.pass(Notice::Certificate) {
+                warn!(
+                    held_back,
+                    "refused: a join token for a workload that is not in the policy under that identity any more"
+                );
+            }
             return Err(Status::failed_precondition(
                 "the workload of the join token is not in the policy under the identity that the token was made for",
             ));
@@ -88,8 +96,10 @@ fn no_policy() -> Status {
 }
 
 /// What the caller is told. What concerns the server only is in its log.
-fn refusal(who: &str, error: &TrustError) -> Status {
-    warn!(who, %error, "no certificate");
+fn refusal(notices: &Notices, who: &str, error: &TrustError) -> Status {
+    if let Some(held_back) = notices.pass(Notice::Certificate) {
+        warn!(who, %error, held_back, "no certificate");
+    }
     match error {
         TrustError::Csr(reason) => Status::invalid_argument(format!("the certificate request is refused: {reason}")),
         TrustError::Revoked => Status::unauthenticated(error.to_string()),

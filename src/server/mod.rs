@@ -16,18 +16,23 @@ mod client_status;
 mod connection;
 mod enroller;
 mod error;
+mod flavour;
 mod handshakes;
+mod held;
 mod lab;
 mod lingering;
 mod listener;
 mod lock;
 mod model;
+mod notices;
 mod observer;
+mod one_task;
 mod peers;
 mod policy_loop;
 mod proxies;
 mod refusals;
 mod renewal;
+mod roots;
 mod rotation;
 mod run;
 mod services;
@@ -96,11 +101,16 @@ pub struct Server {
 impl Server {
     /// Starts everything. When it returns, both ports are open; `/ready` says when policy is loaded too.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, ServerError> {
+        for warning in &config.warnings {
+            warn!("configuration: {warning}");
+        }
         admin::prepare_data_dir(&config.data_dir)?;
         let lock = DataDirLock::take(&config.data_dir)?;
         let metrics = Arc::new(Metrics::new());
         let trust = open_trust(&config, &clock).await?;
-        let admission = Admission::new(config.xds.limits.first_pushes, config.xds.limits.first_push_time);
+        let limits = &config.xds.limits;
+        let of_each = limits.first_pushes_per_identity;
+        let admission = Admission::new(limits.first_pushes, of_each, limits.first_push_time);
         let fleet = Arc::new(Fleet::new(Arc::clone(&clock)));
         let proxies = Proxies::new(trust, fleet, Arc::clone(&metrics), Arc::clone(&clock), admission);
 

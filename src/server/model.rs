@@ -1,5 +1,6 @@
 //! The policy that is served, and the resources it means for each class of proxies.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use dashmap::DashMap;
@@ -8,8 +9,9 @@ use tracing::warn;
 
 use crate::envoy::{self, EncodedResource};
 use crate::mesh::{Mesh, Workload};
-use crate::plan::{self, ClassKey, Node, SecretName};
+use crate::plan::{self, ClassKey, Flavour, Node, SecretName};
 use crate::policy::PolicySet;
+use crate::secrets::Validity;
 use crate::xds::{Layer, Resource, ResourceType};
 use crate::{analysis, mesh, policy, secrets};
 
@@ -31,6 +33,17 @@ pub(super) struct Class {
     pub(super) configuration: Arc<Layer>,
     /// The secrets that policy names.
     pub(super) secrets: Arc<Layer>,
+    /// The same for people, by name.
+    pub(super) described: Arc<HashMap<String, Described>>,
+}
+
+/// What people are told of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Described {
+    /// Roots, and not a certificate with its key.
+    pub(super) is_roots: bool,
+    /// A certificate or roots. None: they are in a file of the proxy's own machine.
+    pub(super) certificates: Vec<Validity>,
 }
 
 /// One policy set, indexed, with one encoding for each class of proxies that is connected. Replaced by the next, never edited.
@@ -65,22 +78,45 @@ impl Model {
     }
 
     /// What every proxy of the workload's class shares.
-    pub(super) fn class(&self, workload: &Workload, node: Node, now: OffsetDateTime) -> Class {
-        let key = plan::class_of(&self.mesh, workload, node);
+    pub(super) fn class(&self, workload: &Workload, flavour: Flavour, now: OffsetDateTime) -> Class {
+        let key = plan::class_of(&self.mesh, workload, flavour);
         if let Some(class) = self.classes.get(&key) {
             return class.clone();
         }
-        let plan = plan::class_plan(&self.mesh, workload, node, &self.settings);
         let before = self.before.get(&key).map(|class| class.clone());
         let before = before.as_ref();
-        let encoded = envoy::class_resources(&plan).into_iter().filter_map(resource);
-        let secrets = plan.secrets.iter().filter_map(|name| self.secret(name, now));
-        let class = Class {
-            configuration: layer(encoded, before.map(|class| &class.configuration)),
-            secrets: layer(secrets, before.map(|class| &class.secrets)),
+        let class = match flavour {
+            Flavour::Envoy(node) => self.proxy_class(workload, node, before, now),
+            Flavour::Grpc => self.grpc_class(workload, before),
         };
         // Two proxies of one class may come at once; the first one's encoding is everybody's.
         self.classes.entry(key).or_insert(class).clone()
+    }
+
+    /// gRPC takes no secret over xDS.
+    fn grpc_class(&self, workload: &Workload, before: Option<&Class>) -> Class {
+        let encoded = envoy::grpc_resources(&plan::grpc_plan(&self.mesh, workload)).into_iter().filter_map(resource);
+        Class {
+            configuration: layer(encoded, before.map(|class| &class.configuration)),
+            secrets: Arc::default(),
+            described: Arc::default(),
+        }
+    }
+
+    fn proxy_class(&self, workload: &Workload, node: Node, before: Option<&Class>, now: OffsetDateTime) -> Class {
+        let plan = plan::class_plan(&self.mesh, workload, node, &self.settings);
+        let encoded = envoy::class_resources(&plan).into_iter().filter_map(resource);
+        let mut described = HashMap::new();
+        let secrets = plan.secrets.iter().filter_map(|name| {
+            let (resource, of_name) = self.secret(name, now)?;
+            described.insert(name.to_string(), of_name);
+            Some((ResourceType::Secret, resource))
+        });
+        Class {
+            configuration: layer(encoded, before.map(|class| &class.configuration)),
+            secrets: layer(secrets, before.map(|class| &class.secrets)),
+            described: Arc::new(described),
+        }
     }
 
     /// What is one proxy's own: its inbound listeners, which bind its address, and the clusters behind them.
@@ -97,21 +133,28 @@ impl Model {
 
     /// The secrets that policy names, as far as they can be served: the class's namespace is part of the name, so no class
     /// sees another namespace's.
-    fn secret(&self, name: &SecretName, now: OffsetDateTime) -> Option<(ResourceType, Arc<Resource>)> {
-        let value = match name {
+    fn secret(&self, name: &SecretName, now: OffsetDateTime) -> Option<(Arc<Resource>, Described)> {
+        let of_file = |is_roots| Described { is_roots, certificates: Vec::new() };
+        let (value, described) = match name {
             SecretName::Workload | SecretName::Root => return None,
-            SecretName::FileRoot(path) => secrets::file_root(path),
-            SecretName::SystemRoots => secrets::system_roots(SYSTEM_ROOTS),
-            SecretName::FileCert { certificate, key } => secrets::file_certificate(certificate, key),
+            SecretName::FileRoot(path) => (secrets::file_root(path), of_file(true)),
+            SecretName::SystemRoots => (secrets::system_roots(SYSTEM_ROOTS), of_file(true)),
+            SecretName::FileCert { certificate, key } => (secrets::file_certificate(certificate, key), of_file(false)),
             SecretName::Credential { namespace, name, ca } => self.credential(namespace, name, *ca, now)?,
         };
         // It depends on files elsewhere, or on an operator, so it is more likely to be bad than what is made here.
         let resource =
             Resource::new(ResourceType::Secret, name.to_string(), &value).restated_by(secrets::restate).alone();
-        Some((ResourceType::Secret, Arc::new(resource)))
+        Some((Arc::new(resource), described))
     }
 
-    fn credential(&self, namespace: &str, name: &str, ca: bool, now: OffsetDateTime) -> Option<bytes::Bytes> {
+    fn credential(
+        &self,
+        namespace: &str,
+        name: &str,
+        ca: bool,
+        now: OffsetDateTime,
+    ) -> Option<(bytes::Bytes, Described)> {
         let of_policy = |object: &&crate::policy::Object<crate::policy::Secret>| {
             object.meta.namespace == namespace && object.meta.name == name
         };
@@ -120,12 +163,12 @@ impl Model {
             return None;
         };
         match secrets::credential(name, &object.spec.data, now) {
+            Ok(credential) if ca => {
+                Some((credential.ca?, Described { is_roots: true, certificates: credential.roots }))
+            }
             Ok(credential) => {
-                if ca {
-                    credential.ca
-                } else {
-                    credential.certificate
-                }
+                let certificates = credential.leaf.into_iter().collect();
+                Some((credential.certificate?, Described { is_roots: false, certificates }))
             }
             Err(error) => {
                 warn!(at = %object.at, %error, "a Secret cannot be served");

@@ -1,5 +1,6 @@
 //! The open connections to the xDS port: who is at the other end, by which certificate, and a way to end them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,9 +46,13 @@ impl Peers {
         Some(Guard { peers: self.clone(), number, end })
     }
 
-    /// A copy of the books.
-    pub(super) fn all(&self) -> Vec<Entry> {
-        self.0.open.iter().map(|entry| entry.value().clone()).collect()
+    /// A copy of the books, by identity.
+    pub(super) fn by_identity(&self) -> HashMap<String, Vec<Entry>> {
+        let mut all: HashMap<String, Vec<Entry>> = HashMap::new();
+        for entry in &self.0.open {
+            all.entry(entry.id.to_string()).or_default().push(entry.value().clone());
+        }
+        all
     }
 
     /// Ends the connections of which `which` holds. How many there were.

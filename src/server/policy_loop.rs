@@ -30,8 +30,9 @@ impl From<&Config> for Settings {
                 root_namespace: config.root_namespace.clone(),
                 cluster_domain: config.cluster_domain.clone(),
                 istio_compatibility: config.istio_compatibility,
+                mesh_config: config.mesh_config.clone(),
             },
-            plan: plan::Settings { http_proxy, ..plan::Settings::default() },
+            plan: plan::Settings { http_proxy },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The connected proxies: who may speak for which workload, and what each one sees.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,14 +14,17 @@ use tracing::{info, warn};
 
 use super::admission::Admission;
 use super::analyst::Analysed;
+use super::flavour::flavour;
 use super::model::{Model, Own};
+use super::notices::{Notice, Notices};
 use super::observer::Observer;
 use super::peers::Peers;
+use super::roots::{Further, Roots};
 use super::{Clock, blocking};
 use crate::fleet::{Description, Fleet};
 use crate::identity::{Peer, SpiffeId};
 use crate::mesh::{Workload, WorkloadKey};
-use crate::plan::Node;
+use crate::plan::{Flavour, Node};
 use crate::secrets;
 use crate::telemetry::Metrics;
 use crate::trust::{Serial, Trust, TrustBundle, WorkloadCertificate};
@@ -40,39 +43,24 @@ pub(super) struct Inner {
     /// What the newest analysis has found.
     pub(super) analysed: ArcSwapOption<Analysed>,
     admission: Admission,
+    pub(super) notices: Notices,
     pub(super) peers: Peers,
     roots: ArcSwap<Roots>,
-    connected: DashMap<(WorkloadKey, Node), Arc<Proxy>>,
+    connected: DashMap<Place, Arc<Proxy>>,
     /// Whether there is a policy to serve.
     pub(super) is_serving: watch::Sender<bool>,
     /// A proxy came or went, or a certificate changed: whoever plans renewals looks again.
     pub(super) changed: Notify,
 }
 
-/// The trust bundle as it is served.
-struct Roots {
-    bundle: Arc<TrustBundle>,
-    layer: Arc<Layer>,
-    version: Version,
-}
-
-impl Roots {
-    fn new(bundle: Arc<TrustBundle>) -> Self {
-        let value = secrets::validation_context(secrets::ROOT, &bundle);
-        let serials: Vec<_> = bundle.roots().iter().map(|root| root.serial.to_string()).collect();
-        let resource = Resource::new(ResourceType::Secret, secrets::ROOT, &value)
-            .with_serial(serials.join(","))
-            .restated_by(secrets::restate);
-        let (version, resource) = (resource.version(), Arc::new(resource));
-        Self { bundle, layer: Arc::new(Layer::new([(ResourceType::Secret, resource)], None)), version }
-    }
-}
+/// A workload may have a proxy, and be a gRPC client too.
+type Place = (WorkloadKey, Flavour);
 
 /// One connected workload: at least one stream speaks for it.
 pub(super) struct Proxy {
     key: WorkloadKey,
-    /// What its proxy says of itself. Streams of one workload that say different things are served apart.
-    node: Node,
+    /// What it is, and says of itself. Streams of one workload that say different things are served apart.
+    flavour: Flavour,
     /// `None` for a plaintext stream, which is shown configuration and no secret.
     identity: Option<SpiffeId>,
     streams: AtomicUsize,
@@ -98,6 +86,10 @@ pub(super) struct Membership {
 impl Membership {
     pub(super) fn workload(&self) -> &WorkloadKey {
         &self.proxy.key
+    }
+
+    pub(super) fn proxies(&self) -> &Proxies {
+        &self.proxies
     }
 }
 
@@ -130,7 +122,7 @@ impl Proxies {
         clock: Clock,
         admission: Admission,
     ) -> Self {
-        let roots = ArcSwap::from_pointee(Roots::new(trust.bundle()));
+        let roots = ArcSwap::from_pointee(Roots::new(trust.bundle(), Further::default()));
         Self(Arc::new(Inner {
             trust,
             fleet,
@@ -139,6 +131,7 @@ impl Proxies {
             model: ArcSwapOption::empty(),
             analysed: ArcSwapOption::empty(),
             admission,
+            notices: Notices::default(),
             peers: Peers::default(),
             roots,
             connected: DashMap::new(),
@@ -149,6 +142,8 @@ impl Proxies {
 
     /// Serves another policy set: every connected proxy sees what changed for it, and nothing else.
     pub(super) fn set_model(&self, model: Arc<Model>) {
+        let further = Further::from(model.mesh.settings());
+        self.roots.rcu(|roots| roots.with_further(&further).map_or_else(|| Arc::clone(roots), Arc::new));
         self.model.store(Some(model));
         self.publish_all();
         self.is_serving.send_replace(true);
@@ -175,11 +170,28 @@ impl Proxies {
         held
     }
 
+    /// The certificate of a connected workload.
+    pub(super) fn certificate(&self, key: &WorkloadKey) -> Option<Arc<WorkloadCertificate>> {
+        self.of_workload(key).iter().find_map(|proxy| proxy.state().certificate.clone())
+    }
+
+    /// By workload: the version under which a secret of this name is served to it.
+    pub(super) fn served_versions(&self, name: &str) -> HashMap<String, Version> {
+        let served = self.connected.iter().filter_map(|entry| {
+            let state = entry.value().state();
+            let version = state.views.as_ref()?.borrow().get(ResourceType::Secret, name)?.version();
+            Some((entry.value().key.to_string(), version))
+        });
+        served.collect()
+    }
+
     /// The connected workloads that have an identity.
     pub(super) fn names(&self) -> Vec<String> {
         let known = self.connected.iter().filter(|entry| entry.value().identity.is_some());
-        let names: BTreeSet<_> = known.map(|entry| entry.value().key.to_string()).collect();
-        names.into_iter().collect()
+        let mut names: Vec<_> = known.map(|entry| entry.value().key.to_string()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Serves this trust bundle from now on. Whether it is another one than before.
@@ -187,7 +199,7 @@ impl Proxies {
         if self.roots.load().bundle == bundle {
             return false;
         }
-        self.roots.store(Arc::new(Roots::new(bundle)));
+        self.roots.rcu(|roots| roots.with_bundle(&bundle));
         self.publish_all();
         true
     }
@@ -230,9 +242,15 @@ impl Proxies {
         Some(version)
     }
 
+    /// What the connected proxies of a workload are, and say of themselves.
+    pub(super) fn flavours(&self, key: &WorkloadKey) -> Vec<Flavour> {
+        self.of_workload(key).iter().map(|proxy| proxy.flavour).collect()
+    }
+
     /// Who speaks for a workload: one, unless its proxies say different things of themselves.
     fn of_workload(&self, key: &WorkloadKey) -> Vec<Arc<Proxy>> {
-        let of_node = |node| self.connected.get(&(key.clone(), node)).map(|entry| Arc::clone(entry.value()));
+        let place = |node| (key.clone(), Flavour::Envoy(node));
+        let of_node = |node| self.connected.get(&place(node)).map(|entry| Arc::clone(entry.value()));
         Node::all().filter_map(of_node).collect()
     }
 
@@ -265,7 +283,7 @@ impl Proxies {
     /// `false`: `model` has been replaced, and nothing was shown.
     fn publish_from(&self, proxy: &Arc<Proxy>, model: &Arc<Model>) -> bool {
         let workload = model.mesh.workload(&proxy.key).filter(|it| speaks_for(proxy.identity.as_ref(), it));
-        let class = workload.map(|workload| model.class(workload, proxy.node, (self.clock)()));
+        let class = workload.map(|workload| model.class(workload, proxy.flavour, (self.clock)()));
         let mut state = proxy.state();
         if !self.model.load().as_ref().is_some_and(|newest| Arc::ptr_eq(newest, model)) {
             return false;
@@ -279,21 +297,29 @@ impl Proxies {
             self.connected.remove_if(&proxy.place(), |_, current| Arc::ptr_eq(current, proxy));
             return true;
         };
-        let own = model.own(workload, proxy.node, state.own.take());
-        let mut layers = vec![Arc::clone(&own.layer), class.configuration];
-        state.own = Some(own);
-        if proxy.identity.is_some() {
-            layers.extend([Arc::clone(&state.secrets), Arc::clone(&self.roots.load().layer), class.secrets]);
-        }
+        let layers = match proxy.flavour {
+            // It binds nothing, and takes no secret over xDS.
+            Flavour::Grpc => vec![class.configuration],
+            Flavour::Envoy(node) => {
+                let own = model.own(workload, node, state.own.take());
+                let mut layers = vec![Arc::clone(&own.layer), class.configuration];
+                state.own = Some(own);
+                if proxy.identity.is_some() {
+                    layers.extend([Arc::clone(&state.secrets), Arc::clone(&self.roots.load().layer), class.secrets]);
+                }
+                layers
+            }
+        };
         let same = |(left, right): (&Arc<Layer>, &Arc<Layer>)| Arc::ptr_eq(left, right);
         if layers.len() == state.shown.len() && layers.iter().zip(&state.shown).all(same) {
             // Another stream of the workload, or a policy change about others: none of its streams need wake up.
             return true;
         }
-        state.shown.clone_from(&layers);
         if let Some(views) = &state.views {
-            views.send_replace(Arc::new(View::new(layers)));
+            let view = views.borrow().through(&layers);
+            views.send_replace(Arc::new(view));
         }
+        state.shown = layers;
         true
     }
 
@@ -319,7 +345,9 @@ impl Proxies {
         workload.ok_or_else(|| {
             self.metrics.denied_secrets.inc();
             let identity = identity.map_or_else(|| "nobody".to_owned(), ToString::to_string);
-            warn!(%identity, node = %node.id, "refused: this identity may not speak for this node");
+            if let Some(held_back) = self.notices.pass(Notice::Node) {
+                warn!(%identity, node = %node.id, held_back, "refused: this identity may not speak for this node");
+            }
             // The same words whether the workload exists or not: nobody learns here what there is.
             Status::permission_denied(format!(
                 "{identity} may not speak for {key}: no WorkloadEntry gives it that identity"
@@ -330,7 +358,7 @@ impl Proxies {
     fn enter(
         &self,
         workload: &Workload,
-        node: Node,
+        flavour: Flavour,
         identity: Option<&SpiffeId>,
         certificate: Option<Arc<WorkloadCertificate>>,
     ) -> Membership {
@@ -338,7 +366,7 @@ impl Proxies {
             let secrets = certificate.as_ref().map(|it| certificate_layer(it).0).unwrap_or_default();
             Arc::new(Proxy {
                 key: workload.key.clone(),
-                node,
+                flavour,
                 identity: identity.cloned(),
                 streams: AtomicUsize::new(0),
                 state: Mutex::new(ProxyState {
@@ -350,7 +378,7 @@ impl Proxies {
                 }),
             })
         };
-        let proxy = match self.connected.entry((workload.key.clone(), node)) {
+        let proxy = match self.connected.entry((workload.key.clone(), flavour)) {
             Entry::Occupied(mut entry) => {
                 // The workload's identity has changed since the older stream came: that stream is not to be served on.
                 if entry.get().identity.as_ref() != identity {
@@ -382,12 +410,13 @@ impl ControlPlane for Proxies {
             Some(Peer::Unauthenticated) | None => None,
         };
         self.resolve(&model, identity.as_ref(), &node)?;
-        let admitted = self.admission.enter().await;
+        let admitted = self.admission.enter(identity.as_ref()).await;
         // While it waited, the policy may have been replaced, and have given the workload to another identity.
         let model = self.model.load_full().unwrap_or(model);
         let workload = Arc::clone(self.resolve(&model, identity.as_ref(), &node)?);
+        let flavour = flavour(&node);
         let certificate = match &identity {
-            Some(id) => {
+            Some(id) if matches!(flavour, Flavour::Envoy(_)) => {
                 let (name, now) = (workload.key.to_string(), (self.clock)());
                 let issued = match self.trust.held(&name, id, now) {
                     Some(held) => Ok(held),
@@ -397,11 +426,13 @@ impl ControlPlane for Proxies {
                     }
                 };
                 Some(issued.map_err(|error| {
-                    warn!(workload = %workload.key, %error, "no certificate could be issued");
+                    if let Some(held_back) = self.notices.pass(Notice::Certificate) {
+                        warn!(workload = %workload.key, %error, held_back, "no certificate could be issued");
+                    }
                     Status::unavailable("no certificate can be issued at the moment")
                 })?)
             }
-            None => None,
+            _ => None,
         };
         let description = Description {
             workload: workload.key.to_string(),
@@ -409,23 +440,25 @@ impl ControlPlane for Proxies {
             node,
             connected_since: (self.clock)(),
         };
-        info!(workload = %workload.key, node = %description.node.id, client = %description.node.user_agent, "a proxy is here");
-        let says = Node::of(&description.node.id, &description.node.metadata);
-        let membership = self.enter(&workload, says, identity.as_ref(), certificate);
+        if let Some(held_back) = self.notices.pass(Notice::Here) {
+            let NodeInfo { id, user_agent, .. } = &description.node;
+            info!(workload = %workload.key, node = %id, client = %user_agent, held_back, "a proxy is here");
+        }
+        let membership = self.enter(&workload, flavour, identity.as_ref(), certificate);
         // What is published is the newest policy; it may have changed once more while the certificate was made.
         self.publish(&membership.proxy);
         let views = membership.proxy.state().views.as_ref().map(watch::Sender::subscribe);
         let gone = || Status::permission_denied("this workload is no longer in the policy under this identity");
         let views = views.ok_or_else(gone)?;
-        let observer = Observer::new(self.fleet.join(description), Arc::clone(&self.metrics), membership, admitted);
+        let observer = Observer::new(self.fleet.join(description), membership, admitted);
         Ok(Attachment { views, observer })
     }
 }
 
 impl Proxy {
     /// Where it stands among the connected.
-    fn place(&self) -> (WorkloadKey, Node) {
-        (self.key.clone(), self.node)
+    fn place(&self) -> Place {
+        (self.key.clone(), self.flavour)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, ProxyState> {

@@ -10,19 +10,20 @@ use tracing::{info, warn};
 
 use super::blocking;
 use super::config;
+use super::flavour::flavour;
 use super::peers::Entry;
 use super::proxies::Proxies;
-use crate::fleet::{State, StreamRecord};
+use crate::fleet::{Look, State};
+use crate::plan::Flavour;
 use crate::rollout::{Held, Pair, Progress, ProxyView, Refused, RootRotation, Situation, Stuck};
 use crate::secrets;
 use crate::trust::{RotationStep, Serial, TrustError};
 use crate::xds::{ResourceType, Version};
 
-/// A client that has not asked for a secret this long after its stream began does not use it. Envoy waits 15 seconds for what it
-/// lacks before it goes on to the next type.
-const SETTLED: time::Duration = time::Duration::seconds(16);
 /// A node that has new credentials is given this long to put them into place before its connection is ended.
 const INSTALLED: time::Duration = time::Duration::seconds(2);
+/// A gRPC client reads the files of its credentials anew this often at the latest: what `countersign bootstrap` writes says 10 s.
+const READ: time::Duration = time::Duration::seconds(15);
 /// How often the log names who is waited for.
 const TELL: Duration = Duration::from_secs(60);
 
@@ -200,24 +201,34 @@ impl Rotation {
         let (bundle, bundle_version) = self.proxies.bundle();
         let trusted: Vec<Serial> = bundle.roots().iter().map(|root| root.serial.clone()).collect();
         let served = self.proxies.served();
-        let connections = self.proxies.peers.all();
-        let mut views: HashMap<String, ProxyView> = HashMap::new();
-        for stream in self.proxies.fleet.streams().iter().filter(|stream| stream.description.identity.is_some()) {
-            let name = &stream.description.workload;
+        let connections = self.proxies.peers.by_identity();
+        let under_way = state.current.as_ref().filter(|current| !current.is_over());
+        let since = under_way.map(|current| current.record().step_at);
+        let connected = self.proxies.fleet.look(|stream| {
+            let description = stream.description();
+            let identity = description.identity.as_deref()?;
+            let name = description.workload.clone();
+            let shows_us = self.shown_to_us(&connections, identity);
+            if flavour(&description.node) == Flavour::Grpc {
+                let (trusts, shows) = self.on_disk(identity, since, &trusted);
+                return Some(ProxyView { name, away_since: None, trusts, shows, shows_us });
+            }
             let trusts = held(stream, secrets::ROOT, Some(bundle_version), now, || trusted.clone());
-            let leaf = served.get(name);
+            let leaf = served.get(&name);
             let shows = match leaf.and_then(|(_, issuer)| self.proxies.trust.root_of(issuer)) {
                 Some(root) => held(stream, secrets::WORKLOAD, leaf.map(|(version, _)| *version), now, || root),
                 None => Held::Pending,
             };
-            let shows_us = self.shown_to_us(&connections, stream.description.identity.as_deref());
-            let view = ProxyView { name: name.clone(), away_since: None, trusts, shows, shows_us };
-            match views.get_mut(name) {
+            Some(ProxyView { name, away_since: None, trusts, shows, shows_us })
+        });
+        let mut views: HashMap<String, ProxyView> = HashMap::new();
+        for view in connected {
+            match views.get_mut(&view.name) {
                 Some(first) => {
                     first.trusts = worse(first.trusts.clone(), view.trusts);
                     first.shows = worse(first.shows.clone(), view.shows);
                 }
-                None => drop(views.insert(name.clone(), view)),
+                None => drop(views.insert(view.name.clone(), view)),
             }
         }
         let absent = time::Duration::try_from(self.settings.wait_for_absent).unwrap_or(time::Duration::MAX);
@@ -237,13 +248,28 @@ impl Rotation {
         state.known = views;
     }
 
+    /// What a client that has no secrets over xDS trusts, and shows to its peers: what is on its disk. Certificate and roots are written
+    /// there together, so they are as new as the last that it was given, which it has put into place some seconds later. Out of a
+    /// rotation nobody waits for it: revocation lists, which others wait for, it does not have.
+    fn on_disk(
+        &self,
+        identity: &str,
+        since: Option<OffsetDateTime>,
+        trusted: &[Serial],
+    ) -> (Held<Vec<Serial>>, Held<Serial>) {
+        let Some(since) = since else { return (Held::Unused, Held::Unused) };
+        let given = identity.parse().ok().and_then(|id| self.proxies.trust.last_request(&id));
+        let read = given.filter(|(_, at)| *at + READ <= (self.proxies.clock)());
+        let Some((issuer, at)) = read else { return (Held::Pending, Held::Pending) };
+        let shows = self.proxies.trust.root_of(&issuer).map_or(Held::Pending, Held::Acknowledged);
+        (if since <= at { Held::Acknowledged(trusted.to_vec()) } else { Held::Pending }, shows)
+    }
+
     /// The root above the certificate that this identity shows us; of several, one that does not sign any more.
-    fn shown_to_us(&self, connections: &[Entry], identity: Option<&str>) -> Option<Serial> {
+    fn shown_to_us(&self, connections: &HashMap<String, Vec<Entry>>, identity: &str) -> Option<Serial> {
         let (trust, signing) = (&self.proxies.trust, self.proxies.trust.root());
-        let mut of_identity = connections
-            .iter()
-            .filter(|it| Some(it.id.as_str()) == identity)
-            .filter_map(|it| trust.root_of_key(it.certificate.authority_key.as_deref()?));
+        let of_identity = connections.get(identity)?.iter();
+        let mut of_identity = of_identity.filter_map(|it| trust.root_of_key(it.certificate.authority_key.as_deref()?));
         let first = of_identity.next()?;
         Some(if first == signing { of_identity.find(|root| *root != signing).unwrap_or(first) } else { first })
     }
@@ -273,18 +299,14 @@ impl Rotation {
 
 /// What a stream holds of a secret whose newest version is `version`.
 fn held<T>(
-    stream: &StreamRecord,
+    stream: Look<'_>,
     name: &str,
     version: Option<Version>,
     now: OffsetDateTime,
     value: impl FnOnce() -> T,
 ) -> Held<T> {
-    let of = |ty| stream.of(ty);
-    let secrets = of(ResourceType::Secret);
-    let Some(record) = secrets.resources.get(name) else {
-        let fed = [ResourceType::Cluster, ResourceType::Listener].iter().all(|ty| of(*ty).state() == State::Synced);
-        let settled = fed && stream.description.connected_since + SETTLED <= now;
-        return if settled { Held::Unused } else { Held::Pending };
+    let Some(record) = stream.resource(ResourceType::Secret, name) else {
+        return if stream.is_settled(now) { Held::Unused } else { Held::Pending };
     };
     match record.state() {
         State::Synced if version.is_some() && record.acknowledged.as_ref().map(|it| it.version) == version => {

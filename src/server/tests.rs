@@ -14,7 +14,7 @@ use super::{Clock, trust_settings};
 use crate::fleet::Fleet;
 use crate::identity::{Peer, SpiffeId};
 use crate::mesh::{self, Mesh};
-use crate::plan::Node;
+use crate::plan::{Flavour, Node};
 use crate::telemetry::Metrics;
 use crate::trust::{SqliteStore, Trust};
 use crate::xds::{ControlPlane, NodeInfo, ResourceType};
@@ -92,7 +92,7 @@ fn threat_02_a_gateway_gets_its_own_namespaces_secrets_only() {
     let model = model(1, &text);
     let held = |key: &str, node| {
         let workload = model.mesh.workload(&key.parse().unwrap()).unwrap();
-        let class = model.class(workload, node, OffsetDateTime::now_utc());
+        let class = model.class(workload, Flavour::Envoy(node), OffsetDateTime::now_utc());
         class.secrets.resources(ResourceType::Secret).map(|it| it.name().to_string()).collect::<Vec<_>>()
     };
     let (router, sidecar) = (Node { is_gateway: true, ..Node::default() }, Node::default());
@@ -105,7 +105,7 @@ fn threat_02_a_gateway_gets_its_own_namespaces_secrets_only() {
 /// Whoever began to publish with a policy that has been replaced since has nothing more to say.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_policy_is_never_published_over_a_newer_one() {
-    let (_directory, proxies) = proxies(Admission::new(8, Duration::from_secs(60)));
+    let (_directory, proxies) = proxies(Admission::new(8, 8, Duration::from_secs(60)));
     let older = model(1, &[web("web"), SERVICE.to_owned()].concat());
     proxies.set_model(Arc::clone(&older));
     let attached = proxies.attach(peer("web"), node()).await.unwrap();
@@ -121,10 +121,10 @@ async fn an_older_policy_is_never_published_over_a_newer_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn threat_02_an_identity_that_is_taken_away_while_a_stream_waits_gets_nothing() {
     for after in [web("another"), SERVICE.to_owned()] {
-        let admission = Admission::new(1, Duration::from_secs(600));
+        let admission = Admission::new(1, 1, Duration::from_secs(600));
         let (_directory, proxies) = proxies(admission.clone());
         proxies.set_model(model(1, &web("web")));
-        let first = admission.enter().await;
+        let first = admission.enter(None).await;
         let waiting = tokio::spawn({
             let proxies = proxies.clone();
             async move { proxies.attach(peer("web"), node()).await.map(drop).map_err(|status| status.code()) }
@@ -141,7 +141,7 @@ async fn threat_02_an_identity_that_is_taken_away_while_a_stream_waits_gets_noth
 /// A renewal that was begun for the identity that a workload had before.
 #[tokio::test(flavor = "multi_thread")]
 async fn threat_02_a_certificate_of_the_identity_before_is_not_shown_to_the_one_after() {
-    let (_directory, proxies) = proxies(Admission::new(8, Duration::from_secs(60)));
+    let (_directory, proxies) = proxies(Admission::new(8, 8, Duration::from_secs(60)));
     proxies.set_model(model(1, &web("before")));
     let before = proxies.attach(peer("before"), node()).await.unwrap();
     let (key, _, certificate) = proxies.certificates().remove(0);

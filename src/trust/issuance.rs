@@ -23,6 +23,9 @@ use crate::identity::SpiffeId;
 /// Certificates that have expired are forgotten this often.
 const FORGET: time::Duration = time::Duration::HOUR;
 
+/// When a proxy was last there is known to within this: nothing is written for a proxy that was seen as lately.
+const SEEN_WITHIN: time::Duration = time::Duration::minutes(10);
+
 /// The certificate hierarchy of one trust domain, in one cluster. `Debug` shows no key.
 #[derive(Debug)]
 pub struct Trust {
@@ -210,19 +213,25 @@ impl Trust {
     /// Remembers that these workloads' proxies are connected at `now`.
     pub fn saw(&self, workloads: &[String], now: OffsetDateTime) -> Result<(), TrustError> {
         let mut books = self.books();
-        self.store.save_seen(workloads, now)?;
-        books.seen.extend(workloads.iter().map(|workload| (workload.clone(), now)));
+        let is_fresh = |at: &OffsetDateTime| (time::Duration::ZERO..SEEN_WITHIN).contains(&(now - *at));
+        let stale: Vec<_> =
+            workloads.iter().filter(|name| !books.seen.get(*name).is_some_and(is_fresh)).cloned().collect();
+        if !stale.is_empty() {
+            self.store.save_seen(&stale, now)?;
+            books.seen.extend(stale.into_iter().map(|name| (name, now)));
+        }
         Ok(())
     }
 
-    /// Workloads whose proxy was last connected, or given a certificate, at `since` or later, with that time.
+    /// Workloads whose proxy was last connected, or given a certificate, at `since` or later, with that time. Some that left up to ten
+    /// minutes before `since` are among them.
     pub fn seen_since(&self, since: OffsetDateTime) -> HashMap<String, OffsetDateTime> {
         let mut seen = self.books().seen.clone();
         for (workload, certificate) in self.issued.read().unwrap_or_else(PoisonError::into_inner).iter() {
             let at = seen.entry(workload.clone()).or_insert(certificate.issued_at);
             *at = (*at).max(certificate.issued_at);
         }
-        seen.retain(|_, at| *at >= since);
+        seen.retain(|_, at| *at >= since - SEEN_WITHIN);
         seen
     }
 

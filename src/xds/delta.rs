@@ -107,14 +107,15 @@ impl DeltaSubscription {
             return;
         }
         let was_subscribed = self.holdings.unsubscribe(name);
-        self.refusals.forget(name);
         if self.holdings.interest.wildcard {
+            // It keeps what it has under the name, and what it has refused.
             // The wildcard may still cover it; the client is told what it has now. Of a name that it never asked for and that stands
             // for nothing there is nothing to tell.
             if was_subscribed || matches!(view.lookup(name), Lookup::Present(_)) {
                 self.resend.insert(view.intern(name));
             }
         } else {
+            self.refusals.forget(name);
             self.resend.remove(name);
         }
     }

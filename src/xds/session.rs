@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::holdings::Holdings;
 use super::wire::Response;
-use super::{Memory, Outcome, Removals, ResourceType, Subscription, View};
+use super::{Memory, Outcome, Removals, Resource, ResourceType, Subscription, View};
 
 /// Heartbeats in the time a resource lives, so that one that is late does no harm.
 const BEATS: u32 = 3;
@@ -14,6 +14,8 @@ const BEATS: u32 = 3;
 pub struct Session<S> {
     subscriptions: [Option<S>; ResourceType::ALL.len()],
     beats: [Option<Instant>; ResourceType::ALL.len()],
+    /// Whether the client has been sent anything that lives for a time only: otherwise nothing needs a heartbeat.
+    has_mortal: bool,
     /// Of the types that have not been asked for yet.
     memory: Option<Box<Memory>>,
 }
@@ -28,7 +30,8 @@ impl<S: Subscription> Session<S> {
     /// A stream of a client of which this is remembered.
     pub fn new(memory: Memory) -> Self {
         let memory = (!memory.is_empty()).then(|| Box::new(memory));
-        Self { subscriptions: std::array::from_fn(|_| None), beats: [None; ResourceType::ALL.len()], memory }
+        let (subscriptions, beats) = (std::array::from_fn(|_| None), [None; ResourceType::ALL.len()]);
+        Self { subscriptions, beats, has_mortal: false, memory }
     }
 
     /// What is to be remembered for the client's next stream, were this one to end now.
@@ -49,6 +52,9 @@ impl<S: Subscription> Session<S> {
         let subscription = self.subscriptions[ty.index()].get_or_insert_with(|| S::new(ty, recall()));
         let replacing = subscription.is_replacing();
         let outcome = subscription.on_request(request, view);
+        if let Outcome::Resumed(has) = &outcome {
+            self.has_mortal |= has.iter().any(|resource| resource.ttl().is_some());
+        }
         if ty == ResourceType::Secret
             && replacing
             && let Outcome::Acknowledged(_) = outcome
@@ -102,6 +108,9 @@ impl<S: Subscription> Session<S> {
     /// The next heartbeat that is due at `now`, if any. Call it until it has none, when [`next_response`](Self::next_response)
     /// has none.
     pub fn heartbeat(&mut self, now: Instant) -> Option<Response> {
+        if !self.has_mortal {
+            return None;
+        }
         ResourceType::ALL.into_iter().find_map(|ty| {
             let subscription = self.subscriptions[ty.index()].as_mut()?;
             let beat = &mut self.beats[ty.index()];
@@ -142,6 +151,8 @@ impl<S: Subscription> Session<S> {
 
     fn respond(&mut self, ty: ResourceType, view: &View, removals: Removals) -> Option<Response> {
         let response = self.at(ty)?.respond(view, removals)?;
+        let is_mortal = |resource: &Option<Arc<Resource>>| resource.as_ref().is_some_and(|it| it.ttl().is_some());
+        self.has_mortal |= response.contents.iter().any(|(_, resource)| is_mortal(resource));
         if ty == ResourceType::Cluster {
             // A cluster that Envoy builds anew waits for its endpoints again, though its subscription to them never ended.
             let names: Vec<Arc<str>> = response.contents.iter().map(|(name, _)| Arc::clone(name)).collect();

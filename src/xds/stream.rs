@@ -10,7 +10,7 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tonic::{Code, Status};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::lean::BoxError;
 use super::limits::{Pace, cut};
@@ -18,8 +18,8 @@ use super::requests::Requests;
 use super::scope::Scope;
 use super::wire::Response;
 use super::{
-    Attachment, ControlPlane, DeltaRequest, DeltaSubscription, DrainSignal, Limits, NodeInfo, Outcome, Session,
-    SotwRequest, SotwSubscription, StreamObserver, Subscription, View,
+    Attachment, ControlPlane, DeltaRequest, DeltaSubscription, DrainSignal, Limits, NodeInfo, Session, SotwRequest,
+    SotwSubscription, StreamObserver, Subscription, View,
 };
 
 /// A request message of either variant.
@@ -198,10 +198,6 @@ where
         let outcome = self.session.on_request(ty, request.reduce(), &self.view);
         self.limits.check_names(self.session.names(ty))?;
         self.limits.check_bytes(self.session.name_bytes(ty))?;
-        if let Outcome::Rejected { resources, error } = &outcome {
-            let names: Vec<_> = resources.iter().map(|(name, _)| &**name).collect();
-            warn!(node = %self.node, r#type = %ty, ?names, %error, "the client refused a response");
-        }
         self.observer.answered(ty, &outcome);
         Ok(())
     }
@@ -250,7 +246,7 @@ where
                     self.view = Arc::clone(&self.views.borrow_and_update());
                 }
                 reason = &mut self.drain => return Some(Err(Status::unavailable(reason))),
-                () = sleep_until(beat.map_or_else(Instant::now, Instant::from_std)), if beat.is_some() => {}
+                () = at(beat), if beat.is_some() => {}
             }
         }
     }
@@ -259,6 +255,13 @@ where
 /// Whether what came is no request, or too large a one. Anything else is a connection that is gone.
 fn broke_a_rule(status: &Status) -> bool {
     matches!(status.code(), Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted | Code::Unimplemented)
+}
+
+async fn at(beat: Option<std::time::Instant>) {
+    match beat {
+        Some(beat) => sleep_until(Instant::from_std(beat)).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The next request, when its turn has come. Cancelling it loses nothing.

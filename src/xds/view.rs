@@ -112,9 +112,18 @@ pub struct View {
 
 impl View {
     /// The view through these layers.
-    pub fn new(layers: Vec<Arc<Layer>>) -> Self {
+    pub fn new(layers: &[Arc<Layer>]) -> Self {
+        Self::default().through(layers)
+    }
+
+    /// The view through these layers, instead of those before. A type in which they are alike costs a pointer.
+    pub fn through(&self, layers: &[Arc<Layer>]) -> Self {
         let types = std::array::from_fn(|index| {
             let parts = layers.iter().map(|layer| &layer.types[index]).filter(|part| !Arc::ptr_eq(part, &NOTHING));
+            let before = &self.types[index];
+            if before.stamp.is_some() && parts.clone().map(Arc::as_ptr).eq(before.parts.iter().map(Arc::as_ptr)) {
+                return before.clone();
+            }
             let parts: Vec<_> = parts.cloned().collect();
             let stamp = match parts.as_slice() {
                 [only] => only.stamp,

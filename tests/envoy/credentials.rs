@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use base64::Engine as _;
-use countersign::admin::api::{SecretState, SecretStatus, TypeState};
+use countersign::admin::api::{SecretState, SecretStatus, SecretType, TypeState};
 use countersign::lab::http;
 
 use crate::harness::{LIMIT, Mesh, Setting, eventually, finish, on_envoys};
@@ -92,6 +92,18 @@ async fn servers_outside_the_mesh(setting: Setting) {
     // Threat 2: a Secret of another namespace is as good as none.
     assert_eq!(ask(&mesh, "elsewhere.test").await.0, 503);
     assert!(!mesh.server().log().contains("PRIVATE KEY"));
+    // Every secret that the proxy holds is listed: what is in the policy with its serial number, what is in a file without one.
+    let rows = mesh.server().secrets().await;
+    let row = |name: &str| rows.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("{name}: {rows:#?}"));
+    for (name, kind) in
+        [("kubernetes://partner", SecretType::CertChain), ("kubernetes://partner-cacert", SecretType::Ca)]
+    {
+        let row = row(name);
+        let known = row.valid == Some(true) && !row.serial.is_empty() && !row.not_after.is_empty();
+        assert!(known && row.r#type == kind && row.status == SecretState::Active, "{row:?}");
+    }
+    let of_file = row(&format!("file-root:{ca}"));
+    assert!(of_file.r#type == SecretType::Ca && of_file.valid.is_none() && of_file.serial.is_empty(), "{of_file:?}");
 
     // The operator replaces the Secret: what is shown is the new one, without a restart.
     mesh.write_policy("outside.yaml", &with("client renewed"));

@@ -5,6 +5,8 @@
 
 mod harness;
 
+mod adoption;
+mod authorization;
 mod bytes;
 mod clients;
 mod clusters;
@@ -16,6 +18,7 @@ mod interception;
 mod lab;
 mod matrix;
 mod mesh;
+mod mesh_config;
 mod namespace;
 mod outage;
 mod outside;

@@ -41,7 +41,7 @@ async fn seed_policies(setting: Setting) {
         let of_workload = rows.iter().filter(|row| row.node == workload.id());
         let leaf = of_workload.clone().find(|row| row.name == "default").expect("a row for the leaf");
         assert!(held.has_leaf(&leaf.serial), "{leaf:?} {held:?}");
-        assert!(leaf.valid && leaf.status == SecretState::Active, "{leaf:?}");
+        assert!(leaf.valid == Some(true) && leaf.status == SecretState::Active, "{leaf:?}");
         let root = of_workload.clone().find(|row| row.name == "ROOTCA").expect("a row for the root");
         assert!(held.roots.iter().any(|it| it.serial == root.serial), "{root:?} {held:?}");
         assert!(held.leaves.iter().any(|it| it.uris == [workload.identity()]), "{held:?}");

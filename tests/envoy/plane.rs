@@ -113,7 +113,7 @@ impl Plane {
 
 fn view(resources: Vec<Resource>) -> Arc<View> {
     let resources = resources.into_iter().map(|resource| (resource.ty(), Arc::new(resource)));
-    Arc::new(View::new(vec![Arc::new(Layer::new(resources, None))]))
+    Arc::new(View::new(&[Arc::new(Layer::new(resources, None))]))
 }
 
 fn serve(listener: TcpListener, show: Arc<Show>, connections: Connections) -> JoinHandle<()> {

@@ -146,7 +146,7 @@ impl Case {
         class.clusters.retain(|it| self.shows(&it.name));
         class.listeners.retain(|it| self.shows(&it.name));
         class.routes.retain(|it| self.shows(&it.name));
-        class.gateway.retain(|it| self.shows(&it.name));
+        own.gateway.retain(|it| self.shows(&it.name));
         class.gateway_tables.retain(|it| self.shows(&it.name));
         let mut reasons = BTreeMap::new();
         let captured = own.intercepted.iter().flat_map(|it| &it.ports);

@@ -1,5 +1,6 @@
 //! The rules, each a small function that looks for one code.
 
+pub(super) mod authorization;
 pub(super) mod certificates;
 pub(super) mod origination;
 pub(super) mod pairs;

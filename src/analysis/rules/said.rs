@@ -1,8 +1,8 @@
 //! What the parser and the model have said already, under its code.
 
 use super::super::catalogue::{
-    CONTRADICTION, DROPPED_TLS, FOLLOWED, IGNORED, NO_TLS_MODE, PORT_DROPS_TLS, Rule, SELECTS_NOTHING, SHADOWED,
-    SKIPS_VERIFICATION, UNPROTECTED, UNREACHABLE, UNSERVED,
+    CONTRADICTION, DISAGREEMENT, DROPPED_TLS, FOLLOWED, IGNORED, NO_TLS_MODE, PORT_DROPS_TLS, Rule, SELECTS_NOTHING,
+    SHADOWED, SKIPS_VERIFICATION, UNENFORCED, UNPROTECTED, UNREACHABLE, UNSERVED,
 };
 use super::super::finding::Collector;
 use crate::{mesh, policy};
@@ -39,5 +39,7 @@ fn rule_of(topic: mesh::Topic) -> Option<&'static Rule> {
         mesh::Topic::SelectsNothing => &SELECTS_NOTHING,
         mesh::Topic::Unprotected => &UNPROTECTED,
         mesh::Topic::Unreachable => &UNREACHABLE,
+        mesh::Topic::Unenforced => &UNENFORCED,
+        mesh::Topic::Disagreement => &DISAGREEMENT,
     })
 }

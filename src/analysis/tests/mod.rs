@@ -1,5 +1,6 @@
 //! Each rule by its code, and what holds for all policy sets.
 
+mod authorization;
 mod certificates;
 mod diff;
 mod policies;
@@ -58,8 +59,9 @@ fn assert_silent(text: &str, code: &str) {
 #[test]
 fn every_code_is_unique_explained_and_tested() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/analysis/tests");
-    let tests: String =
-        ["policies.rs", "certificates.rs"].map(|it| fs::read_to_string(directory.join(it)).unwrap()).concat();
+    let tests: String = ["policies.rs", "authorization.rs", "certificates.rs"]
+        .map(|it| fs::read_to_string(directory.join(it)).unwrap())
+        .concat();
     for (position, rule) in RULES.iter().enumerate() {
         assert!(RULES[..position].iter().all(|before| before.code < rule.code), "{} is out of order", rule.code);
         assert_eq!(explain(&rule.code.to_lowercase()), Some(*rule));

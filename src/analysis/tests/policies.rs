@@ -78,6 +78,17 @@ fn cs0105_tls_without_a_mode() {
 }
 
 #[test]
+fn cs0106_another_trust_domain_than_the_servers() {
+    let map = |domain: &str| {
+        format!(
+            "---\n{{apiVersion: v1, kind: ConfigMap, metadata: {{name: istio, namespace: istio-system}},\n data: {{mesh: \"trustDomain: {domain}\"}}}}\n"
+        )
+    };
+    assert_found(&with_mesh(&[map("prod.example")]), "CS0106", 3, "trustDomain is prod.example");
+    assert_silent(&with_mesh(&[map("cluster.local")]), "CS0106");
+}
+
+#[test]
 fn cs0201_policies_that_others_shadow() {
     let two = ["back/a", "back/b"].map(|name| peer_authentication(name, "{mtls: {mode: STRICT}}"));
     assert_found(&with_mesh(&two), "CS0201", 5, "has no effect");

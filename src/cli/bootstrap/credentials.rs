@@ -9,6 +9,7 @@ use std::path::Path;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use super::file::sync;
 use super::{BootstrapError, Key};
 
 /// The link's name.
@@ -118,10 +119,6 @@ pub(super) fn swap(directory: &Path, chain: &str, roots: &str, key: &Key) -> Res
         std::fs::remove_dir_all(&path).map_err(BootstrapError::at(&path))?;
     }
     Ok(())
-}
-
-fn sync(directory: &Path) -> Result<(), BootstrapError> {
-    File::open(directory).and_then(|it| it.sync_all()).map_err(BootstrapError::at(directory))
 }
 
 fn private(path: &Path, content: &[u8]) -> Result<(), BootstrapError> {

@@ -1,5 +1,6 @@
 //! Files that are there whole or not at all.
 
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -19,6 +20,14 @@ pub(super) fn replace_if_changed(path: &Path, content: &str) -> Result<bool, Boo
         .tempfile_in(directory)
         .map_err(BootstrapError::at(path))?;
     file.write_all(content.as_bytes()).map_err(BootstrapError::at(path))?;
+    // Without this the name may outlive a power cut, and the content not.
+    file.as_file().sync_all().map_err(BootstrapError::at(path))?;
     file.persist(path).map_err(|e| BootstrapError::at(path)(e.error))?;
+    sync(directory)?;
     Ok(true)
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync(directory: &Path) -> Result<(), BootstrapError> {
+    File::open(directory).and_then(|it| it.sync_all()).map_err(BootstrapError::at(directory))
 }

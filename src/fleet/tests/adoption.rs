@@ -35,7 +35,113 @@ fn everyone_missing_is_named_with_the_reason() {
     // And a client that asked for other secrets only.
     streams[4].subscribe(Secret, &["other"], &new);
     streams[4].drain(&new);
-    assert!(matches!(ask(&books, version(&new, "ROOTCA")).missing[3].reason, Reason::NotSubscribed));
+    let adoption = ask(&books, version(&new, "ROOTCA"));
+    assert_eq!(adoption.missing.len(), 3);
+    assert_eq!(adoption.unused.iter().map(|who| who.workload.as_str()).collect::<Vec<_>>(), ["ns/silent"]);
+}
+
+/// A client of secrets alone may have a stream for each of them, and each stream knows of its own only.
+#[test]
+fn of_a_client_with_a_stream_for_each_secret_the_one_that_asks_counts() {
+    let books = Books::new();
+    let now = view([secret("ROOTCA", "1"), secret("default", "1")]);
+    let mut streams = [books.join("ns/a"), books.join("ns/a")];
+    for (stream, name) in streams.iter_mut().zip(["ROOTCA", "default"]) {
+        stream.subscribe(Secret, &[name], &now);
+        stream.drain(&now);
+    }
+    let adoption = ask(&books, version(&now, "ROOTCA"));
+    assert!(adoption.is_complete() && adoption.unused.is_empty() && adoption.acknowledged == 1, "{adoption:?}");
+    let newer = view([secret("ROOTCA", "2"), secret("default", "1")]);
+    let adoption = ask(&books, version(&newer, "ROOTCA"));
+    assert_eq!(adoption.missing.len(), 1, "the other stream is not waited for: {adoption:?}");
+    streams[0].drain(&newer);
+    assert!(ask(&books, version(&newer, "ROOTCA")).is_complete());
+}
+
+/// What a client does not ask for, it does not use; but first it has to have had the time, and all that could make it ask.
+#[test]
+fn who_does_not_use_a_secret_is_told_apart_from_who_has_not_asked_yet() {
+    use ResourceType::{Cluster, Listener};
+    let books = Books::new();
+    let all = view([
+        secret("ROOTCA", "1"),
+        secret("default", "1"),
+        Resource::new(Cluster, "c", b"1"),
+        Resource::new(Listener, "l", b"1"),
+    ]);
+    let names = ["ns/ads", "ns/clusters", "ns/connected", "ns/fresh", "ns/secrets"];
+    let [mut ads, mut clusters, _connected, mut fresh, mut secrets] = names.map(|name| books.join(name));
+    clusters.subscribe(Cluster, &[], &all);
+    clusters.drain(&all);
+    for ty in [Cluster, Listener] {
+        ads.subscribe(ty, &[], &all);
+        ads.drain(&all);
+    }
+    secrets.subscribe(Secret, &["default"], &all);
+    secrets.drain(&all);
+    let told = || {
+        let adoption = ask(&books, version(&all, "ROOTCA"));
+        let missing: Vec<_> = adoption.missing.iter().map(|it| it.description.workload.clone()).collect();
+        let unused: Vec<_> = adoption.unused.iter().map(|it| it.workload.clone()).collect();
+        (missing.join(" "), unused.join(" "))
+    };
+    assert_eq!(told(), (names.join(" "), String::new()), "nobody has had the time");
+    books.at(1_016);
+    // Envoy asks for listeners when its clusters are there, and each may need secrets.
+    assert_eq!(told(), ("ns/clusters ns/connected ns/fresh".into(), "ns/ads ns/secrets".into()));
+    // A listener that is not acknowledged may ask for what none has asked for so far.
+    fresh.subscribe(Cluster, &[], &all);
+    fresh.drain(&all);
+    fresh.subscribe(Listener, &[], &all);
+    let listener = fresh.next(&all).unwrap();
+    assert_eq!(told().1, "ns/ads ns/secrets");
+    fresh.ack(&listener, &all);
+    assert_eq!(told().1, "ns/ads ns/fresh ns/secrets");
+}
+
+/// The quick looks say the same as the copies.
+#[test]
+fn a_look_at_a_stream_is_what_its_record_says() {
+    let books = Books::new();
+    let (one, two) = (view(["a", "b"].map(|name| secret(name, "1"))), view(["a", "b"].map(|name| secret(name, "2"))));
+    let mut it = books.join("ns/a");
+    let check = |what: &str| {
+        books.fleet.look(|stream| {
+            let record = stream.record();
+            for ty in ResourceType::ALL {
+                assert_eq!(stream.state(ty), record.of(ty).state(), "{what}: {ty}");
+                let names =
+                    |it: &std::collections::BTreeMap<Arc<str>, ResourceRecord>| it.keys().cloned().collect::<Vec<_>>();
+                assert_eq!(names(&stream.resources(ty)), names(&record.of(ty).resources), "{what}: {ty}");
+                for name in ["a", "b", "none"] {
+                    let (quick, copied) = (stream.resource(ty, name), record.of(ty).resources.get(name));
+                    assert_eq!(
+                        quick.map(|it| it.acknowledged),
+                        copied.map(|it| it.acknowledged.clone()),
+                        "{what}: {name}"
+                    );
+                }
+            }
+            None::<()>
+        });
+    };
+    check("nothing asked");
+    it.subscribe(Secret, &["a", "b"], &one);
+    check("asked");
+    let response = it.next(&one).unwrap();
+    check("sent");
+    it.ack(&response, &one);
+    it.drain(&one);
+    check("in step");
+    let response = it.next(&two).unwrap();
+    check("a change on its way");
+    it.nack(&response, "no", &two);
+    check("refused");
+    it.drain(&two);
+    check("in step again");
+    it.drain(&view([secret("a", "3")]));
+    check("one is gone");
 }
 
 #[test]

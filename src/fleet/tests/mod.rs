@@ -105,7 +105,7 @@ fn secret(name: &str, content: &str) -> Resource {
 }
 
 fn view(resources: impl IntoIterator<Item = Resource>) -> View {
-    View::new(vec![Arc::new(Layer::new(resources.into_iter().map(|it| (it.ty(), Arc::new(it))), None))])
+    View::new(&[Arc::new(Layer::new(resources.into_iter().map(|it| (it.ty(), Arc::new(it))), None))])
 }
 
 fn version(view: &View, name: &str) -> Version {

@@ -59,6 +59,22 @@ pub(super) fn strict_outside(to: Destination<'_>, endpoints: &[Endpoint]) -> Vec
     Clash::all(to, endpoints.iter(), &is_strict).into_iter().map(warning).collect()
 }
 
+/// Without automatic mutual TLS a client that no rule tells otherwise speaks plaintext, also to a port that takes nothing but mutual TLS.
+pub(super) fn without_auto_mtls(to: Destination<'_>, endpoints: &[Endpoint], at: &Origin) -> Vec<Warning> {
+    let warning = |clash: Clash<'_>| {
+        let message = format!(
+            "enableAutoMtls is false, so that {} port {} is reached in plaintext, but {}: connections will fail; write a \
+             DestinationRule with mode ISTIO_MUTUAL",
+            to.service.host,
+            to.port.port.value,
+            clash.server(),
+        );
+        Warning::new(Topic::Contradiction, at, message)
+    };
+    let is_strict = |mode| mode == InboundMode::Strict;
+    Clash::all(to, endpoints.iter(), &is_strict).into_iter().map(warning).collect()
+}
+
 /// A workload whose port accepts something else than it would get.
 struct Clash<'e> {
     workload: &'e Workload,

@@ -218,6 +218,10 @@ fn automatic(
         reasons.push(Reason::at(&to.service.at, format!("{} is outside the mesh: plaintext", to.service.host)));
         warnings.extend(conflict::strict_outside(to, endpoints(to, endpoint)));
         OutboundMode::Plaintext
+    } else if let Err(at) = mesh.settings().auto_mtls() {
+        reasons.push(Reason::at(at, "enableAutoMtls is false: without a rule that asks for TLS, plaintext"));
+        warnings.extend(conflict::without_auto_mtls(to, endpoints(to, endpoint), at));
+        OutboundMode::Plaintext
     } else {
         let (sni, sans) = (istio_sni(to), mesh_names(mesh, to.service));
         match endpoint {

@@ -1,8 +1,10 @@
 //! What the parser accepts, and what it says about what it does not.
 
 mod after;
+mod authorization_policy;
 mod bombs;
 mod kinds;
+mod mesh_config;
 mod messages;
 mod seeds;
 

@@ -35,6 +35,8 @@ pub struct Limits {
     pub request_burst: u32,
     /// Streams between their first request and their first acknowledgement.
     pub first_pushes: usize,
+    /// Of these, those of one identity.
+    pub first_pushes_per_identity: usize,
     /// After this time a stream gives up its place among the first pushes.
     #[serde(deserialize_with = "value::duration")]
     pub first_push_time: Duration,
@@ -61,6 +63,7 @@ impl Default for Limits {
             requests_per_second,
             request_burst,
             first_pushes: 256,
+            first_pushes_per_identity: 64,
             first_push_time: Duration::from_secs(2),
             max_connection_age: Duration::ZERO,
             max_connection_age_jitter: Duration::ZERO,
@@ -90,6 +93,7 @@ impl Limits {
             ("xds.limits.requestsPerSecond", self.requests_per_second as usize),
             ("xds.limits.requestBurst", self.request_burst as usize),
             ("xds.limits.firstPushes", self.first_pushes),
+            ("xds.limits.firstPushesPerIdentity", self.first_pushes_per_identity),
         ];
         if let Some((key, _)) = numbers.into_iter().find(|(_, value)| *value == 0) {
             return Some((key, zero));

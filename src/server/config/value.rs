@@ -45,6 +45,12 @@ pub(super) fn address<'de, D: Deserializer<'de>>(d: D) -> Result<SocketAddr, D::
     text.parse().map_err(|_| D::Error::custom(format!("`{text}` is not IP:PORT, as in `127.0.0.1:15012`")))
 }
 
+/// What has a parser of its own, with warnings: `policy::parse_mesh_config`.
+pub(super) fn read_apart<'de, D: Deserializer<'de>, T: Default>(d: D) -> Result<T, D::Error> {
+    serde::de::IgnoredAny::deserialize(d)?;
+    Ok(T::default())
+}
+
 /// A name of DNS labels.
 pub(super) fn name<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
     let text = String::deserialize(d)?;

@@ -41,10 +41,11 @@ pub fn restore(
     force: bool,
     now: time::OffsetDateTime,
 ) -> Result<Option<PathBuf>, StoreError> {
-    let good = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_ONLY)
-        .map_err(|error| explain("open", copy, error))?;
-    check(copy, &good)?;
-    drop(good);
+    examine(copy).map_err(|error| match error {
+        // Of a store that is in use the message says to restore a backup, and this would be the backup.
+        StoreError::Damaged { path, reason } => StoreError::NoBackup { path, reason },
+        error => error,
+    })?;
     let there = path.try_exists().map_err(|error| StoreError::failed("look for", path, error))?;
     if there && !force {
         let reason = "there is a store already; --force moves it aside";
@@ -75,6 +76,17 @@ pub fn restore(
     fs::rename(&new, path).map_err(|error| StoreError::failed("write", path, error))?;
     sync_directory(path)?;
     Ok(aside)
+}
+
+/// Whether this is a whole store.
+fn examine(copy: &Path) -> Result<(), StoreError> {
+    if !copy.is_file() {
+        let reason = if copy.exists() { "it is not a file" } else { "there is no such file" };
+        return Err(StoreError::NoBackup { path: copy.to_owned(), reason: reason.to_owned() });
+    }
+    let store = Connection::open_with_flags(copy, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .map_err(|error| explain("open", copy, error))?;
+    check(copy, &store).map(drop)
 }
 
 fn side_file(path: &Path, suffix: &str) -> PathBuf {

@@ -18,6 +18,16 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What is to be put in place is no backup, or is damaged.
+    #[error(
+        "{} is not put in place: {reason}. Nothing has been changed; name a file that `countersign backup` has written", path.display()
+    )]
+    NoBackup {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A later version has written it.
     #[error(
         "{} was written by a later countersign (its format is {found}, this one reads up to {known}): run that version, or a later one",

@@ -131,6 +131,20 @@ fn what_is_no_backup_is_not_put_in_place() {
     drop(trust);
     let garbage = directory.path().join("garbage");
     fs::write(&garbage, b"not a database at all".repeat(100)).unwrap();
-    assert!(restore(&garbage, &path(&directory), true, NOW).is_err());
+    let another = directory.path().join("another.db");
+    rusqlite::Connection::open(&another).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+    for (bad, why) in [
+        (garbage, "file is not a database"),
+        (another, "it is not a countersign store"),
+        (directory.path().to_owned(), "it is not a file"),
+        (directory.path().join("absent"), "there is no such file"),
+    ] {
+        let said = restore(&bad, &path(&directory), true, NOW).unwrap_err().to_string();
+        let whole = format!("{} is not put in place: {why}. Nothing has been changed", bad.display());
+        assert!(
+            said.starts_with(&whole) && said.ends_with("name a file that `countersign backup` has written"),
+            "{said}"
+        );
+    }
     assert_eq!(open(directory.path(), settings(), NOW).unwrap().bundle(), root);
 }

@@ -106,6 +106,22 @@ fn who_was_here_is_known_after_a_crash() {
 }
 
 #[test]
+fn who_stays_is_written_down_every_ten_minutes_only_and_counts_as_long_as_that_after_it() {
+    let (directory, trust) = fresh();
+    let minutes = time::Duration::minutes;
+    let since = |since| open(directory.path(), settings(), NOW).unwrap().seen_since(since).remove("a/here");
+    trust.saw(&["a/here".into()], NOW).unwrap();
+    trust.saw(&["a/here".into()], NOW + minutes(9)).unwrap();
+    assert_eq!(since(NOW), Some(NOW), "nothing was written");
+    assert_eq!(since(NOW + minutes(9)), Some(NOW), "it was here then, and the books cannot say otherwise");
+    assert_eq!(since(NOW + minutes(11)), None);
+    trust.saw(&["a/here".into()], NOW + minutes(10)).unwrap();
+    assert_eq!(since(NOW + minutes(11)), Some(NOW + minutes(10)));
+    trust.saw(&["a/here".into()], NOW - minutes(30)).unwrap();
+    assert_eq!(since(NOW), None, "a clock that went back is believed");
+}
+
+#[test]
 fn an_intermediate_is_prepared_before_it_signs() {
     let (directory, trust) = fresh();
     let first = trust.intermediate();

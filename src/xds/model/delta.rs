@@ -6,7 +6,7 @@ use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use prost::Message as _;
 
 use super::super::{DeltaRequest, DeltaSubscription, Outcome, ResourceType};
-use super::{Client, Wish, world};
+use super::{Asked, Client, Wish, world};
 
 /// A delta client.
 #[derive(Default)]
@@ -105,6 +105,20 @@ impl Client for DeltaClient {
     fn stale(request: &DeltaRequest) -> Option<DeltaRequest> {
         let (nonce, error) = (request.nonce.clone(), request.error.clone());
         (!nonce.is_empty()).then(|| DeltaRequest { nonce, error, ..DeltaRequest::default() })
+    }
+
+    fn subscribe(asked: &mut Asked, ty: ResourceType, request: &DeltaRequest) {
+        let first = !std::mem::replace(&mut asked.started, true);
+        asked.wildcard |= first && ty.is_full_state() && request.subscribe.is_empty();
+        for (names, wanted) in [(&request.subscribe, true), (&request.unsubscribe, false)] {
+            for name in names {
+                match (&**name, wanted) {
+                    ("*", wanted) => asked.wildcard = wanted,
+                    (name, true) => drop(asked.names.insert(name.to_owned())),
+                    (name, false) => drop(asked.names.remove(name)),
+                }
+            }
+        }
     }
 
     fn asked(request: &DeltaRequest, _: Option<&DeltaRequest>) -> Vec<String> {

@@ -2,7 +2,9 @@
 //! late. Random bytes make a history; after it, once nothing is on its way any more, the client must have what it asked for. Property
 //! tests and a fuzz target drive it.
 
+mod asked;
 mod delta;
+mod side;
 mod sotw;
 mod world;
 
@@ -13,7 +15,9 @@ use prost::Message as _;
 
 use super::{Outcome, ResourceType, Response, Session, Subscription, stream};
 
+use asked::Asked;
 pub use delta::DeltaClient;
+pub(super) use side::Side;
 pub use sotw::SotwClient;
 use world::{Bytes, Refused, World};
 
@@ -39,6 +43,10 @@ pub trait Client: Default {
     /// The first request on a new stream.
     #[doc(hidden)]
     fn hello(&mut self, ty: ResourceType) -> Option<Request<Self>>;
+
+    /// Takes a request that the server has read into account: what it asks for, and what it lets go.
+    #[doc(hidden)]
+    fn subscribe(asked: &mut Asked, ty: ResourceType, request: &Request<Self>);
 
     /// The names that a request asks for anew, after the one that was read before it.
     #[doc(hidden)]
@@ -90,7 +98,12 @@ pub enum Wish {
 
 /// Runs the history that `bytes` make. Panics where a rule is broken.
 pub fn run<C: Client>(bytes: &[u8]) {
-    let mut run = Run::<C>::new();
+    run_against::<C, Session<C::Subscription>>(bytes);
+}
+
+/// The same against a server that may have a fault.
+pub(super) fn run_against<C: Client, S: Side<C::Subscription>>(bytes: &[u8]) {
+    let mut run = Run::<C, S>::new();
     for step in bytes.chunks_exact(2) {
         run.step(step[0], step[1]);
     }
@@ -122,10 +135,12 @@ fn answer<R: stream::Request + Clone>(request: R, world: &World) {
     }
 }
 
-struct Run<C: Client> {
+struct Run<C: Client, S> {
     world: World,
     client: C,
-    session: Session<C::Subscription>,
+    server: S,
+    /// What the requests that the server has read ask for.
+    asked: BTreeMap<ResourceType, Asked>,
     started: BTreeSet<ResourceType>,
     requests: VecDeque<(ResourceType, Request<C>)>,
     responses: VecDeque<Response>,
@@ -135,12 +150,13 @@ struct Run<C: Client> {
     sent: usize,
 }
 
-impl<C: Client> Run<C> {
+impl<C: Client, S: Side<C::Subscription>> Run<C, S> {
     fn new() -> Self {
         Self {
             world: World::default(),
             client: C::default(),
-            session: Session::default(),
+            server: S::default(),
+            asked: BTreeMap::new(),
             started: BTreeSet::new(),
             requests: VecDeque::new(),
             responses: VecDeque::new(),
@@ -193,11 +209,12 @@ impl<C: Client> Run<C> {
     fn serve(&mut self) {
         let Some((ty, request)) = self.requests.pop_front() else { return };
         self.last = Some((ty, request.clone()));
-        let outcome = self.session.on_request(ty, request.clone(), &self.world.view);
+        let outcome = self.server.on_request(ty, request.clone(), &self.world.view);
         if matches!(outcome, Outcome::Acknowledged(_)) && ty == ResourceType::Secret {
             self.refused.secrets_changed();
         }
         if C::counts(&outcome) {
+            C::subscribe(self.asked.entry(ty).or_default(), ty, &request);
             self.refused.asked(ty, &C::asked(&request, self.read.get(&ty)));
             self.read.insert(ty, request);
         }
@@ -206,10 +223,14 @@ impl<C: Client> Run<C> {
 
     /// The server writes what is due.
     fn poll(&mut self) {
-        while let Some(response) = self.session.next_response(&self.world.view) {
+        while let Some(response) = self.server.next_response(&self.world.view) {
             self.sent += 1;
             assert!(self.sent < RESPONSES, "no end of responses");
             let contents = C::read(&encode(&response));
+            for (name, _) in &contents {
+                let asked = self.asked.get(&response.ty).is_some_and(|asked| asked.covers(name));
+                assert!(asked, "{} {name} was sent and nobody has asked for it", response.ty);
+            }
             for (name, bytes) in contents.iter().filter(|(_, bytes)| !bytes.is_empty()) {
                 self.world.assert_allowed(response.ty, name, bytes);
             }
@@ -218,8 +239,7 @@ impl<C: Client> Run<C> {
             assert_eq!(waiting, 0, "a second response of {} in flight", response.ty);
             self.responses.push_back(response);
         }
-        // Told to the fleet in a server; here only that telling is harmless.
-        self.session.settled().for_each(|(_, holdings)| drop(holdings.resources()));
+        self.server.tell();
     }
 
     /// The client reads a response.
@@ -239,7 +259,8 @@ impl<C: Client> Run<C> {
         for (ty, request) in &self.requests {
             self.client.unread(*ty, request, self.read.get(ty));
         }
-        self.session = Session::new(self.session.memory());
+        self.server.reconnect();
+        self.asked.clear();
         self.requests.clear();
         self.responses.clear();
         self.last = None;

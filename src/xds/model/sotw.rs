@@ -6,7 +6,7 @@ use envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse;
 use prost::Message as _;
 
 use super::super::{Outcome, ResourceType, SotwRequest, SotwSubscription};
-use super::{Client, Wish, world};
+use super::{Asked, Client, Wish, world};
 
 /// A state-of-the-world client.
 #[derive(Default)]
@@ -115,6 +115,12 @@ impl Client for SotwClient {
     fn stale(request: &SotwRequest) -> Option<SotwRequest> {
         let nonce = request.nonce.parse::<u64>().ok().filter(|nonce| *nonce > 1)? - 1;
         Some(SotwRequest { nonce: nonce.to_string(), ..request.clone() })
+    }
+
+    fn subscribe(asked: &mut Asked, ty: ResourceType, request: &SotwRequest) {
+        asked.named |= !request.names.is_empty();
+        asked.names = request.names.iter().cloned().collect();
+        asked.wildcard = asked.names.contains("*") || (ty.is_full_state() && !asked.named);
     }
 
     fn asked(request: &SotwRequest, before: Option<&SotwRequest>) -> Vec<String> {

@@ -76,7 +76,7 @@ impl World {
             let pending = self.state.iter().filter(|((of, _), bytes)| *of == ty && **bytes == Bytes::Pending);
             layers.push(Arc::new(Layer::pending(ty, pending.map(|((_, name), _)| name.as_str().into()))));
         }
-        self.view = View::new(layers);
+        self.view = View::new(&layers);
     }
 
     pub(super) fn content(&self, ty: ResourceType, name: &str) -> Option<Bytes> {

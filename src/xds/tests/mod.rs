@@ -1,5 +1,6 @@
 //! The protocol's rules, one test each, named after the rule.
 
+mod faults;
 mod heartbeat;
 mod memory;
 mod model;
@@ -31,7 +32,7 @@ fn restatable(name: &str, content: &str) -> Resource {
 /// A view of these, with nothing in common in memory with any other.
 fn view(resources: impl IntoIterator<Item = Resource>) -> View {
     let layer = Layer::new(resources.into_iter().map(|it| (it.ty(), Arc::new(it))), None);
-    View::new(vec![Arc::new(layer)])
+    View::new(&[Arc::new(layer)])
 }
 
 /// `name=content` for each resource, `-name` for each removal.

@@ -240,3 +240,18 @@ fn two_refused_lists_do_not_take_turns() {
     }
     assert!(it.next(&after).is_none());
 }
+
+/// Under a wildcard a client keeps what it has when it lets a name go, and a secret that it holds as bad it takes without effect when the
+/// same bytes come again.
+#[test]
+fn a_refused_secret_does_not_come_again_for_a_name_that_is_let_go_under_a_star() {
+    let view = view([restatable("bad", "1")]);
+    let mut it = Delta::default();
+    it.ask(Secret, &["*", "bad"], &[], &view);
+    let response = it.next(&view).unwrap();
+    it.nack(&response, &view);
+    it.ask(Secret, &[], &["bad"], &view);
+    assert!(it.next(&view).is_none());
+    let mended = super::view([restatable("bad", "2")]);
+    assert_eq!(it.drain(&mended), ["bad=2"]);
+}

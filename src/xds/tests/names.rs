@@ -30,7 +30,7 @@ fn a_name_that_does_not_exist_is_removed_at_once_in_delta_and_left_out_in_sotw()
 
 #[test]
 fn a_secret_in_preparation_is_waited_for() {
-    let pending = View::new(vec![Arc::new(Layer::pending(Secret, ["a".into()]))]);
+    let pending = View::new(&[Arc::new(Layer::pending(Secret, ["a".into()]))]);
     let there = view([restatable("a", "1")]);
     let (mut delta, mut sotw) = (Delta::default(), Sotw::default());
     delta.ask(Secret, &["a"], &[], &pending);

@@ -11,7 +11,7 @@ fn hundred() -> (Arc<Layer>, Vec<String>) {
 #[test]
 fn a_client_in_step_points_to_what_the_layer_has() {
     let (layer, names) = hundred();
-    let view = View::new(vec![Arc::clone(&layer)]);
+    let view = View::new(&[Arc::clone(&layer)]);
     let mut it = Delta::default();
     it.ask(Endpoint, &names.iter().map(String::as_str).collect::<Vec<_>>(), &[], &view);
     it.drain(&view);

@@ -1,0 +1,232 @@
+//! Who may connect to a workload, and what they may ask of it: AuthorizationPolicies with every name resolved.
+
+use serde::Serialize;
+
+use crate::mesh::{
+    AccessAction, AccessRule as Written, AuthorizationPolicy, Condition as WrittenCondition, Matcher, Mesh, Network,
+    Object, Pattern, Settings, Workload,
+};
+
+/// What is asked of every connection or request, in this order: whoever a DENY rule matches is refused; then, where there is any ALLOW
+/// policy, whoever no ALLOW rule matches.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Authorization {
+    /// The rules of DENY policies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<AccessRule>,
+    /// The rules of ALLOW policies; `None`: there is no such policy. An empty list lets nobody pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<AccessRule>>,
+}
+
+/// A rule matches where one of its peers and one of its operations do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AccessRule {
+    /// Istio's name: `ns[NAMESPACE]-policy[NAME]-rule[INDEX]`.
+    pub name: String,
+    /// Who: every condition of one of these. Never empty; a list without conditions is everybody.
+    pub peers: Vec<Vec<Condition>>,
+    /// What for: every condition of one of these. Never empty; a list without conditions is anything.
+    pub operations: Vec<Vec<Condition>>,
+}
+
+/// One of `any_of`, if there are any, and none of `none_of`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// One of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub any_of: Vec<Test>,
+    /// None of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub none_of: Vec<Test>,
+}
+
+/// What is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Test {
+    /// The SPIFFE ID of the peer, over mutual TLS. Nobody has one in plaintext.
+    Peer(Pattern),
+    /// The peer's namespace ends so, in this trust domain.
+    PeerNamespaceSuffix {
+        /// The trust domain.
+        trust_domain: String,
+        /// What the namespace ends in.
+        suffix: String,
+    },
+    /// The address that the connection comes from.
+    Source(Network),
+    /// The client's address.
+    Remote(Network),
+    /// The address that the connection goes to.
+    Destination(Network),
+    /// The workload's port.
+    Port(u16),
+    /// The server name that the client asked for.
+    ServerName(Pattern),
+    /// A header, such as `:method`; of `:authority` in any case.
+    Header(String, Pattern),
+    /// The path.
+    Path(Pattern),
+    /// What no request has.
+    Never,
+}
+
+impl Test {
+    fn is_http(&self) -> bool {
+        matches!(self, Self::Header(..) | Self::Path(_) | Self::Never)
+    }
+}
+
+/// The policies that hold for a workload.
+pub(super) fn authorization(mesh: &Mesh, workload: &Workload) -> Authorization {
+    let mut authorization = Authorization::default();
+    for policy in workload.access() {
+        let rules = || rules(mesh.settings(), policy);
+        match policy.spec.action {
+            AccessAction::Deny => authorization.deny.extend(rules()),
+            AccessAction::Allow => authorization.allow.get_or_insert_default().extend(rules()),
+            AccessAction::Audit | AccessAction::Custom => {}
+        }
+    }
+    authorization
+}
+
+impl Authorization {
+    /// Whether everybody may do everything.
+    pub fn is_open(&self) -> bool {
+        self.deny.is_empty() && self.allow.is_none()
+    }
+
+    /// What is left of it where there are no requests to look at. Istio errs on the safe side both ways: an ALLOW rule that needs a request
+    /// matches nothing, and what a DENY rule asks of a request counts as so (istio.io, "Authorization for TCP traffic").
+    #[must_use]
+    pub fn of_bytes(&self) -> Self {
+        let needs_no_request = |rule: &&AccessRule| {
+            let all = || rule.peers.iter().chain(&rule.operations).flatten();
+            !all().any(Condition::is_http)
+        };
+        let without = |lists: &[Vec<Condition>]| {
+            let keep = |list: &Vec<Condition>| list.iter().filter(|it| !it.is_http()).cloned().collect();
+            lists.iter().map(keep).collect()
+        };
+        let deny = self.deny.iter().map(|rule| AccessRule {
+            name: rule.name.clone(),
+            peers: without(&rule.peers),
+            operations: without(&rule.operations),
+        });
+        Self {
+            deny: deny.collect(),
+            allow: self.allow.as_ref().map(|rules| rules.iter().filter(needs_no_request).cloned().collect()),
+        }
+    }
+}
+
+impl Condition {
+    fn is_http(&self) -> bool {
+        self.any_of.iter().chain(&self.none_of).any(Test::is_http)
+    }
+}
+
+fn rules(settings: &Settings, policy: &Object<AuthorizationPolicy>) -> Vec<AccessRule> {
+    let is_allow = policy.spec.action == AccessAction::Allow;
+    let resolve = Resolve { settings, namespace: &policy.meta.namespace, is_allow };
+    let named = policy.spec.rules.iter().enumerate().map(|(index, rule)| {
+        let name = format!("ns[{}]-policy[{}]-rule[{index}]", policy.meta.namespace, policy.meta.name);
+        resolve.rule(name, rule)
+    });
+    named.collect()
+}
+
+/// Turns what is written into what Envoy can compare.
+struct Resolve<'a> {
+    settings: &'a Settings,
+    /// The policy's.
+    namespace: &'a str,
+    is_allow: bool,
+}
+
+impl Resolve<'_> {
+    fn rule(&self, name: String, rule: &Written) -> AccessRule {
+        let of_peer = |condition: &&WrittenCondition| {
+            condition.values.iter().chain(&condition.not_values).any(Matcher::is_of_peer)
+        };
+        let (peer, other): (Vec<_>, Vec<_>) = rule.when.iter().partition(of_peer);
+        AccessRule { name, peers: self.lists(&rule.from, &peer), operations: self.lists(&rule.to, &other) }
+    }
+
+    /// Every one of `lists` with the conditions that hold for all of them.
+    fn lists(&self, lists: &[Vec<WrittenCondition>], of_all: &[&WrittenCondition]) -> Vec<Vec<Condition>> {
+        let common = || of_all.iter().map(|condition| self.condition(condition));
+        if lists.is_empty() {
+            return vec![common().collect()];
+        }
+        let one = |list: &Vec<WrittenCondition>| list.iter().map(|it| self.condition(it)).chain(common()).collect();
+        lists.iter().map(one).collect()
+    }
+
+    fn condition(&self, written: &WrittenCondition) -> Condition {
+        let tests = |matchers: &[Matcher], grants| matchers.iter().flat_map(|it| self.tests(it, grants)).collect();
+        Condition { any_of: tests(&written.values, self.is_allow), none_of: tests(&written.not_values, !self.is_allow) }
+    }
+
+    /// `grants`: whether a match lets somebody pass. Names of this mesh then mean its own trust domains; where a match refuses, those
+    /// of further authorities too (Istio takes any trust domain for both).
+    fn tests(&self, matcher: &Matcher, grants: bool) -> Vec<Test> {
+        let domains = || -> Vec<String> {
+            match grants {
+                true => self.settings.trust_domains().map(str::to_owned).collect(),
+                false => self.settings.accepted_trust_domains(),
+            }
+        };
+        match matcher {
+            Matcher::Principal(pattern) => self.principal(pattern),
+            Matcher::Namespace(pattern) => domains().into_iter().map(|domain| namespace(domain, pattern)).collect(),
+            Matcher::ServiceAccount(of, name) => {
+                let of = of.as_deref().unwrap_or(self.namespace);
+                let exact = |domain: String| Test::Peer(Pattern::Exact(format!("spiffe://{domain}/ns/{of}/sa/{name}")));
+                domains().into_iter().map(exact).collect()
+            }
+            Matcher::SourceIp(network) => vec![Test::Source(*network)],
+            Matcher::RemoteIp(network) => vec![Test::Remote(*network)],
+            Matcher::DestinationIp(network) => vec![Test::Destination(*network)],
+            Matcher::DestinationPort(port) => vec![Test::Port(*port)],
+            Matcher::ServerName(pattern) => vec![Test::ServerName(pattern.clone())],
+            Matcher::Host(pattern) => vec![Test::Header(":authority".to_owned(), pattern.clone())],
+            Matcher::Method(pattern) => vec![Test::Header(":method".to_owned(), pattern.clone())],
+            Matcher::Path(pattern) => vec![Test::Path(pattern.clone())],
+            Matcher::Header(name, pattern) => vec![Test::Header(name.clone(), pattern.clone())],
+            Matcher::Token => vec![Test::Never],
+        }
+    }
+
+    /// A principal of one of the mesh's trust domains means the same workload under each of them; `cluster.local`, Istio's default, always
+    /// means this mesh.
+    fn principal(&self, pattern: &Pattern) -> Vec<Test> {
+        let peer = |make: fn(String) -> Pattern, rest: &str| Test::Peer(make(format!("spiffe://{rest}")));
+        let (text, make): (&str, fn(String) -> Pattern) = match pattern {
+            Pattern::Present => return vec![peer(Pattern::Prefix, "")],
+            // The trust domain is not said. A SPIFFE ID is the only URI that a port takes.
+            Pattern::Suffix(_) => return vec![Test::Peer(pattern.clone())],
+            Pattern::Exact(text) => (text, Pattern::Exact),
+            Pattern::Prefix(text) => (text, Pattern::Prefix),
+        };
+        match text.split_once('/') {
+            Some((domain, path))
+                if domain == "cluster.local" || self.settings.trust_domains().any(|it| it == domain) =>
+            {
+                self.settings.trust_domains().map(|domain| peer(make, &format!("{domain}/{path}"))).collect()
+            }
+            _ => vec![peer(make, text)],
+        }
+    }
+}
+
+fn namespace(trust_domain: String, pattern: &Pattern) -> Test {
+    match pattern {
+        Pattern::Present => Test::Peer(Pattern::Prefix(format!("spiffe://{trust_domain}/ns/"))),
+        Pattern::Exact(name) => Test::Peer(Pattern::Prefix(format!("spiffe://{trust_domain}/ns/{name}/"))),
+        Pattern::Prefix(start) => Test::Peer(Pattern::Prefix(format!("spiffe://{trust_domain}/ns/{start}"))),
+        Pattern::Suffix(suffix) => Test::PeerNamespaceSuffix { trust_domain, suffix: suffix.clone() },
+    }
+}
