@@ -61,7 +61,7 @@ pub enum GatewayTls {
     /// The gateway, with its certificate of the mesh, for the mesh's identities.
     Mesh,
     /// The gateway, with a certificate of the operator's.
-    Own(Termination),
+    Own(Box<Termination>),
 }
 
 /// A cluster, and its share of what is sent.
@@ -233,7 +233,7 @@ impl Planner<'_> {
             ServerTlsMode::IstioMutual => GatewayTls::Mesh,
             ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
                 match Termination::new(settings, &self.workload.key.namespace, alpn) {
-                    Some(termination) => GatewayTls::Own(termination),
+                    Some(termination) => GatewayTls::Own(Box::new(termination)),
                     None => return,
                 }
             }
