@@ -77,7 +77,7 @@ fn client(mesh: &Mesh) -> &Workload {
 }
 
 fn of_class(mesh: &Mesh, workload: &Workload) -> Vec<EncodedResource> {
-    class_resources(&class_plan(mesh, workload, &plan::Settings::default()))
+    class_resources(&class_plan(mesh, workload, plan::Node::default(), &plan::Settings::default()))
 }
 
 fn whole_mesh(c: &mut Criterion) {
@@ -108,7 +108,7 @@ fn one_change(c: &mut Criterion) {
             let (namespace, selector) = (policy.meta.namespace.clone(), policy.spec.selector.clone().unwrap());
             let mesh = built(&set);
             let touched = mesh.workloads().filter(|it| it.key.namespace == namespace && selector.matches(&it.labels));
-            touched.map(|it| proxy_resources(&proxy_plan(&mesh, it)).len()).sum::<usize>()
+            touched.map(|it| proxy_resources(&proxy_plan(&mesh, it, plan::Node::default())).len()).sum::<usize>()
         });
     });
 }
@@ -119,7 +119,7 @@ fn one_proxy(c: &mut Criterion) {
         b.iter(|| of_class(&mesh, black_box(client(&mesh))));
     });
     c.bench_function("a STRICT inbound listener", |b| {
-        b.iter(|| proxy_resources(&proxy_plan(&mesh, black_box(client(&mesh)))));
+        b.iter(|| proxy_resources(&proxy_plan(&mesh, black_box(client(&mesh)), plan::Node::default())));
     });
 }
 

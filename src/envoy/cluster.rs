@@ -1,13 +1,15 @@
 //! Clusters.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, EdsClusterConfig, LbPolicy, TransportSocketMatch,
 };
 use envoy_types::pb::envoy::config::cluster::v3::{CircuitBreakers, Cluster};
-use envoy_types::pb::envoy::config::core::v3::TransportSocket;
+use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
+use envoy_types::pb::envoy::config::core::v3::{BindConfig, SocketAddress, TransportSocket};
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
@@ -19,7 +21,7 @@ use envoy_types::pb::google::protobuf::{Any, Struct};
 
 use super::message::{any, number, seconds, transport_socket};
 use super::{endpoint, sds, tls};
-use crate::plan::{Cluster as Plan, ClusterTls, Discovery, InboundListener, Protocol};
+use crate::plan::{Cluster as Plan, ClusterTls, Discovery, InboundListener, InboundTarget, Protocol};
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 /// Istio's default.
@@ -41,6 +43,7 @@ pub(super) fn outbound(plan: &Plan) -> Cluster {
             cluster.load_assignment = Some(endpoint::assignment(plan));
             cluster.dns_lookup_family = DnsLookupFamily::V4Preferred.into();
         }
+        Discovery::OriginalDestination => original_destination(&mut cluster),
     }
     match &plan.tls {
         ClusterTls::Plaintext => {}
@@ -58,14 +61,51 @@ pub(super) fn outbound(plan: &Plan) -> Cluster {
 
 /// The application behind an inbound listener.
 pub(super) fn inbound(plan: &InboundListener) -> Cluster {
+    let mut cluster = common(&plan.cluster, plan.protocol);
+    match endpoint::application(&plan.target) {
+        Some(application) => {
+            cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into()));
+            cluster.load_assignment = Some(ClusterLoadAssignment {
+                cluster_name: plan.cluster.clone(),
+                endpoints: vec![application],
+                ..Default::default()
+            });
+        }
+        None => original_destination(&mut cluster),
+    }
+    if let InboundTarget::Original { source } | InboundTarget::Own { source, .. } = plan.target {
+        cluster.upstream_bind_config = Some(BindConfig { source_address: Some(from(source)), ..Default::default() });
+    }
+    cluster
+}
+
+/// Sends each connection to where it was going.
+pub(super) fn passthrough(name: &str) -> Cluster {
+    let mut cluster = common(name, Protocol::Undeclared);
+    original_destination(&mut cluster);
+    cluster
+}
+
+/// Has nobody behind it.
+pub(super) fn black_hole(name: &str) -> Cluster {
     Cluster {
+        name: name.to_owned(),
+        connect_timeout: seconds(CONNECT_TIMEOUT_SECONDS),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into())),
-        load_assignment: Some(ClusterLoadAssignment {
-            cluster_name: plan.cluster.clone(),
-            endpoints: vec![endpoint::application(&plan.target)],
-            ..Default::default()
-        }),
-        ..common(&plan.cluster, plan.protocol)
+        ..Default::default()
+    }
+}
+
+fn original_destination(cluster: &mut Cluster) {
+    cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::OriginalDst.into()));
+    cluster.lb_policy = LbPolicy::ClusterProvided.into();
+}
+
+fn from(address: IpAddr) -> SocketAddress {
+    SocketAddress {
+        address: address.to_string(),
+        port_specifier: Some(PortSpecifier::PortValue(0)),
+        ..Default::default()
     }
 }
 

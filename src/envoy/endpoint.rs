@@ -43,13 +43,14 @@ pub(super) fn assignment_of(name: &str, endpoints: &[ClusterEndpoint]) -> Cluste
     ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: endpoints.collect(), ..Default::default() }
 }
 
-/// Where an application listens.
-pub(super) fn application(target: &InboundTarget) -> LocalityLbEndpoints {
+/// Where an application listens; `None`: where each connection was going.
+pub(super) fn application(target: &InboundTarget) -> Option<LocalityLbEndpoints> {
     let address = match target {
-        InboundTarget::Socket(address) => socket(*address),
+        InboundTarget::Socket(address) | InboundTarget::Own { address, .. } => socket(*address),
         InboundTarget::Unix(path) => unix(path),
+        InboundTarget::Original { .. } => return None,
     };
-    LocalityLbEndpoints { lb_endpoints: vec![at(address)], ..Default::default() }
+    Some(LocalityLbEndpoints { lb_endpoints: vec![at(address)], ..Default::default() })
 }
 
 fn endpoint(plan: &ClusterEndpoint) -> LbEndpoint {

@@ -91,7 +91,8 @@ fn cluster(plan: &GrpcCluster) -> Cluster {
         ..Default::default()
     };
     let discovery = match plan.cluster.discovery {
-        Discovery::Endpoints => {
+        // A client that is no proxy intercepts nothing: it chooses among the endpoints itself.
+        Discovery::Endpoints | Discovery::OriginalDestination => {
             cluster.eds_cluster_config =
                 Some(EdsClusterConfig { eds_config: Some(sds::ads()), service_name: String::new() });
             DiscoveryType::Eds

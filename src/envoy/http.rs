@@ -18,27 +18,48 @@ use crate::plan::{Authorization, InboundListener, OutboundListener};
 
 /// For requests to the application. `verified`: whether they come over mutual TLS.
 pub(super) fn inbound(plan: &InboundListener, authorization: &Authorization, verified: bool) -> Filter {
-    // What the application reads in `x-forwarded-client-cert` is what this proxy has verified, and nothing that a client has sent.
-    let (forward, details) = match verified {
-        true => {
-            let details = SetCurrentClientCertDetails {
-                subject: Some(BoolValue { value: true }),
-                uri: true,
-                dns: true,
-                ..Default::default()
-            };
-            (ForwardClientCertDetails::SanitizeSet, Some(details))
-        }
-        false => (ForwardClientCertDetails::Sanitize, None),
-    };
-    let common = common(format!("inbound_{}", plan.name));
+    let manager = telling(verified, common(format!("inbound_{}", plan.name)));
     filter(HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::RouteConfig(route::inbound(plan))),
-        http_filters: rbac::of_requests(authorization).into_iter().chain(common.http_filters).collect(),
+        ..admitting(authorization, manager)
+    })
+}
+
+/// For requests from outside the mesh, routed by a table. `verified`: whether clients show certificates.
+pub(super) fn gateway(listener: &str, table: &str, authorization: &Authorization, verified: bool) -> Filter {
+    let rds = Rds { config_source: Some(sds::ads()), route_config_name: table.to_owned() };
+    let manager = telling(verified, common(format!("outbound_{listener}")));
+    filter(HttpConnectionManager {
+        route_specifier: Some(RouteSpecifier::Rds(rds)),
+        // Nobody before the gateway is trusted to say where a request came from.
+        use_remote_address: Some(BoolValue { value: true }),
+        ..admitting(authorization, manager)
+    })
+}
+
+/// Refuses whom the operator's policies do not let in.
+fn admitting(authorization: &Authorization, manager: HttpConnectionManager) -> HttpConnectionManager {
+    let http_filters = rbac::of_requests(authorization).into_iter().chain(manager.http_filters).collect();
+    HttpConnectionManager { http_filters, ..manager }
+}
+
+/// What the application reads in `x-forwarded-client-cert` is what this proxy has verified, and nothing that a client has sent.
+fn telling(verified: bool, manager: HttpConnectionManager) -> HttpConnectionManager {
+    let details = SetCurrentClientCertDetails {
+        subject: Some(BoolValue { value: true }),
+        uri: true,
+        dns: true,
+        ..Default::default()
+    };
+    let (forward, details) = match verified {
+        true => (ForwardClientCertDetails::SanitizeSet, Some(details)),
+        false => (ForwardClientCertDetails::Sanitize, None),
+    };
+    HttpConnectionManager {
         forward_client_cert_details: forward.into(),
         set_current_client_cert_details: details,
-        ..common
-    })
+        ..manager
+    }
 }
 
 /// For the workload's own requests, routed by a table of its own.

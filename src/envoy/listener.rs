@@ -9,11 +9,14 @@ use envoy_types::pb::envoy::extensions::filters::listener::http_inspector::v3::H
 use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
+use envoy_types::pb::google::protobuf::BoolValue;
 use prost::{Message, Name};
 
 use super::message::{any, seconds, socket};
 use super::{http, rbac, tls};
-use crate::plan::{InboundListener, InboundMode, OutboundListener, OutboundTarget, Protocol, ProxyPlan};
+use crate::plan::{
+    Detect, InboundListener, InboundMode, OutboundListener, OutboundTarget, Protocol, ProxyPlan, ServerNames,
+};
 
 /// How the mesh's own TLS is told from an application's, on a port that takes both: the words that Istio's proxies offer for bytes,
 /// which plain ones offer for everything.
@@ -28,35 +31,61 @@ const HTTP_ALPN: [&str; 2] = ["h2", "http/1.1"];
 const TCP_ALPN: [&str; 3] = ["istio-peer-exchange", "h2", "http/1.1"];
 /// On a port that takes both: after this long without a byte the client is taken for one that waits for the server to speak first,
 /// as those of MySQL or SMTP do, and is let through in plaintext. Istio waits for ever.
-const SILENT_CLIENT_SECONDS: i64 = 3;
+pub(super) const SILENT_CLIENT_SECONDS: i64 = 3;
 
 const TLS: &str = "tls";
 const PLAINTEXT: &str = "raw_buffer";
 
 /// A listener for the workload's own requests.
 pub(super) fn outbound(plan: &OutboundListener) -> Listener {
-    let filter = match &plan.target {
-        OutboundTarget::Http(table) => http::outbound(plan, table),
-        OutboundTarget::Tcp(cluster) => tcp_proxy(cluster),
-    };
-    Listener {
+    let mut listener = Listener {
         name: plan.name.clone(),
         address: Some(socket(plan.bind)),
         traffic_direction: TrafficDirection::Outbound.into(),
-        filter_chains: vec![FilterChain { filters: vec![filter], ..Default::default() }],
+        bind_to_port: plan.captured.then_some(BoolValue { value: false }),
         ..Default::default()
+    };
+    let filter = match &plan.target {
+        OutboundTarget::Http(table) => http::outbound(plan, table),
+        OutboundTarget::Tcp(cluster) => tcp_proxy(cluster),
+        OutboundTarget::Detect(detect) => {
+            detecting(plan, detect, &mut listener);
+            return listener;
+        }
+    };
+    listener.filter_chains = vec![FilterChain { filters: vec![filter], ..Default::default() }];
+    listener
+}
+
+/// The chains of a listener that looks at what the client says first. A client that says nothing waits for the server to speak.
+fn detecting(plan: &OutboundListener, detect: &Detect, listener: &mut Listener) {
+    listener.listener_filters.push(tls_inspector());
+    if let Some(table) = &detect.http {
+        listener.listener_filters.push(http_inspector());
+        let plaintext = matching(PLAINTEXT, &PLAINTEXT_HTTP);
+        listener.filter_chains.push(chain("http", plaintext, None, vec![http::outbound(plan, table)]));
     }
+    for ServerNames { names, cluster } in &detect.tls {
+        let server_names = matching(TLS, &[]).map(|it| FilterChainMatch { server_names: names.clone(), ..it });
+        listener.filter_chains.push(chain(cluster, server_names, None, vec![tcp_proxy(cluster)]));
+    }
+    let otherwise = vec![tcp_proxy(&detect.otherwise)];
+    listener.default_filter_chain = Some(chain("PassthroughFilterChain", None, None, otherwise));
+    listener.listener_filters_timeout = seconds(SILENT_CLIENT_SECONDS);
+    listener.continue_on_listener_filters_timeout = true;
 }
 
 /// A listener for requests to the application. The chains are Istio's, by mode and protocol; but where Istio waits without end for a
 /// client's first bytes, a client that says nothing is let through after a while.
 pub(super) fn inbound(plan: &InboundListener, proxy: &ProxyPlan) -> Listener {
-    let chains = Chains { plan, proxy };
-    let (filters, filter_chains) = match plan.protocol {
-        Protocol::Undeclared => chains.undeclared(),
-        protocol if protocol.is_http() => chains.http(),
-        _ => chains.tcp(),
-    };
+    let filter_chains = Chains { plan, proxy }.all();
+    let mut filters = Vec::new();
+    if filter_chains.iter().any(needs_tls_inspector) {
+        filters.push(tls_inspector());
+    }
+    if filter_chains.iter().any(needs_http_inspector) {
+        filters.push(http_inspector());
+    }
     // Plaintext clients may wait for the server to speak; those of mutual TLS never do.
     let waits = !filters.is_empty() && plan.mode != InboundMode::Strict && !plan.protocol.is_http();
     Listener {
@@ -71,50 +100,66 @@ pub(super) fn inbound(plan: &InboundListener, proxy: &ProxyPlan) -> Listener {
     }
 }
 
-/// The filter chains of one inbound port, with the listener filters that they need. Without a TLS inspector every connection counts as
-/// plaintext, so that on a port without mutual TLS an application's own TLS goes through.
-struct Chains<'a> {
-    plan: &'a InboundListener,
-    proxy: &'a ProxyPlan,
+/// Whether a chain is told by whether the client speaks TLS. Without a TLS inspector every connection counts as plaintext, so that on a
+/// port without mutual TLS an application's own TLS goes through.
+pub(super) fn needs_tls_inspector(chain: &FilterChain) -> bool {
+    chain.filter_chain_match.as_ref().is_some_and(|it| it.transport_protocol == TLS)
 }
 
-type Filtered = (Vec<ListenerFilter>, Vec<FilterChain>);
+/// Whether a chain is told by whether the client speaks HTTP in plaintext.
+pub(super) fn needs_http_inspector(chain: &FilterChain) -> bool {
+    let is_http = |word: &String| PLAINTEXT_HTTP.contains(&word.as_str());
+    chain.filter_chain_match.as_ref().is_some_and(|it| it.application_protocols.iter().any(is_http))
+}
+
+/// The filter chains of one inbound port.
+pub(super) struct Chains<'a> {
+    pub(super) plan: &'a InboundListener,
+    pub(super) proxy: &'a ProxyPlan,
+}
 
 impl Chains<'_> {
-    fn http(&self) -> Filtered {
-        let plaintext = || self.plaintext("plaintext", &[], self.http_filter(false));
-        let mutual = || self.mutual("mutual-tls", &[], &HTTP_ALPN, self.http_filter(true));
-        match self.plan.mode {
-            InboundMode::Disable => (Vec::new(), vec![plaintext()]),
-            InboundMode::Strict => (vec![tls_inspector()], vec![mutual()]),
-            InboundMode::Permissive => (vec![tls_inspector()], vec![mutual(), plaintext()]),
+    pub(super) fn all(&self) -> Vec<FilterChain> {
+        match self.plan.protocol {
+            Protocol::Undeclared => self.undeclared(),
+            protocol if protocol.is_http() => self.http(),
+            _ => self.tcp(),
         }
     }
 
-    fn tcp(&self) -> Filtered {
+    fn http(&self) -> Vec<FilterChain> {
+        let plaintext = || self.plaintext("plaintext", &[], self.http_filter(false));
+        let mutual = || self.mutual("mutual-tls", &[], &HTTP_ALPN, self.http_filter(true));
+        match self.plan.mode {
+            InboundMode::Disable => vec![plaintext()],
+            InboundMode::Strict => vec![mutual()],
+            InboundMode::Permissive => vec![mutual(), plaintext()],
+        }
+    }
+
+    fn tcp(&self) -> Vec<FilterChain> {
         let plaintext = || self.plaintext("plaintext", &[], self.bytes());
         let mutual = |alpn: &[&str]| self.mutual("mutual-tls", alpn, &TCP_ALPN, self.bytes());
         let all: Vec<&str> = MESH_ALPN.into_iter().chain(MESH_HTTP_ALPN).collect();
         match self.plan.mode {
-            InboundMode::Disable => (Vec::new(), vec![plaintext()]),
-            InboundMode::Strict => (vec![tls_inspector()], vec![mutual(&[])]),
-            InboundMode::Permissive => (vec![tls_inspector()], vec![mutual(&all), self.application_tls(), plaintext()]),
+            InboundMode::Disable => vec![plaintext()],
+            InboundMode::Strict => vec![mutual(&[])],
+            InboundMode::Permissive => vec![mutual(&all), self.application_tls(), plaintext()],
         }
     }
 
     /// A port of which nothing says what it speaks: HTTP where the client says so, and bytes otherwise.
-    fn undeclared(&self) -> Filtered {
+    fn undeclared(&self) -> Vec<FilterChain> {
         let mutual_http = || self.mutual("mutual-tls-http", &MESH_HTTP_ALPN, &HTTP_ALPN, self.http_filter(true));
         let mutual = |alpn: &[&str]| self.mutual("mutual-tls", alpn, &TCP_ALPN, self.bytes());
         let plaintext_http = || self.plaintext("plaintext-http", &PLAINTEXT_HTTP, self.http_filter(false));
         let plaintext = || self.plaintext("plaintext", &[], self.bytes());
         match self.plan.mode {
-            InboundMode::Disable => (vec![http_inspector()], vec![plaintext_http(), plaintext()]),
-            InboundMode::Strict => (vec![tls_inspector()], vec![mutual_http(), mutual(&[])]),
-            InboundMode::Permissive => (
-                vec![tls_inspector(), http_inspector()],
-                vec![mutual_http(), plaintext_http(), mutual(&MESH_ALPN), self.application_tls(), plaintext()],
-            ),
+            InboundMode::Disable => vec![plaintext_http(), plaintext()],
+            InboundMode::Strict => vec![mutual_http(), mutual(&[])],
+            InboundMode::Permissive => {
+                vec![mutual_http(), plaintext_http(), mutual(&MESH_ALPN), self.application_tls(), plaintext()]
+            }
         }
     }
 
@@ -151,7 +196,7 @@ fn matching(transport: &str, alpn: &[&str]) -> Option<FilterChainMatch> {
     })
 }
 
-fn chain(
+pub(super) fn chain(
     name: &str,
     filter_chain_match: Option<FilterChainMatch>,
     transport_socket: Option<TransportSocket>,
@@ -160,27 +205,28 @@ fn chain(
     FilterChain { name: name.to_owned(), filter_chain_match, transport_socket, filters, ..Default::default() }
 }
 
-fn tcp_proxy(cluster: &str) -> Filter {
+pub(super) fn tcp_proxy(cluster: &str) -> Filter {
     let proxy = TcpProxy {
         stat_prefix: cluster.to_owned(),
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
         ..Default::default()
     };
-    Filter {
-        name: "envoy.filters.network.tcp_proxy".to_owned(),
-        config_type: Some(ConfigType::TypedConfig(any(&proxy))),
-    }
+    network_filter("envoy.filters.network.tcp_proxy", &proxy)
 }
 
-fn tls_inspector() -> ListenerFilter {
+pub(super) fn network_filter<M: Message + Name>(name: &str, config: &M) -> Filter {
+    Filter { name: name.to_owned(), config_type: Some(ConfigType::TypedConfig(any(config))) }
+}
+
+pub(super) fn tls_inspector() -> ListenerFilter {
     listener_filter("envoy.filters.listener.tls_inspector", &TlsInspector::default())
 }
 
-fn http_inspector() -> ListenerFilter {
+pub(super) fn http_inspector() -> ListenerFilter {
     listener_filter("envoy.filters.listener.http_inspector", &HttpInspector::default())
 }
 
-fn listener_filter<M: Message + Name>(name: &str, config: &M) -> ListenerFilter {
+pub(super) fn listener_filter<M: Message + Name>(name: &str, config: &M) -> ListenerFilter {
     ListenerFilter {
         name: name.to_owned(),
         config_type: Some(listener_filter::ConfigType::TypedConfig(any(config))),

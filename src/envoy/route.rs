@@ -20,7 +20,7 @@ const RETRY_ON: &str = "connect-failure,refused-stream,unavailable,cancelled,res
 /// Istio's default.
 const RETRIES: u32 = 2;
 
-/// A table of hosts. What is not among them is answered with 502: the mesh does not know it.
+/// A table of hosts. What is not among them goes where the plan says, or is answered with 502: the mesh does not know it.
 pub(super) fn table(plan: &RouteTable) -> RouteConfiguration {
     let known = plan.virtual_hosts.iter().map(|it| VirtualHost {
         name: it.name.clone(),
@@ -28,12 +28,12 @@ pub(super) fn table(plan: &RouteTable) -> RouteConfiguration {
         routes: vec![to_cluster(&it.cluster, Some(retries()))],
         ..Default::default()
     });
-    let unknown = VirtualHost {
-        name: "block_all".to_owned(),
-        domains: vec!["*".to_owned()],
-        routes: vec![refusal()],
-        ..Default::default()
+    let (name, route) = match &plan.unknown {
+        Some(cluster) => ("allow_any", Route { name: "allow_any".to_owned(), ..to_cluster(cluster, None) }),
+        None => ("block_all", refusal()),
     };
+    let unknown =
+        VirtualHost { name: name.to_owned(), domains: vec!["*".to_owned()], routes: vec![route], ..Default::default() };
     RouteConfiguration {
         name: plan.name.clone(),
         virtual_hosts: known.chain([unknown]).collect(),
@@ -90,7 +90,7 @@ fn every_path() -> RouteMatch {
     RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".to_owned())), ..Default::default() }
 }
 
-fn retries() -> RetryPolicy {
+pub(super) fn retries() -> RetryPolicy {
     let elsewhere = RetryHostPredicate {
         name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
         config_type: Some(retry_host_predicate::ConfigType::TypedConfig(any(&PreviousHostsPredicate::default()))),

@@ -18,7 +18,9 @@ use envoy_types::pb::google::protobuf::BoolValue;
 
 use super::message::transport_socket;
 use super::sds;
-use crate::plan::{PeerNames, San, SecretName, TlsSettings, TlsVersion, UpstreamTls, Validation};
+use crate::plan::{
+    PeerNames, San, SecretName, ServerTlsVersion, Termination, TlsSettings, TlsVersion, UpstreamTls, Validation,
+};
 
 pub(super) const TLS_SOCKET: &str = "envoy.transport_sockets.tls";
 
@@ -76,11 +78,54 @@ pub(super) fn upstream(tls: &UpstreamTls) -> TransportSocket {
     transport_socket(TLS_SOCKET, &context)
 }
 
+/// The server's side with a certificate of the operator's.
+pub(super) fn terminating(plan: &Termination) -> TransportSocket {
+    let clients = plan.clients.as_ref().map(|clients| {
+        let context = CertificateValidationContext {
+            match_typed_subject_alt_names: clients.sans.as_ref().map(matchers).unwrap_or_default(),
+            crl: clients.crl.clone().map(file),
+            ..Default::default()
+        };
+        combined(context, &clients.roots)
+    });
+    let required = plan.clients.as_ref().is_some_and(|clients| clients.required);
+    let context = DownstreamTlsContext {
+        require_client_certificate: Some(BoolValue { value: required }),
+        common_tls_context: Some(CommonTlsContext {
+            tls_params: Some(TlsParameters {
+                tls_minimum_protocol_version: version(plan.minimum).into(),
+                tls_maximum_protocol_version: version(plan.maximum).into(),
+                cipher_suites: plan.cipher_suites.clone(),
+                ..Default::default()
+            }),
+            tls_certificate_sds_secret_configs: vec![sds::secret(&plan.certificate)],
+            alpn_protocols: plan.alpn.iter().map(|it| (*it).to_owned()).collect(),
+            validation_context_type: clients,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    transport_socket(TLS_SOCKET, &context)
+}
+
+fn version(version: ServerTlsVersion) -> TlsProtocol {
+    match version {
+        ServerTlsVersion::V1_0 => TlsProtocol::TlSv10,
+        ServerTlsVersion::V1_1 => TlsProtocol::TlSv11,
+        ServerTlsVersion::V1_2 => TlsProtocol::TlSv12,
+        ServerTlsVersion::V1_3 => TlsProtocol::TlSv13,
+    }
+}
+
+fn file(path: String) -> DataSource {
+    DataSource { specifier: Some(Specifier::Filename(path)), ..Default::default() }
+}
+
 fn validation(validation: &Validation) -> Option<ValidationContextType> {
     let Validation::Verified { roots, sans, crl } = validation else { return None };
     let context = CertificateValidationContext {
         match_typed_subject_alt_names: matchers(sans),
-        crl: crl.clone().map(|path| DataSource { specifier: Some(Specifier::Filename(path)), ..Default::default() }),
+        crl: crl.clone().map(file),
         ..Default::default()
     };
     Some(combined(context, roots))

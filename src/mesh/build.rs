@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::gateway::{GatewayIndex, warn_of_missing_destinations};
 use super::index::{LabelIndex, age_key, oldest_first};
 use super::rules::RuleIndex;
 use super::service::{Discovery, Endpoint, EndpointAddress, Ports, Service};
@@ -46,6 +47,8 @@ impl Mesh {
                 }
             }
         }
+        let gateways = GatewayIndex::new(set, &workloads, &mut builder.warnings);
+        warn_of_missing_destinations(set, &services, settings, &mut builder.warnings);
         let mesh = Self {
             settings: settings.clone(),
             workloads: workloads.into_iter().map(|workload| (workload.key.clone(), workload)).collect(),
@@ -53,6 +56,7 @@ impl Mesh {
             services_of,
             rules: RuleIndex::new(&set.destination_rules, settings),
             transit,
+            gateways,
         };
         (mesh, builder.warnings)
     }
@@ -194,10 +198,12 @@ impl Builder<'_> {
             host: format!("{}.{namespace}.svc.{}", object.meta.name, self.settings.cluster_domain).to_ascii_lowercase(),
             namespace: namespace.clone(),
             name: object.meta.name.clone(),
+            addresses: spec.cluster_ips.clone(),
             ports: sorted_ports(&spec.ports),
             external: spec.external_name.is_some(),
             has_short_names: true,
             discovery,
+            client_chooses: spec.headless && spec.external_name.is_none(),
             endpoints,
             subject_alt_names: Vec::new(),
             export_to: exported_by_annotation(&object.meta.annotations),
@@ -227,8 +233,10 @@ impl Builder<'_> {
         }
         if discovery == Discovery::Dns && !written {
             if host.contains('*') {
-                let message =
-                    format!("`{host}` cannot be resolved: a wildcard host needs `endpoints` or a `workloadSelector`");
+                let message = format!(
+                    "`{host}` cannot be resolved: a wildcard host needs `endpoints` or a `workloadSelector`, \
+                     unless clients' connections are intercepted"
+                );
                 self.warnings.push(Warning::new(Topic::Unreachable, &object.at, message));
             } else {
                 endpoints.push(Endpoint::at(address(&host)));
@@ -239,10 +247,12 @@ impl Builder<'_> {
             host,
             namespace: object.meta.namespace.clone(),
             name: object.meta.name.clone(),
+            addresses: spec.addresses.clone(),
             ports: sorted_ports(&spec.ports),
             external: !spec.mesh_internal,
             has_short_names: false,
             discovery,
+            client_chooses: spec.resolution == Resolution::None && !written,
             endpoints,
             subject_alt_names: spec.subject_alt_names.clone(),
             export_to: spec.export_to.clone(),

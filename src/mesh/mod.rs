@@ -8,6 +8,7 @@ pub mod decide;
 
 mod authorization;
 mod build;
+mod gateway;
 mod index;
 mod mesh_config;
 mod names;
@@ -28,10 +29,13 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 pub use crate::policy::{
-    AccessAction, AccessRule, AuthorizationPolicy, CaCertificate, Condition, Endpoint as ApplicationEndpoint, Matcher,
-    MeshConfig, Network, Object, Origin, OutboundTrafficPolicy, Pattern, Protocol, ServicePort, Sidecar, SidecarEgress,
-    SidecarIngress, TlsSettings, TlsVersion,
+    AccessAction, AccessRule, AuthorizationPolicy, CaCertificate, CaptureMode, Condition,
+    Endpoint as ApplicationEndpoint, Gateway, HttpMatch, Matcher, MeshConfig, Network, Object, Origin,
+    OutboundTrafficPolicy, Pattern, Protocol, Server, ServerCertificate, ServerProtocol, ServerTls, ServerTlsMode,
+    ServerTlsVersion, ServicePort, Sidecar, SidecarEgress, SidecarIngress, Through, TlsSettings, TlsVersion, UriMatch,
+    VirtualService, WeightedDestination,
 };
+pub use gateway::{intersection, names as gateway_named};
 pub use names::{PeerNames, San};
 pub use service::{Discovery, Endpoint, EndpointAddress, Ports, Service};
 pub use sidecar::HostFilter;
@@ -40,6 +44,7 @@ pub use warning::{Topic, Warning};
 pub use workload::{ParseWorkloadKeyError, Workload, WorkloadKey};
 
 use crate::policy::DestinationRule;
+use gateway::GatewayIndex;
 use rules::RuleIndex;
 
 /// What the whole mesh shares.
@@ -121,6 +126,7 @@ pub struct Mesh {
     services_of: HashMap<WorkloadKey, Vec<usize>>,
     rules: RuleIndex,
     transit: Transit,
+    gateways: GatewayIndex,
 }
 
 impl Mesh {

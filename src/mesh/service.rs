@@ -17,6 +17,8 @@ pub enum Discovery {
     Endpoints,
     /// From the DNS.
     Dns,
+    /// Not at all: each connection goes on to where it was going. Only where connections are intercepted is that known.
+    OriginalDestination,
 }
 
 /// One host. A `v1` Service has one, a ServiceEntry one for each of its `hosts`.
@@ -28,6 +30,8 @@ pub struct Service {
     pub namespace: String,
     /// The object's name.
     pub name: String,
+    /// The addresses under which clients know the service as a whole; none for those that are known by name only.
+    pub addresses: Vec<IpAddr>,
     /// Its ports, ordered by number.
     pub ports: Vec<ServicePort>,
     /// Whether it lies outside the mesh, so that no mTLS is to be had without being asked for.
@@ -36,6 +40,9 @@ pub struct Service {
     pub has_short_names: bool,
     /// How its endpoints are found.
     pub discovery: Discovery,
+    /// Whether clients choose the endpoint: a headless `v1` Service, or a ServiceEntry with `resolution: NONE`. A proxy that
+    /// intercepts connections then sends each to where it was going.
+    pub client_chooses: bool,
     /// Its endpoints, ordered by address.
     pub endpoints: Vec<Endpoint>,
     /// What the endpoints' certificates carry, if the operator said.

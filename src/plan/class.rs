@@ -1,13 +1,16 @@
 //! What is the same for many proxies.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::gateway::GatewayPlan;
+use super::intercepted::Intercepted;
 use super::outbound::clusters;
 use super::routes::Outbound;
-use super::{Cluster, OutboundListener, OutboundTarget, RouteTable, SecretName, Settings};
-use crate::mesh::{HostFilter, Mesh, Service, Sidecar, SidecarEgress, Workload};
+use super::{Cluster, GatewayTable, InterceptedOutbound, Node, OutboundListener, RouteTable, SecretName, Settings};
+use crate::mesh::{HostFilter, Mesh, OutboundTrafficPolicy, Protocol, Service, Sidecar, SidecarEgress, Workload};
 
 /// What tells one class of proxies from another: workloads with equal keys have equal plans.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,47 +22,47 @@ pub struct ClassKey {
     sidecar: Option<String>,
     /// The labels that some DestinationRule of the namespace selects clients by.
     labels: BTreeMap<String, String>,
+    /// Of a proxy that binds every address: whether these are of IPv6.
+    is_ipv6: bool,
+    /// The Gateways that a gateway serves, as `namespace/name`.
+    gateways: Vec<String>,
 }
 
 /// The kinds of clients, which need different configuration for the same decisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Flavour {
     /// A proxy: Envoy.
-    Envoy,
-    /// Istio's build of Envoy, which has filters of its own.
-    Istio,
+    Envoy(Node),
     /// An application that is a client itself: gRPC's xDS.
     Grpc,
 }
 
 impl Flavour {
-    /// The kinds of proxies.
-    pub const PROXIES: [Self; 2] = [Self::Envoy, Self::Istio];
-
     /// Whether it is a proxy, which binds listeners and takes secrets.
     pub fn is_proxy(self) -> bool {
-        Self::PROXIES.contains(&self)
-    }
-}
-
-impl ClassPlan {
-    /// The same for another kind of proxy.
-    #[must_use]
-    pub fn for_flavour(mut self, flavour: Flavour) -> Self {
-        for listener in &mut self.listeners {
-            listener.offers_http = flavour == Flavour::Istio && matches!(listener.target, OutboundTarget::Http(_));
-        }
-        self
+        matches!(self, Self::Envoy(_))
     }
 }
 
 /// The class of a workload. Cheap: no plan is made.
 pub fn class_of(mesh: &Mesh, workload: &Workload, flavour: Flavour) -> ClassKey {
+    let node = match flavour {
+        Flavour::Envoy(node) => node,
+        Flavour::Grpc => Node::PLAIN,
+    };
     ClassKey {
         flavour,
         namespace: workload.key.namespace.clone(),
         sidecar: workload.sidecar().map(|sidecar| format!("{}/{}", sidecar.meta.namespace, sidecar.meta.name)),
         labels: mesh.client_labels(workload),
+        is_ipv6: (node.is_intercepted() || node.is_gateway)
+            && workload.address.is_some_and(|address| address.is_ipv6()),
+        gateways: match node.is_gateway {
+            true => {
+                mesh.gateways_of(&workload.key).map(|it| format!("{}/{}", it.meta.namespace, it.meta.name)).collect()
+            }
+            false => Vec::new(),
+        },
     }
 }
 
@@ -70,33 +73,100 @@ pub struct ClassPlan {
     pub clusters: Vec<Cluster>,
     /// Ordered by name.
     pub listeners: Vec<OutboundListener>,
+    /// What takes the connections that iptables lead to the proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intercepted: Option<InterceptedOutbound>,
     /// Ordered by name.
     pub routes: Vec<RouteTable>,
+    /// What a gateway's listeners route by, ordered by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gateway_tables: Vec<GatewayTable>,
     /// Every secret that the clusters refer to.
     pub secrets: BTreeSet<SecretName>,
 }
 
 /// Plans the class that `workload` belongs to.
-pub fn class_plan(mesh: &Mesh, workload: &Workload, settings: &Settings) -> ClassPlan {
+pub fn class_plan(mesh: &Mesh, workload: &Workload, node: Node, settings: &Settings) -> ClassPlan {
     let namespace = &workload.key.namespace;
     let reachable = mesh.reachable_from(workload);
-    let mut clusters: Vec<Cluster> = reachable.iter().flat_map(|service| clusters(mesh, workload, service)).collect();
+    let of_service = |service: &&Arc<Service>| clusters(mesh, workload, node, service);
+    let mut clusters: Vec<Cluster> = reachable.iter().flat_map(of_service).collect();
     clusters.sort_by(|a, b| a.name.cmp(&b.name));
+    let gateway = match node.is_gateway {
+        true => GatewayPlan::new(mesh, workload, &reachable),
+        false => GatewayPlan::default(),
+    };
     let mut outbound = Outbound::new(namespace);
-    match egress_of(workload.sidecar().map(|sidecar| &sidecar.spec)) {
-        Egress::Default(hosts) => {
+    let sidecar = workload.sidecar().map(|sidecar| &sidecar.spec);
+    let intercepted = node.is_intercepted().then(|| {
+        let policy = sidecar.and_then(|sidecar| sidecar.outbound_traffic_policy);
+        let policy = policy.or(mesh.settings().outbound_traffic_policy()).unwrap_or_default();
+        let registry_only = policy == OutboundTrafficPolicy::RegistryOnly;
+        InterceptedOutbound::new(workload.address, node, registry_only)
+    });
+    match (&intercepted, egress_of(sidecar)) {
+        (Some(intercepted), _) => {
+            let egress = sidecar.map_or(&[][..], |sidecar| &sidecar.egress);
+            captured(&mut outbound, intercepted, egress, &reachable, node);
+        }
+        (None, _) if node.is_gateway => {}
+        (None, Egress::Default(hosts)) => {
             let services = reachable.iter().copied().filter(|service| hosts.admits(service, namespace));
             outbound.http_proxy(mesh.settings().http_proxy(settings.http_proxy), services);
         }
-        Egress::Listeners(listeners) => {
+        (None, Egress::Listeners(listeners)) => {
             for listener in listeners {
-                outbound.egress(listener, &reachable);
+                outbound.egress(listener, &reachable, false);
             }
         }
     }
-    let secrets = clusters.iter().flat_map(Cluster::secrets).collect();
-    let (listeners, routes) = outbound.finish();
-    ClassPlan { clusters, listeners, routes, secrets }
+    let mut secrets: BTreeSet<_> = clusters.iter().flat_map(Cluster::secrets).collect();
+    secrets.extend(gateway.secrets());
+    let (mut listeners, routes) = outbound.finish();
+    for listener in listeners.iter_mut().filter(|_| node.is_istios) {
+        listener.offers_http = listener.target.may_be_http();
+    }
+    ClassPlan { clusters, listeners, intercepted, routes, gateway_tables: gateway.tables, secrets }
+}
+
+/// The listeners of a proxy that intercepts connections: those with an address of the operator's as they are, and for everything else
+/// one for each address and port that services have.
+fn captured<'a>(
+    outbound: &mut Outbound<'a>,
+    intercepted: &InterceptedOutbound,
+    egress: &[SidecarEgress],
+    reachable: &[&Arc<Service>],
+    node: Node,
+) {
+    let namespace = outbound.namespace;
+    let mut services = Intercepted::new(namespace, intercepted);
+    if egress.is_empty() {
+        reachable.iter().for_each(|service| services.add(service, None));
+    }
+    // A port that the operator lists is for the hosts listed with it, and for no others.
+    let listed: BTreeSet<u16> = egress.iter().filter_map(|it| Some(it.port.as_ref()?.number.value)).collect();
+    for listener in egress {
+        let port = listener.port.as_ref();
+        let captures = node.captures(listener.capture);
+        if let Some(port) = port
+            && (listener.bind.is_some() || !captures || port.protocol == Protocol::HttpProxy)
+        {
+            let captures = captures && port.protocol != Protocol::HttpProxy;
+            outbound.egress(listener, reachable, captures);
+            continue;
+        }
+        let hosts = HostFilter::of(listener, namespace);
+        for service in reachable.iter().filter(|service| hosts.admits(service)) {
+            match port {
+                Some(port) => services.add(service, Some(port.number.value)),
+                None => {
+                    let others = service.ports.iter().map(|it| it.port.value).filter(|it| !listed.contains(it));
+                    others.for_each(|port| services.add(service, Some(port)));
+                }
+            }
+        }
+    }
+    services.finish(outbound);
 }
 
 /// What a Sidecar's egress asks for.

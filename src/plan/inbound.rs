@@ -1,19 +1,31 @@
 //! Inbound listeners: what one workload serves, and which mode governs each port.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::Serialize;
 
 use super::authorization::authorization;
-use super::{Authorization, SecretName, is_default, listener_name};
-use crate::mesh::decide::{InboundMode, inbound};
+use super::gateway::GatewayPlan;
+use super::{
+    Authorization, GatewayListener, Node, SecretName, VIRTUAL_INBOUND_PORT, is_default, listener_name, unspecified,
+};
+use crate::mesh::decide::{InboundMode, inbound, inbound_elsewhere, ports_named};
 use crate::mesh::{ApplicationEndpoint, Mesh, Protocol, TlsSettings, Workload};
+
+/// Istio's name for what takes all that no other cluster does.
+const PASSTHROUGH: &str = "InboundPassthroughCluster";
 
 /// What is one proxy's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProxyPlan {
     /// Ordered by address and port.
     pub inbound: Vec<InboundListener>,
+    /// What takes the connections that iptables lead here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intercepted: Option<InterceptedInbound>,
+    /// Of a gateway, ordered by address and port.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gateway: Vec<GatewayListener>,
     /// The trust domains whose identities may connect to a port with mutual TLS.
     pub trust_domains: Vec<String>,
     /// What their certificates are verified against.
@@ -48,6 +60,19 @@ pub struct InboundListener {
     pub target: InboundTarget,
 }
 
+/// One listener for all ports: iptables lead every connection to it, and the kernel knows where each was going.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InterceptedInbound {
+    /// What it binds.
+    pub bind: SocketAddr,
+    /// Whether connections keep their addresses (TPROXY).
+    pub transparent: bool,
+    /// The ports of which something is known, in order. They bind nothing.
+    pub ports: Vec<InboundListener>,
+    /// What becomes of every other port.
+    pub elsewhere: InboundListener,
+}
+
 /// Where an application listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,54 +81,154 @@ pub enum InboundTarget {
     Socket(SocketAddr),
     /// A Unix socket.
     Unix(String),
+    /// Where the connection was going. The proxy connects from this address: by it the rules of iptables tell the last part of
+    /// the way from a new request, which would come back here for ever.
+    Original {
+        /// 127.0.0.6, or ::6.
+        source: IpAddr,
+    },
+    /// A port of the workload's own address, reached in the same way.
+    Own {
+        /// The address.
+        address: SocketAddr,
+        /// 127.0.0.6, or ::6.
+        source: IpAddr,
+    },
 }
 
 /// Plans the listeners of a workload: its Sidecar's `ingress`, or else one for each port that a service sends to it or that its
-/// PeerAuthentication names. A workload without a proxy, or whose address is a name, has none.
-pub fn proxy_plan(mesh: &Mesh, workload: &Workload) -> ProxyPlan {
+/// PeerAuthentication names. A workload without a proxy, or whose address is a name, has none, and a gateway has its Gateways' instead.
+pub fn proxy_plan(mesh: &Mesh, workload: &Workload, node: Node) -> ProxyPlan {
     let settings = mesh.settings();
     let mut plan = ProxyPlan {
         inbound: Vec::new(),
+        intercepted: None,
+        gateway: Vec::new(),
         trust_domains: settings.accepted_trust_domains(),
         roots: if settings.federated.is_empty() { SecretName::Root } else { SecretName::AllRoots },
         tls: settings.mesh_tls(),
         authorization: authorization(mesh, workload),
     };
+    if node.is_gateway {
+        plan.gateway = GatewayPlan::new(mesh, workload, &mesh.reachable_from(workload)).listeners;
+        return plan;
+    }
     let Some(address) = workload.address.filter(|_| workload.meshed) else { return plan };
-    let mut add = |bind: SocketAddr, protocol, target| {
-        plan.inbound.push(InboundListener {
-            name: listener_name(bind),
-            bind,
-            protocol,
-            mode: inbound(mesh, workload, bind.port()).mode,
-            cluster: format!("inbound|{}||", bind.port()),
-            target,
-        });
-    };
+    let planner = Planner { mesh, workload, address };
     let ingress = workload.sidecar().map_or(&[][..], |sidecar| &sidecar.spec.ingress);
-    if ingress.is_empty() {
+    let mut captured = Vec::new();
+    if ingress.is_empty() && !node.is_intercepted() {
         for (port, protocol) in mesh.served_ports(workload) {
             let bind = SocketAddr::new(address, port);
-            add(bind, protocol, application(None, bind, address));
+            plan.inbound.push(planner.listener(bind, protocol, application(None, bind, address)));
         }
+    } else if ingress.is_empty() {
+        captured = planner.served();
     }
     let mut taken = Vec::new();
     for listener in ingress {
-        let bind = SocketAddr::new(listener.bind.unwrap_or(address), listener.port.value);
-        if !taken.contains(&bind) {
-            taken.push(bind);
-            add(bind, listener.protocol, application(listener.default_endpoint.as_ref(), bind, address));
+        let endpoint = listener.default_endpoint.as_ref();
+        let captures = node.captures(listener.capture);
+        let own = if captures { unspecified(address) } else { address };
+        let bind = SocketAddr::new(listener.bind.unwrap_or(own), listener.port.value);
+        if taken.contains(&bind) {
+            continue;
+        }
+        taken.push(bind);
+        if captures {
+            let target = planner.original(endpoint, bind.port());
+            captured.push(planner.listener(SocketAddr::new(own, bind.port()), listener.protocol, target));
+        } else {
+            plan.inbound.push(planner.listener(bind, listener.protocol, application(endpoint, bind, address)));
         }
     }
     plan.inbound.sort_by_key(|listener| listener.bind);
+    if node.is_intercepted() {
+        // A mode that is written for a port holds, whether or not anything else is known of the port.
+        for port in ports_named(workload) {
+            if captured.iter().all(|listener| listener.bind.port() != port) {
+                captured.push(planner.elsewhere(port, inbound(mesh, workload, port).mode));
+            }
+        }
+        captured.sort_by_key(|listener| listener.bind);
+        plan.intercepted = Some(InterceptedInbound {
+            bind: SocketAddr::new(unspecified(address), VIRTUAL_INBOUND_PORT),
+            transparent: node.is_transparent(),
+            ports: captured,
+            elsewhere: planner.elsewhere(0, inbound_elsewhere(workload)),
+        });
+    }
     plan
+}
+
+struct Planner<'a> {
+    mesh: &'a Mesh,
+    workload: &'a Workload,
+    address: IpAddr,
+}
+
+impl Planner<'_> {
+    fn listener(&self, bind: SocketAddr, protocol: Protocol, target: InboundTarget) -> InboundListener {
+        InboundListener {
+            name: listener_name(bind),
+            bind,
+            protocol,
+            mode: inbound(self.mesh, self.workload, bind.port()).mode,
+            cluster: format!("inbound|{}||", bind.port()),
+            target,
+        }
+    }
+
+    /// The ports that services send to.
+    fn served(&self) -> Vec<InboundListener> {
+        let listener = |(port, protocol)| {
+            let bind = SocketAddr::new(unspecified(self.address), port);
+            self.listener(bind, protocol, self.original(None, port))
+        };
+        self.mesh.sent_to(self.workload).into_iter().map(listener).collect()
+    }
+
+    /// A port of no service; 0 for all of them.
+    fn elsewhere(&self, port: u16, mode: InboundMode) -> InboundListener {
+        InboundListener {
+            name: "virtualInbound".to_owned(),
+            bind: SocketAddr::new(unspecified(self.address), port),
+            protocol: Protocol::Undeclared,
+            mode,
+            cluster: PASSTHROUGH.to_owned(),
+            target: self.original(None, port),
+        }
+    }
+
+    /// Where the application is behind an intercepted port: where the connection was going, unless the operator says otherwise.
+    fn original(&self, written: Option<&ApplicationEndpoint>, port: u16) -> InboundTarget {
+        let source = source(self.address);
+        match written {
+            Some(ApplicationEndpoint::Unix(path)) => InboundTarget::Unix(path.clone()),
+            Some(ApplicationEndpoint::Socket(socket)) if !socket.ip().is_unspecified() => {
+                InboundTarget::Socket(*socket)
+            }
+            Some(ApplicationEndpoint::Socket(socket)) if socket.port() != port => {
+                InboundTarget::Own { address: SocketAddr::new(self.address, socket.port()), source }
+            }
+            Some(ApplicationEndpoint::Socket(_)) | None => InboundTarget::Original { source },
+        }
+    }
+}
+
+/// The loopback address that Istio's rules of iptables let through, of the workload's family.
+fn source(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => Ipv4Addr::new(127, 0, 0, 6).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6).into(),
+    }
 }
 
 /// Where the application behind a listener is. Unless the operator says, it listens on loopback, at the listener's port: the proxy
 /// has the same port of the workload's address.
 fn application(written: Option<&ApplicationEndpoint>, bind: SocketAddr, address: IpAddr) -> InboundTarget {
     let loopback = match bind.ip() {
-        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
     };
     match written {

@@ -6,25 +6,35 @@
 
 mod authorization;
 mod class;
+mod gateway;
 mod grpc;
 mod inbound;
+mod intercepted;
+mod node;
 mod outbound;
 mod routes;
 mod secret_name;
+mod termination;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use crate::mesh::decide::InboundMode;
 pub use crate::mesh::{
-    Discovery, EndpointAddress, Network, Pattern, PeerNames, Protocol, San, TlsSettings, TlsVersion,
+    Discovery, EndpointAddress, Network, Pattern, PeerNames, Protocol, San, ServerTlsVersion, TlsSettings, TlsVersion,
 };
 pub use authorization::{AccessRule, Authorization, Condition, Test};
 pub use class::{ClassKey, ClassPlan, Flavour, class_of, class_plan};
+pub use gateway::{
+    GatewayChain, GatewayHost, GatewayListener, GatewayRoute, GatewayTable, GatewayTarget, GatewayTls, PathMatch, Share,
+};
 pub use grpc::{GrpcCluster, GrpcPlan, GrpcTarget, grpc_plan};
-pub use inbound::{InboundListener, InboundTarget, ProxyPlan, proxy_plan};
+pub use inbound::{InboundListener, InboundTarget, InterceptedInbound, ProxyPlan, proxy_plan};
+pub use intercepted::InterceptedOutbound;
+pub use node::{Interception, Node};
 pub use outbound::{Cluster, ClusterEndpoint, ClusterTls, UpstreamTls, Validation};
-pub use routes::{OutboundListener, OutboundTarget, RouteTable, VirtualHost};
+pub use routes::{Detect, OutboundListener, OutboundTarget, RouteTable, ServerNames, VirtualHost};
 pub use secret_name::SecretName;
+pub use termination::{Clients, Termination};
 
 /// What every proxy has alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +46,19 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self { http_proxy: SocketAddr::from((Ipv4Addr::LOCALHOST, 15001)) }
+    }
+}
+
+/// Where iptables lead what comes to a workload.
+const VIRTUAL_INBOUND_PORT: u16 = 15006;
+/// Where they lead what it sends.
+const VIRTUAL_OUTBOUND_PORT: u16 = 15001;
+
+/// Every address of a family.
+fn unspecified(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 

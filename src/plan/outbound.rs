@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{SecretName, is_default};
+use super::{Node, SecretName, is_default};
 use crate::mesh::decide::{self, ClientCertificate, Destination, OutboundMode, Roots, ServerTrust, outbound_to};
 use crate::mesh::{
     Discovery, Endpoint, EndpointAddress, Mesh, PeerNames, Protocol, Service, ServicePort, Settings, TlsSettings,
@@ -115,15 +115,15 @@ pub(super) fn cluster_name(service: &Service, port: u16, subset: &str) -> String
 }
 
 /// The clusters of every port of a service, and of every subset that the client's DestinationRule names.
-pub(super) fn clusters(mesh: &Mesh, client: &Workload, service: &Service) -> Vec<Cluster> {
+pub(super) fn clusters(mesh: &Mesh, client: &Workload, node: Node, service: &Service) -> Vec<Cluster> {
     let subsets = decide::subsets(mesh, client, service);
     let mut clusters = Vec::new();
     for port in &service.ports {
         let whole = Destination { service, port, subset: None };
-        clusters.push(cluster(mesh, client, whole, service.endpoints.iter()));
+        clusters.push(cluster(mesh, client, node, whole, service.endpoints.iter()));
         for (name, selector) in &subsets {
             let selected = service.endpoints.iter().filter(|endpoint| selector.matches(&endpoint.labels));
-            clusters.push(cluster(mesh, client, Destination { service, port, subset: Some(name) }, selected));
+            clusters.push(cluster(mesh, client, node, Destination { service, port, subset: Some(name) }, selected));
         }
     }
     clusters
@@ -136,26 +136,38 @@ pub(super) fn clusters_of<'s>(
     service: &'s Service,
 ) -> impl Iterator<Item = (&'s ServicePort, Cluster)> {
     let whole = |port| Destination { service, port, subset: None };
-    service.ports.iter().map(move |port| (port, cluster(mesh, client, whole(port), service.endpoints.iter())))
+    let cluster = move |port| cluster(mesh, client, Node::PLAIN, whole(port), service.endpoints.iter());
+    service.ports.iter().map(move |port| (port, cluster(port)))
 }
 
 fn cluster<'e>(
     mesh: &Mesh,
     client: &Workload,
+    node: Node,
     to: Destination<'_>,
     endpoints: impl Iterator<Item = &'e Endpoint> + Clone,
 ) -> Cluster {
     let Destination { service, port, subset } = to;
     let decision = outbound_to(mesh, client, to, None);
     let in_transit = endpoints.clone().filter_map(|endpoint| in_transit(mesh, endpoint, port)).collect();
-    let endpoints = endpoints.filter_map(|endpoint| planned(endpoint, port, &decision.mode)).collect();
-    Cluster {
-        name: cluster_name(service, port.port.value, subset.unwrap_or_default()),
-        discovery: service.discovery,
-        protocol: port.protocol,
-        tls: tls(mesh.settings(), decision.mode, port.protocol, &client.key.namespace),
-        endpoints,
-        in_transit,
+    let endpoints: Vec<_> = endpoints.filter_map(|endpoint| planned(endpoint, port, &decision.mode)).collect();
+    let tls = tls(mesh.settings(), decision.mode, port.protocol, &client.key.namespace);
+    let (name, protocol) = (cluster_name(service, port.port.value, subset.unwrap_or_default()), port.protocol);
+    if node.is_intercepted() && service.client_chooses {
+        let (discovery, tls) = (Discovery::OriginalDestination, to_any_of(&endpoints, tls));
+        return Cluster { name, discovery, protocol, tls, endpoints: Vec::new(), in_transit };
+    }
+    Cluster { name, discovery: service.discovery, protocol, tls, endpoints, in_transit }
+}
+
+/// Where a client chooses the endpoint, its proxy cannot tell which one it is. Mutual TLS is for all of them, or for none.
+fn to_any_of(endpoints: &[ClusterEndpoint], tls: ClusterTls) -> ClusterTls {
+    match tls {
+        ClusterTls::PerEndpoint(tls) if !endpoints.is_empty() && endpoints.iter().all(|it| it.mtls) => {
+            ClusterTls::Always(tls)
+        }
+        ClusterTls::PerEndpoint(_) => ClusterTls::Plaintext,
+        tls => tls,
     }
 }
 

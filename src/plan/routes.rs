@@ -18,13 +18,22 @@ const HTTP_PORT: u16 = 80;
 pub struct OutboundListener {
     /// Istio's name: `ADDRESS_PORT`.
     pub name: String,
-    /// What it binds.
+    /// What it binds, or under interception, what connections to it were going to.
     pub bind: SocketAddr,
+    /// Whether connections come by interception, and nothing is bound.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub captured: bool,
     /// What it does with a connection.
     pub target: OutboundTarget,
     /// Whether the proxy can say, in its TLS, that what it carries is HTTP.
     #[serde(skip_serializing_if = "is_default")]
     pub offers_http: bool,
+}
+
+impl OutboundListener {
+    pub(super) fn new(bind: SocketAddr, captured: bool, target: OutboundTarget) -> Self {
+        Self { name: listener_name(bind), bind, captured, target, offers_http: false }
+    }
 }
 
 /// What an outbound listener does with a connection.
@@ -35,6 +44,41 @@ pub enum OutboundTarget {
     Http(String),
     /// Carries its bytes to this cluster.
     Tcp(String),
+    /// Looks at what the client says first.
+    Detect(Detect),
+}
+
+impl OutboundTarget {
+    /// Whether what it carries may be HTTP that the proxy reads.
+    pub(super) fn may_be_http(&self) -> bool {
+        match self {
+            Self::Http(_) => true,
+            Self::Tcp(_) => false,
+            Self::Detect(detect) => detect.http.is_some(),
+        }
+    }
+}
+
+/// Where a connection goes, by its first bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Detect {
+    /// What turns out to be HTTP without TLS: the table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
+    /// What turns out to be TLS for one of these names. No name stands twice.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tls: Vec<ServerNames>,
+    /// Everything else: the cluster.
+    pub otherwise: String,
+}
+
+/// TLS that the proxy carries without looking inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServerNames {
+    /// What the client asks for (RFC 6066 §3); `*.suffix` stands for every name below.
+    pub names: Vec<String>,
+    /// Where it leads.
+    pub cluster: String,
 }
 
 /// Requests to clusters, by host.
@@ -44,6 +88,9 @@ pub struct RouteTable {
     pub name: String,
     /// No domain stands in two of them.
     pub virtual_hosts: Vec<VirtualHost>,
+    /// Where hosts lead that are not among them: the cluster. Absent: they are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
 }
 
 /// The names under which one cluster is asked for.
@@ -59,7 +106,7 @@ pub struct VirtualHost {
 
 /// Collects the outbound listeners of a class.
 pub(super) struct Outbound<'a> {
-    namespace: &'a str,
+    pub(super) namespace: &'a str,
     listeners: Vec<OutboundListener>,
     routes: Vec<RouteTable>,
 }
@@ -86,11 +133,12 @@ impl<'a> Outbound<'a> {
         self.http(bind, table);
     }
 
-    /// A listener that the operator has written. It is left out when an earlier one has its address, or when it is to carry bytes
-    /// and no service is there to take them.
-    pub(super) fn egress(&mut self, egress: &SidecarEgress, visible: &[&Arc<Service>]) {
+    /// A listener that the operator has written, with an address. It is left out when an earlier one has its address, or when it is to
+    /// carry bytes and no service is there to take them. `captured`: whether connections to the address are intercepted.
+    pub(super) fn egress(&mut self, egress: &SidecarEgress, visible: &[&Arc<Service>], captured: bool) {
         let Some(port) = &egress.port else { return };
         let bind = SocketAddr::new(egress.bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port.number.value);
+        let before = self.listeners.len();
         let filter = HostFilter::of(egress, self.namespace);
         let services = visible.iter().copied().filter(|service| filter.admits(service));
         let at_port = |service: &&Arc<Service>| {
@@ -116,6 +164,17 @@ impl<'a> Outbound<'a> {
                 }
             }
         }
+        self.listeners[before..].iter_mut().for_each(|listener| listener.captured = captured);
+    }
+
+    /// Takes a listener and the table it routes by, if it has one, unless an earlier listener has the address.
+    pub(super) fn add(&mut self, listener: OutboundListener, table: Option<RouteTable>) {
+        if self.listeners.iter().all(|other| other.bind != listener.bind) {
+            self.listeners.push(listener);
+            // Several addresses of a service share a table.
+            let is_new = |table: &RouteTable| self.routes.iter().all(|other| other.name != table.name);
+            self.routes.extend(table.filter(is_new));
+        }
     }
 
     pub(super) fn finish(mut self) -> (Vec<OutboundListener>, Vec<RouteTable>) {
@@ -127,35 +186,52 @@ impl<'a> Outbound<'a> {
     fn http(&mut self, bind: SocketAddr, table: Table<'_>) {
         let name = listener_name(bind);
         if self.listen(bind, OutboundTarget::Http(name.clone())) {
-            self.routes.push(RouteTable { name, virtual_hosts: table.virtual_hosts });
+            self.routes.push(table.named(name, None));
         }
     }
 
     fn listen(&mut self, bind: SocketAddr, target: OutboundTarget) -> bool {
         let free = self.listeners.iter().all(|listener| listener.bind != bind);
         if free {
-            self.listeners.push(OutboundListener { name: listener_name(bind), bind, target, offers_http: false });
+            self.listeners.push(OutboundListener::new(bind, false, target));
         }
         free
     }
 }
 
 /// Virtual hosts, with every domain given once: Envoy refuses a table that says one twice.
-struct Table<'a> {
+pub(super) struct Table<'a> {
     namespace: &'a str,
     taken: HashSet<String>,
     virtual_hosts: Vec<VirtualHost>,
 }
 
 impl<'a> Table<'a> {
-    fn new(namespace: &'a str) -> Self {
+    pub(super) fn new(namespace: &'a str) -> Self {
         Self { namespace, taken: HashSet::new(), virtual_hosts: Vec::new() }
     }
 
+    pub(super) fn named(self, name: String, unknown: Option<String>) -> RouteTable {
+        RouteTable { name, virtual_hosts: self.virtual_hosts, unknown }
+    }
+
     /// `bare`: whether the names without a port mean this one.
-    fn add(&mut self, service: &Service, port: &ServicePort, bare: bool) {
+    pub(super) fn add(&mut self, service: &Service, port: &ServicePort, bare: bool) {
+        self.add_names(service, port, bare, names(self.namespace, service));
+    }
+
+    /// The same, and by the service's addresses too.
+    pub(super) fn add_addressed(&mut self, service: &Service, port: &ServicePort) {
+        let addresses = service.addresses.iter().map(|address| match address {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        });
+        let names = names(self.namespace, service).into_iter().chain(addresses).collect();
+        self.add_names(service, port, true, names);
+    }
+
+    fn add_names(&mut self, service: &Service, port: &ServicePort, bare: bool, names: Vec<String>) {
         let number = port.port.value;
-        let names = names(self.namespace, service);
         let with_port = names.iter().map(|name| format!("{name}:{number}"));
         let without = names.iter().filter(|_| bare).cloned();
         let domains: Vec<_> = without.chain(with_port).filter(|domain| self.taken.insert(domain.clone())).collect();

@@ -20,6 +20,9 @@ use super::report::Report;
 pub(super) const LOCATED: &str = "$countersign::Located";
 /// The newtype name by which [`super::fields::Unused`] says that the field is known and has no effect.
 pub(super) const UNUSED: &str = "$countersign::Unused";
+/// The newtype name by which [`super::fields::Unserved`] says that the field is known, and that leaving it out would change what the
+/// rest means.
+pub(super) const UNSERVED: &str = "$countersign::Unserved";
 
 /// Reads a `T` from `node`, which stands at `base` in its document. Errors go to `report`; with a syntactically good
 /// `T` and an unknown field beside it both come out, so that validation can find more.
@@ -197,6 +200,12 @@ impl<'n> Deserializer<'n> for NodeDeserializer<'n, '_> {
             UNUSED => {
                 let message = format!("{} has no effect here", self.path);
                 self.report.warn(&self.report.origin(self.node.at), message);
+                visitor.visit_unit()
+            }
+            UNSERVED => {
+                let at = self.report.origin(self.node.at);
+                let help = "what is left would mean something else without it";
+                self.report.error_with_help(&at, &self.path.to_string(), "not served here", help);
                 visitor.visit_unit()
             }
             _ => self.place(visitor.visit_newtype_struct(self)),

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::decode::{LOCATED, UNUSED};
+use super::decode::{LOCATED, UNSERVED, UNUSED};
 use super::report::Report;
 use super::{LabelSelector, Located, Origin};
 
@@ -100,6 +100,29 @@ impl<'de> Deserialize<'de> for Unused {
         }
 
         deserializer.deserialize_newtype_struct(UNUSED, UnusedVisitor)
+    }
+}
+
+/// A field that Istio has and that is not served here, without which the rest would mean something else: its presence is an error.
+pub(super) struct Unserved;
+
+impl<'de> Deserialize<'de> for Unserved {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct UnservedVisitor;
+
+        impl Visitor<'_> for UnservedVisitor {
+            type Value = Unserved;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+
+            fn visit_unit<E>(self) -> Result<Unserved, E> {
+                Ok(Unserved)
+            }
+        }
+
+        deserializer.deserialize_newtype_struct(UNSERVED, UnservedVisitor)
     }
 }
 

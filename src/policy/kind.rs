@@ -15,6 +15,8 @@ pub(super) enum Kind {
     EndpointSlice,
     Endpoints,
     Sidecar,
+    Gateway,
+    VirtualService,
     Service,
     ConfigMap,
     Secret,
@@ -37,6 +39,8 @@ const KINDS: &[(&str, Kind, &[&str])] = &[
     ("EndpointSlice", Kind::EndpointSlice, DISCOVERY),
     ("Endpoints", Kind::Endpoints, CORE),
     ("Sidecar", Kind::Sidecar, NETWORKING),
+    ("Gateway", Kind::Gateway, NETWORKING),
+    ("VirtualService", Kind::VirtualService, NETWORKING),
     ("Service", Kind::Service, CORE),
     ("ConfigMap", Kind::ConfigMap, CORE),
     ("Secret", Kind::Secret, CORE),
@@ -44,7 +48,7 @@ const KINDS: &[(&str, Kind, &[&str])] = &[
 ];
 
 /// Istio's other kinds in the same groups: real, and not of this server.
-const OTHER_ISTIO: &[&str] = &["RequestAuthentication", "VirtualService", "Gateway", "EnvoyFilter", "ProxyConfig"];
+const OTHER_ISTIO: &[&str] = &["RequestAuthentication", "EnvoyFilter", "ProxyConfig"];
 
 /// The groups of Kubernetes' own kinds: what Pods are made from, and what they may do in their cluster.
 const OF_CLUSTER: &[&str] = &[

@@ -17,6 +17,7 @@ mod document;
 mod endpoint_slice;
 mod error;
 mod fields;
+mod gateway;
 mod host;
 mod kind;
 mod mesh_config;
@@ -31,10 +32,12 @@ mod pod;
 mod protocol;
 mod report;
 mod secret;
+mod server_tls;
 mod service;
 mod service_entry;
 mod set;
 mod sidecar;
+mod virtual_service;
 mod workload_entry;
 mod workload_group;
 #[cfg(test)]
@@ -48,10 +51,11 @@ pub use destination_rule::{ClientTls, ClientTlsMode, DestinationRule, Subset, Tr
 pub use document::MAX_FILE_BYTES;
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint};
 pub use error::{PolicyError, Topic, Warning};
+pub use gateway::{Gateway, Server, ServerProtocol};
 pub use mesh_config::{CaCertificate, MeshConfig, OutboundTrafficPolicy, TlsSettings, TlsVersion};
 pub use networking::{
-    EgressPort, Endpoint, Protocol, Resolution, Service, ServiceEntry, ServicePort, Sidecar, SidecarEgress,
-    SidecarIngress, TargetPort, WorkloadEntry,
+    CaptureMode, EgressPort, Endpoint, Protocol, Resolution, Service, ServiceEntry, ServicePort, Sidecar,
+    SidecarEgress, SidecarIngress, TargetPort, WorkloadEntry,
 };
 pub use object::{LabelSelector, Metadata, Object};
 pub use origin::{Located, Origin};
@@ -60,5 +64,9 @@ pub use pattern::{Network, Pattern};
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
 pub use pod::Pod;
 pub use secret::{Namespace, Secret};
+pub use server_tls::{ServerCertificate, ServerTls, ServerTlsMode, ServerTlsVersion};
 pub use set::PolicySet;
+pub use virtual_service::{
+    HttpMatch, HttpRoute, TcpRoute, Through, TlsMatch, TlsRoute, UriMatch, VirtualService, WeightedDestination,
+};
 pub use workload_group::WorkloadGroup;

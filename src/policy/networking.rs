@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{LabelSelector, Located};
+use super::{LabelSelector, Located, OutboundTrafficPolicy};
 
 /// An application protocol, as Istio reads `protocol:`, `appProtocol:` and port name prefixes (`http-web`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -76,6 +76,8 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// `clusterIP` / `clusterIPs` that are addresses. Empty for headless services.
     pub cluster_ips: Vec<IpAddr>,
+    /// `clusterIP: None`: clients look the workloads themselves up, and choose.
+    pub headless: bool,
     /// `externalName`.
     pub external_name: Option<String>,
 }
@@ -132,6 +134,19 @@ pub struct WorkloadEntry {
     pub weight: Option<u32>,
 }
 
+/// `captureMode`: whether connections come to a listener by iptables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum CaptureMode {
+    /// As the proxy says of itself.
+    #[default]
+    Default,
+    /// By iptables.
+    Iptables,
+    /// Not: whoever connects knows the listener's own address.
+    None,
+}
+
 /// One of a Sidecar's `ingress` listeners.
 #[derive(Clone, Debug)]
 pub struct SidecarIngress {
@@ -143,6 +158,8 @@ pub struct SidecarIngress {
     pub protocol: Protocol,
     /// `bind`; `None`: the workload's address.
     pub bind: Option<IpAddr>,
+    /// `captureMode`.
+    pub capture: CaptureMode,
     /// `defaultEndpoint`: where the application listens. `None`: 127.0.0.1 and the same port.
     pub default_endpoint: Option<Endpoint>,
 }
@@ -161,8 +178,10 @@ pub enum Endpoint {
 pub struct SidecarEgress {
     /// `port`; `None` (no port): the catch-all, its hosts apply to the default outbound listener.
     pub port: Option<EgressPort>,
-    /// `bind`; `None`: 127.0.0.1.
+    /// `bind`; `None`: 127.0.0.1, or where connections are intercepted, what they were going to.
     pub bind: Option<IpAddr>,
+    /// `captureMode`.
+    pub capture: CaptureMode,
     /// `hosts`: `namespace/dnsName`, namespace `*`, `.` or `~`.
     pub hosts: Vec<Located<String>>,
 }
@@ -178,7 +197,7 @@ pub struct EgressPort {
     pub protocol: Protocol,
 }
 
-/// The spec of an Istio `Sidecar` with `captureMode: NONE` (or `DEFAULT` outside Kubernetes) listeners.
+/// The spec of an Istio `Sidecar`.
 #[derive(Clone, Debug, Default)]
 pub struct Sidecar {
     /// `workloadSelector.labels`; `None`: every workload of the namespace.
@@ -187,4 +206,6 @@ pub struct Sidecar {
     pub ingress: Vec<SidecarIngress>,
     /// `egress`; empty: the default outbound listener with every visible host.
     pub egress: Vec<SidecarEgress>,
+    /// `outboundTrafficPolicy.mode`, where connections are intercepted; `None`: the mesh's.
+    pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
 }

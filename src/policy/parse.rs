@@ -13,8 +13,8 @@ use super::object::{RawKubernetesRoot, RawRoot, check_metadata};
 use super::report::Report;
 use super::{
     Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Topic, Warning, authorization_policy, config_map,
-    destination_rule, endpoint_slice, peer_authentication, pod, secret, service, service_entry, sidecar,
-    workload_entry, workload_group,
+    destination_rule, endpoint_slice, gateway, peer_authentication, pod, secret, service, service_entry, sidecar,
+    virtual_service, workload_entry, workload_group,
 };
 
 /// Parses and checks a whole set of files, given as (name for messages, text). The result does not depend on the order of
@@ -112,6 +112,8 @@ fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet,
         endpoint_slices,
         endpoints,
         sidecars,
+        gateways,
+        virtual_services,
         services,
         mesh_configs,
         secrets,
@@ -127,6 +129,8 @@ fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet,
     each(Kind::EndpointSlice, (endpoint_slices, &mut set.endpoint_slices), files, seen);
     each(Kind::Endpoints, (endpoints, &mut set.endpoints), files, seen);
     each(Kind::Sidecar, (sidecars, &mut set.sidecars), files, seen);
+    each(Kind::Gateway, (gateways, &mut set.gateways), files, seen);
+    each(Kind::VirtualService, (virtual_services, &mut set.virtual_services), files, seen);
     each(Kind::Service, (services, &mut set.services), files, seen);
     each(Kind::ConfigMap, (mesh_configs, &mut set.mesh_configs), files, seen);
     each(Kind::Secret, (secrets, &mut set.secrets), files, seen);
@@ -227,6 +231,16 @@ fn object_into(
             set.endpoints.extend(reader.whole(|raw| endpoint_slice::endpoints(raw, &meta, report)));
         }
         Kind::Sidecar => set.sidecars.extend(reader.spec::<RawRoot, _, _>(|raw, _| sidecar::check(raw, report))),
+        Kind::Gateway => set.gateways.extend(reader.spec::<RawRoot, _, _>(|raw, _| gateway::check(raw, report))),
+        // Most of Istio's are for sidecars, and nothing that they say has to be understood.
+        Kind::VirtualService if !virtual_service::is_for_gateways(root) => {
+            let message =
+                "the VirtualService is for sidecars, whose routes are not served; for a gateway, name it in `gateways`";
+            report.warn(&report.origin(root.at), message);
+        }
+        Kind::VirtualService => {
+            set.virtual_services.extend(reader.spec::<RawRoot, _, _>(|raw, _| virtual_service::check(raw, report)));
+        }
         Kind::Service => {
             set.services.extend(reader.spec::<RawKubernetesRoot, _, _>(|raw, _| service::check(raw, report)));
         }
@@ -309,6 +323,8 @@ fn sort(set: &mut PolicySet) {
     by_name(&mut set.endpoint_slices);
     by_name(&mut set.endpoints);
     by_name(&mut set.sidecars);
+    by_name(&mut set.gateways);
+    by_name(&mut set.virtual_services);
     by_name(&mut set.services);
     by_name(&mut set.mesh_configs);
     by_name(&mut set.secrets);

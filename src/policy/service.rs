@@ -116,15 +116,18 @@ pub(super) fn check(raw: Raw, report: &Report) -> Service {
         ports.push(ServicePort { port: Located::new(number, at), name: port.name, protocol, target_port });
     }
     let mut cluster_ips: Vec<IpAddr> = Vec::new();
+    let mut headless = false;
     for ip in raw.cluster_ip.into_iter().chain(raw.cluster_ips) {
         match ip.value.parse() {
             Ok(address) if !cluster_ips.contains(&address) => cluster_ips.push(address),
             Ok(_) => {}
-            Err(_) if matches!(ip.value.as_str(), "" | "None") => {}
+            Err(_) if ip.value.is_empty() => {}
+            Err(_) if ip.value == "None" => headless = true,
             Err(_) => report.error(&ip.at, "spec.clusterIP", "not an IP address (nor \"None\")"),
         }
     }
-    Service { selector: LabelSelector(raw.selector), ports, cluster_ips, external_name: non_empty(raw.external_name) }
+    let (selector, external_name) = (LabelSelector(raw.selector), non_empty(raw.external_name));
+    Service { selector, ports, cluster_ips, headless, external_name }
 }
 
 fn target_port(target: Located<NumberOrName>, field: &str, report: &Report) -> TargetPort {

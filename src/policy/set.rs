@@ -1,8 +1,8 @@
 //! Everything the operator wrote, by kind.
 
 use super::{
-    AuthorizationPolicy, DestinationRule, EndpointSlice, MeshConfig, Namespace, Object, PeerAuthentication, Pod,
-    Secret, Service, ServiceEntry, Sidecar, WorkloadEntry, WorkloadGroup,
+    AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, MeshConfig, Namespace, Object, PeerAuthentication,
+    Pod, Secret, Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 
 /// A whole, valid policy set. A set is replaced by the next one, never edited.
@@ -28,6 +28,10 @@ pub struct PolicySet {
     pub endpoints: Vec<Object<Vec<EndpointSlice>>>,
     /// Istio `Sidecar`s.
     pub sidecars: Vec<Object<Sidecar>>,
+    /// Istio `Gateway`s.
+    pub gateways: Vec<Object<Gateway>>,
+    /// Istio `VirtualService`s.
+    pub virtual_services: Vec<Object<VirtualService>>,
     /// `v1` `Service`s.
     pub services: Vec<Object<Service>>,
     /// Istio's MeshConfig, from ConfigMaps named `istio`. That of the root namespace counts.
@@ -52,6 +56,8 @@ impl PolicySet {
             endpoint_slices,
             endpoints,
             sidecars,
+            gateways,
+            virtual_services,
             services,
             mesh_configs,
             secrets,
@@ -67,6 +73,8 @@ impl PolicySet {
             + endpoint_slices.len()
             + endpoints.len()
             + sidecars.len()
+            + gateways.len()
+            + virtual_services.len()
             + services.len()
             + mesh_configs.len()
             + secrets.len()

@@ -7,7 +7,10 @@ use serde::Deserialize;
 
 use super::fields::{Entries, Unused, optional_selector, port_number};
 use super::report::Report;
-use super::{EgressPort, Endpoint, Located, Origin, Protocol, Sidecar, SidecarEgress, SidecarIngress, host, protocol};
+use super::{
+    CaptureMode, EgressPort, Endpoint, Located, Origin, OutboundTrafficPolicy, Protocol, Sidecar, SidecarEgress,
+    SidecarIngress, host, protocol,
+};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -15,8 +18,16 @@ pub(super) struct Raw {
     workload_selector: Option<RawSelector>,
     ingress: Vec<RawIngress>,
     egress: Vec<RawEgress>,
-    outbound_traffic_policy: Option<Unused>,
+    outbound_traffic_policy: Option<RawOutboundTrafficPolicy>,
     inbound_connection_pool: Option<Unused>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "fields that are only known, to warn about")]
+struct RawOutboundTrafficPolicy {
+    mode: Option<OutboundTrafficPolicy>,
+    egress_proxy: Option<Unused>,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +52,8 @@ struct RawPort {
 struct RawIngress {
     port: RawPort,
     bind: Option<Located<String>>,
-    capture_mode: Option<Located<CaptureMode>>,
+    #[serde(default)]
+    capture_mode: CaptureMode,
     default_endpoint: Option<Located<String>>,
     tls: Option<Unused>,
     connection_pool: Option<Unused>,
@@ -52,16 +64,9 @@ struct RawIngress {
 struct RawEgress {
     port: Option<RawPort>,
     bind: Option<Located<String>>,
-    capture_mode: Option<Located<CaptureMode>>,
+    #[serde(default)]
+    capture_mode: CaptureMode,
     hosts: Located<Vec<Located<String>>>,
-}
-
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "UPPERCASE")]
-enum CaptureMode {
-    Default,
-    Iptables,
-    None,
 }
 
 /// Checks a sidecar's listeners.
@@ -76,13 +81,13 @@ pub(super) fn check(raw: Raw, report: &Report) -> Sidecar {
         if !taken.insert(number) {
             report.error(&at, &field, format!("port {number} has two ingress listeners"));
         }
-        capture_mode(listener.capture_mode.as_ref(), &field, report);
         let Some(protocol) = port_protocol(&listener.port, &field, report) else { continue };
         ingress.push(SidecarIngress {
             port: Located::new(number, at),
             name: listener.port.name,
             protocol,
             bind: listener.bind.and_then(|bind| bind_address(&bind, &field, report)),
+            capture: listener.capture_mode,
             default_endpoint: listener
                 .default_endpoint
                 .filter(|endpoint| !endpoint.value.is_empty())
@@ -95,7 +100,15 @@ pub(super) fn check(raw: Raw, report: &Report) -> Sidecar {
         let field = format!("spec.egress[{index}]");
         egress.extend(egress_listener(listener, &field, &mut catch_all, report));
     }
-    Sidecar { workload_selector: optional_selector(labels, "spec.workloadSelector.labels", report), ingress, egress }
+    Sidecar {
+        workload_selector: optional_selector(labels, "spec.workloadSelector.labels", report),
+        ingress,
+        egress,
+        // A policy without a mode is Istio's zero value, REGISTRY_ONLY.
+        outbound_traffic_policy: raw
+            .outbound_traffic_policy
+            .map(|policy| policy.mode.unwrap_or(OutboundTrafficPolicy::RegistryOnly)),
+    }
 }
 
 fn egress_listener(
@@ -110,7 +123,6 @@ fn egress_listener(
     for name in &raw.hosts.value {
         host::check_egress(name, &format!("{field}.hosts"), report);
     }
-    capture_mode(raw.capture_mode.as_ref(), field, report);
     let bind = raw.bind.filter(|bind| !bind.value.is_empty());
     if let (None, Some(bind)) = (&raw.port, &bind) {
         report.error(&bind.at, &format!("{field}.bind"), "bind without a port");
@@ -131,20 +143,11 @@ fn egress_listener(
         }
     };
     let bind = bind.and_then(|bind| bind_address(&bind, field, report));
-    Some(SidecarEgress { port, bind, hosts: raw.hosts.value })
+    Some(SidecarEgress { port, bind, capture: raw.capture_mode, hosts: raw.hosts.value })
 }
 
 fn port_protocol(port: &RawPort, field: &str, report: &Report) -> Option<Protocol> {
     protocol::of_istio_port(&port.name, port.protocol.as_ref(), &format!("{field}.port.protocol"), report)
-}
-
-fn capture_mode(mode: Option<&Located<CaptureMode>>, field: &str, report: &Report) {
-    if let Some(mode) = mode.filter(|mode| mode.value == CaptureMode::Iptables) {
-        let message = format!(
-            "{field}.captureMode IPTABLES is not served yet: the listener is bound to its own address as with NONE"
-        );
-        report.warn(&mode.at, message);
-    }
 }
 
 fn bind_address(bind: &Located<String>, field: &str, report: &Report) -> Option<IpAddr> {

@@ -1,18 +1,13 @@
 //! Which kind of client a stream is of. It is the client's own word, and decides only how what it may have is written.
 
-use crate::plan::Flavour;
+use crate::plan::{Flavour, Node};
 use crate::xds::NodeInfo;
 
 /// gRPC names itself in the user agent (`gRPC C-core`, `gRPC Go`, `grpc-java`); in Istio's words a client of any name can ask for the same.
 pub(super) fn flavour(node: &NodeInfo) -> Flavour {
     let asks = node.metadata.get("GENERATOR").is_some_and(|generator| generator == "grpc");
     let is_grpc = node.user_agent.get(..4).is_some_and(|agent| agent.eq_ignore_ascii_case("grpc"));
-    let is_istios = node.metadata.get("ISTIO_VERSION").is_some_and(|version| !version.is_empty());
-    match (asks || is_grpc, is_istios) {
-        (true, _) => Flavour::Grpc,
-        (false, true) => Flavour::Istio,
-        (false, false) => Flavour::Envoy,
-    }
+    if asks || is_grpc { Flavour::Grpc } else { Flavour::Envoy(Node::of(&node.id, &node.metadata)) }
 }
 
 #[cfg(test)]
@@ -29,10 +24,10 @@ mod tests {
             assert_eq!(of(agent, ""), Flavour::Grpc, "{agent}");
         }
         for agent in ["envoy 1.40.0", "", "gRP", "ägRPC", "my gRPC"] {
-            assert_eq!(of(agent, ""), Flavour::Envoy, "{agent}");
+            assert_eq!(of(agent, ""), Flavour::Envoy(Node::PLAIN), "{agent}");
         }
         assert_eq!(of("envoy 1.40.0", "grpc"), Flavour::Grpc);
-        assert_eq!(of("envoy 1.40.0", "sidecar"), Flavour::Envoy);
+        assert_eq!(of("envoy 1.40.0", "sidecar"), Flavour::Envoy(Node::PLAIN));
     }
 
     #[test]
@@ -41,9 +36,10 @@ mod tests {
             let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
             flavour(&NodeInfo { user_agent: "envoy 1.36.0".to_owned(), metadata, ..NodeInfo::default() })
         };
-        assert_eq!(of(&[("ISTIO_VERSION", "1.30.1")]), Flavour::Istio);
-        assert_eq!(of(&[("ISTIO_VERSION", "")]), Flavour::Envoy);
-        assert_eq!(of(&[]), Flavour::Envoy);
+        let istios = Flavour::Envoy(Node { is_istios: true, ..Node::PLAIN });
+        assert_eq!(of(&[("ISTIO_VERSION", "1.30.1")]), istios);
+        assert_eq!(of(&[("ISTIO_VERSION", "")]), Flavour::Envoy(Node::PLAIN));
+        assert_eq!(of(&[]), Flavour::Envoy(Node::PLAIN));
         assert_eq!(of(&[("ISTIO_VERSION", "1.30.1"), ("GENERATOR", "grpc")]), Flavour::Grpc);
     }
 }

@@ -14,7 +14,6 @@ use crate::admin::api::{
 };
 use crate::fleet::{Adoption, Description, Look, Missing, Reason, ResourceRecord, State};
 use crate::mesh::WorkloadKey;
-use crate::plan::Flavour;
 use crate::secrets::{self, Validity};
 use crate::xds::{ResourceType, Version};
 
@@ -94,8 +93,10 @@ impl ServerBackend {
                 Some((SecretType::Ca, roots.collect()))
             }
             name => {
-                let class = model.class(model.mesh.workload(&key)?, Flavour::Envoy, now);
-                let Described { is_roots, certificates } = class.described.get(name)?.clone();
+                let workload = model.mesh.workload(&key)?;
+                let described = |flavour| model.class(workload, flavour, now).described.get(name).cloned();
+                let Described { is_roots, certificates } =
+                    self.proxies.flavours(&key).into_iter().find_map(described)?;
                 Some((if is_roots { SecretType::Ca } else { SecretType::CertChain }, certificates))
             }
         }

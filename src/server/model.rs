@@ -10,7 +10,7 @@ use tracing::warn;
 use super::need::Need;
 use crate::envoy::{self, EncodedResource};
 use crate::mesh::{Mesh, Step, Workload, WorkloadKey};
-use crate::plan::{self, ClassKey, Flavour, SecretName};
+use crate::plan::{self, ClassKey, Flavour, Node, SecretName};
 use crate::policy::PolicySet;
 use crate::secrets::Validity;
 use crate::xds::{Layer, Resource, ResourceType};
@@ -30,10 +30,16 @@ pub(super) struct Own {
 impl Own {
     /// The listeners of these ports, as they are served.
     pub(super) fn listeners(&self, ports: &BTreeSet<u16>) -> Need {
-        let of_ports = || self.plan.inbound.iter().filter(|it| ports.contains(&it.bind.port()));
-        let names: BTreeSet<&str> = of_ports().map(|it| it.name.as_str()).collect();
-        let tls = of_ports().any(|it| it.mode != plan::InboundMode::Disable);
-        let listeners = self.layer.resources(ResourceType::Listener).filter(|it| names.contains(&**it.name()));
+        let of_ports = |inbound: &'_ &plan::InboundListener| ports.contains(&inbound.bind.port());
+        let named: Vec<_> = self.plan.inbound.iter().filter(of_ports).collect();
+        // Under interception one listener has a chain for each port.
+        let captured = self.plan.intercepted.iter().flat_map(|it| &it.ports).filter(of_ports);
+        let captured: Vec<_> = captured.collect();
+        let is_of = |name: &str| {
+            named.iter().any(|it| it.name == name) || (!captured.is_empty() && name == envoy::VIRTUAL_INBOUND)
+        };
+        let tls = named.iter().chain(&captured).any(|it| it.mode != plan::InboundMode::Disable);
+        let listeners = self.layer.resources(ResourceType::Listener).filter(|it| is_of(it.name()));
         Need::new(listeners.map(Arc::as_ref), tls)
     }
 }
@@ -144,7 +150,7 @@ impl Model {
         let before = self.before.get(&key).map(|class| class.clone());
         let before = before.as_ref();
         let class = match flavour {
-            Flavour::Envoy | Flavour::Istio => self.proxy_class(workload, flavour, before, now),
+            Flavour::Envoy(node) => self.proxy_class(workload, node, before, now),
             Flavour::Grpc => self.grpc_class(workload, before),
         };
         // Two proxies of one class may come at once; the first one's encoding is everybody's.
@@ -167,8 +173,8 @@ impl Model {
         Class { configuration, secrets: Arc::default(), described: Arc::default(), calls }
     }
 
-    fn proxy_class(&self, workload: &Workload, flavour: Flavour, before: Option<&Class>, now: OffsetDateTime) -> Class {
-        let plan = plan::class_plan(&self.mesh, workload, &self.settings).for_flavour(flavour);
+    fn proxy_class(&self, workload: &Workload, node: Node, before: Option<&Class>, now: OffsetDateTime) -> Class {
+        let plan = plan::class_plan(&self.mesh, workload, node, &self.settings);
         let encoded = envoy::class_resources(&plan).into_iter().filter_map(resource);
         let mut described = HashMap::new();
         let secrets = plan.secrets.iter().filter_map(|name| {
@@ -190,8 +196,8 @@ impl Model {
     }
 
     /// What is one proxy's own: its inbound listeners, which bind its address, and the clusters behind them.
-    pub(super) fn own(&self, workload: &Workload, before: Option<Own>) -> Own {
-        let plan = plan::proxy_plan(&self.mesh, workload);
+    pub(super) fn own(&self, workload: &Workload, node: Node, before: Option<Own>) -> Own {
+        let plan = plan::proxy_plan(&self.mesh, workload, node);
         if let Some(before) = before.as_ref().filter(|before| *before.plan == plan) {
             // Most policy changes are about other things, and to plan is a fraction of what it takes to encode.
             return before.clone();

@@ -11,7 +11,7 @@ use super::model::{Model, Own};
 use super::need::Need;
 use super::proxies::Proxies;
 use crate::mesh::{Step, Workload, WorkloadKey};
-use crate::plan::Flavour;
+use crate::plan::{Flavour, Node};
 use crate::rollout::{Part, Participant};
 use crate::secrets;
 use crate::xds::Version;
@@ -61,8 +61,9 @@ impl Fulfilled {
     /// What those who are away have been here as; a proxy, if nobody knows.
     fn flavours(&self, name: &str) -> Vec<Flavour> {
         let known = |flavour: &Flavour| self.0.contains_key(&(name.to_owned(), *flavour));
-        let known: Vec<_> = Flavour::PROXIES.into_iter().chain([Flavour::Grpc]).filter(known).collect();
-        if known.is_empty() { vec![Flavour::Envoy] } else { known }
+        let all = Node::all().map(Flavour::Envoy).chain([Flavour::Grpc]);
+        let known: Vec<_> = all.filter(known).collect();
+        if known.is_empty() { vec![Flavour::Envoy(Node::PLAIN)] } else { known }
     }
 }
 
@@ -148,7 +149,7 @@ fn workload<'m>(model: &'m Model, name: &str) -> Option<&'m Arc<Workload>> {
 struct Asking<'m> {
     model: &'m Model,
     /// What is the connected proxies' own.
-    own: HashMap<WorkloadKey, Own>,
+    own: HashMap<(WorkloadKey, Node), Own>,
     /// By class.
     switching: HashMap<usize, Arc<Need>>,
     nothing: Arc<Need>,
@@ -156,7 +157,7 @@ struct Asking<'m> {
 }
 
 impl<'m> Asking<'m> {
-    fn new(model: &'m Model, own: HashMap<WorkloadKey, Own>, now: OffsetDateTime) -> Self {
+    fn new(model: &'m Model, own: HashMap<(WorkloadKey, Node), Own>, now: OffsetDateTime) -> Self {
         let nothing = Arc::new(Need::new(std::iter::empty(), false));
         Self { model, own, switching: HashMap::new(), nothing, now }
     }
@@ -168,20 +169,21 @@ impl<'m> Asking<'m> {
             self.switching.entry(class.calls_id()).or_insert_with(|| Arc::new(class.switching(&model.mesh)));
         let switching = Arc::clone(switching);
         let mut listeners = |step| match flavour {
-            Flavour::Envoy | Flavour::Istio => self.listeners(workload, step),
+            Flavour::Envoy(node) => self.listeners(workload, node, step),
             Flavour::Grpc => Arc::clone(&self.nothing),
         };
         Needs([listeners(Step::Accepting), switching, listeners(Step::Closing)])
     }
 
-    fn listeners(&mut self, workload: &Workload, step: Step) -> Arc<Need> {
+    fn listeners(&mut self, workload: &Workload, node: Node, step: Step) -> Arc<Need> {
         let of_step = self.model.mesh.transit().ports_of(&workload.key).filter(|(_, moving)| moving.step == step);
         let ports: BTreeSet<u16> = of_step.map(|(port, _)| port).collect();
         if ports.is_empty() {
             return Arc::clone(&self.nothing);
         }
         let model = self.model;
-        let own = self.own.entry(workload.key.clone()).or_insert_with(|| model.own(workload, None));
+        let place = (workload.key.clone(), node);
+        let own = self.own.entry(place).or_insert_with(|| model.own(workload, node, None));
         Arc::new(own.listeners(&ports))
     }
 }

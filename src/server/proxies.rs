@@ -24,7 +24,7 @@ use super::{Clock, blocking};
 use crate::fleet::{Description, Fleet};
 use crate::identity::{Peer, SpiffeId};
 use crate::mesh::{Transit, Workload, WorkloadKey};
-use crate::plan::Flavour;
+use crate::plan::{Flavour, Node};
 use crate::secrets;
 use crate::telemetry::Metrics;
 use crate::trust::{Federation, Serial, Trust, TrustBundle, WorkloadCertificate};
@@ -59,6 +59,7 @@ type Place = (WorkloadKey, Flavour);
 /// One connected workload: at least one stream speaks for it.
 pub(super) struct Proxy {
     key: WorkloadKey,
+    /// What it is, and says of itself. Streams of one workload that say different things are served apart.
     flavour: Flavour,
     /// `None` for a plaintext stream, which is shown configuration and no secret.
     identity: Option<SpiffeId>,
@@ -163,14 +164,15 @@ impl Proxies {
     pub(super) fn certificates(&self) -> Vec<(WorkloadKey, SpiffeId, Arc<WorkloadCertificate>)> {
         let mut held = Vec::new();
         self.see_certificates(|key, id, certificate| held.push((key.clone(), id.clone(), Arc::clone(certificate))));
+        // A workload whose proxies say different things of themselves holds one certificate all the same.
+        held.sort_by(|a, b| a.0.cmp(&b.0));
+        held.dedup_by(|a, b| a.0 == b.0);
         held
     }
 
     /// The certificate of a connected workload.
     pub(super) fn certificate(&self, key: &WorkloadKey) -> Option<Arc<WorkloadCertificate>> {
-        Flavour::PROXIES
-            .iter()
-            .find_map(|flavour| self.connected.get(&(key.clone(), *flavour))?.state().certificate.clone())
+        self.of_workload(key).iter().find_map(|proxy| proxy.state().certificate.clone())
     }
 
     /// By workload: the version under which a secret of this name is served to it.
@@ -206,15 +208,14 @@ impl Proxies {
         self.roots.load_full()
     }
 
-    /// What is the own of each connected workload that has ports on their way.
-    pub(super) fn own(&self, transit: &Transit) -> HashMap<WorkloadKey, Own> {
+    /// What is the own of each connected proxy whose workload has ports on their way.
+    pub(super) fn own(&self, transit: &Transit) -> HashMap<(WorkloadKey, Node), Own> {
         let keys: HashSet<&WorkloadKey> = transit.iter().map(|(key, ..)| key).collect();
-        let own = |key: &WorkloadKey| {
-            // It is the same for every kind of proxy.
-            let of = |flavour| self.connected.get(&(key.clone(), flavour))?.state().own.clone();
-            Some((key.clone(), Flavour::PROXIES.into_iter().find_map(of)?))
+        let own = |proxy: &Arc<Proxy>| match proxy.flavour {
+            Flavour::Envoy(node) => Some(((proxy.key.clone(), node), proxy.state().own.clone()?)),
+            Flavour::Grpc => None,
         };
-        keys.into_iter().filter_map(own).collect()
+        keys.into_iter().flat_map(|key| self.of_workload(key)).filter_map(|proxy| own(&proxy)).collect()
     }
 
     /// By workload: the version under which its certificate is served, and who signed it.
@@ -230,26 +231,35 @@ impl Proxies {
     /// Gives a connected workload another certificate. Returns the version under which it is served, or `None` if no proxy is
     /// connected that speaks for the workload under the certificate's identity.
     pub(super) fn set_certificate(&self, key: &WorkloadKey, certificate: &Arc<WorkloadCertificate>) -> Option<Version> {
-        let of = |flavour| self.connected.get(&(key.clone(), flavour)).map(|entry| Arc::clone(entry.value()));
-        let proxies: Vec<_> = Flavour::PROXIES.into_iter().filter_map(of).collect();
-        let served = proxies.iter().map(|proxy| self.set_certificate_of(proxy, certificate));
-        served.fold(None, |known, version| version.or(known))
-    }
-
-    fn set_certificate_of(&self, proxy: &Arc<Proxy>, certificate: &Arc<WorkloadCertificate>) -> Option<Version> {
         // The workload may have another identity by now, and a proxy that has proven that one.
-        if proxy.identity.as_ref() != Some(&certificate.id) {
+        let mut proxies = self.of_workload(key);
+        proxies.retain(|proxy| proxy.identity.as_ref() == Some(&certificate.id));
+        if proxies.is_empty() {
             return None;
         }
         let (layer, version) = certificate_layer(certificate);
-        {
-            let mut state = proxy.state();
-            state.certificate = Some(Arc::clone(certificate));
-            state.secrets = layer;
+        for proxy in proxies {
+            {
+                let mut state = proxy.state();
+                state.certificate = Some(Arc::clone(certificate));
+                state.secrets = Arc::clone(&layer);
+            }
+            self.publish(&proxy);
         }
-        self.publish(proxy);
         self.changed.notify_one();
         Some(version)
+    }
+
+    /// What the connected proxies of a workload are, and say of themselves.
+    pub(super) fn flavours(&self, key: &WorkloadKey) -> Vec<Flavour> {
+        self.of_workload(key).iter().map(|proxy| proxy.flavour).collect()
+    }
+
+    /// Who speaks for a workload: one, unless its proxies say different things of themselves.
+    fn of_workload(&self, key: &WorkloadKey) -> Vec<Arc<Proxy>> {
+        let place = |node| (key.clone(), Flavour::Envoy(node));
+        let of_node = |node| self.connected.get(&place(node)).map(|entry| Arc::clone(entry.value()));
+        Node::all().filter_map(of_node).collect()
     }
 
     fn publish_all(&self) {
@@ -275,9 +285,7 @@ impl Proxies {
     /// What a publisher does that was overtaken. `false`: nothing was shown.
     #[cfg(test)]
     pub(super) fn publish_older(&self, key: &WorkloadKey, model: &Arc<Model>) -> bool {
-        let place = (key.clone(), Flavour::Envoy);
-        let proxy = Arc::clone(self.connected.get(&place).expect("it is connected").value());
-        self.publish_from(&proxy, model)
+        self.publish_from(&self.of_workload(key)[0], model)
     }
 
     /// `false`: `model` has been replaced, and nothing was shown.
@@ -300,8 +308,8 @@ impl Proxies {
         let layers = match proxy.flavour {
             // It binds nothing, and takes no secret over xDS.
             Flavour::Grpc => vec![class.configuration],
-            Flavour::Envoy | Flavour::Istio => {
-                let own = model.own(workload, state.own.take());
+            Flavour::Envoy(node) => {
+                let own = model.own(workload, node, state.own.take());
                 let mut layers = vec![Arc::clone(&own.layer), class.configuration];
                 state.own = Some(own);
                 if proxy.identity.is_some() {
@@ -458,6 +466,7 @@ impl ControlPlane for Proxies {
 }
 
 impl Proxy {
+    /// Where it stands among the connected.
     fn place(&self) -> Place {
         (self.key.clone(), self.flavour)
     }

@@ -14,6 +14,7 @@ use super::{Clock, trust_settings};
 use crate::fleet::Fleet;
 use crate::identity::{Peer, SpiffeId};
 use crate::mesh::{self, Mesh};
+use crate::plan::{Flavour, Node};
 use crate::telemetry::Metrics;
 use crate::trust::{SqliteStore, Trust};
 use crate::xds::{ControlPlane, NodeInfo, ResourceType};
@@ -56,6 +57,54 @@ fn peer(service_account: &str) -> Option<Peer> {
 
 fn node() -> NodeInfo {
     NodeInfo { id: "shop/web".into(), ..NodeInfo::default() }
+}
+
+/// A Secret goes to whom policy gives it: a gateway of the Secret's own namespace that a Gateway with its name selects. What a node
+/// says of itself gives it nothing.
+#[test]
+fn threat_02_a_gateway_gets_its_own_namespaces_secrets_only() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let base64 = |text: String| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    let secret = |namespace: &str, name: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+             data: {{tls.crt: {}, tls.key: {}}}\n",
+            base64(certificate.pem()),
+            base64(key.serialize_pem())
+        )
+    };
+    let entry = |namespace: &str, app: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: {app}, namespace: {namespace}}}\n\
+             spec: {{address: 127.0.0.2, labels: {{app: {app}}}}}\n"
+        )
+    };
+    let gateway = "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: edge, namespace: shop}\nspec:\n  \
+                   selector: {app: edge}\n  servers:\n  - port: {number: 443, name: a, protocol: HTTPS}\n    hosts: [a.test]\n    \
+                   tls: {mode: SIMPLE, credentialName: own}\n  - port: {number: 443, name: b, protocol: HTTPS}\n    \
+                   hosts: [b.test]\n    tls: {mode: SIMPLE, credentialName: others}\n";
+    let text = [
+        gateway.to_owned(),
+        secret("ingress", "own"),
+        secret("shop", "others"),
+        secret("ingress", "unnamed"),
+        entry("ingress", "edge"),
+        entry("ingress", "web"),
+        entry("shop", "edge"),
+    ]
+    .concat();
+    let model = model(1, &text);
+    let held = |key: &str, node| {
+        let workload = model.mesh.workload(&key.parse().unwrap()).unwrap();
+        let class = model.class(workload, Flavour::Envoy(node), OffsetDateTime::now_utc());
+        class.secrets.resources(ResourceType::Secret).map(|it| it.name().to_string()).collect::<Vec<_>>()
+    };
+    let (router, sidecar) = (Node { is_gateway: true, ..Node::default() }, Node::default());
+    assert_eq!(held("ingress/edge", router), ["kubernetes://own"]);
+    assert_eq!(held("shop/edge", router), ["kubernetes://others"]);
+    assert_eq!(held("ingress/edge", sidecar), [""; 0], "it is no gateway");
+    assert_eq!(held("ingress/web", router), [""; 0], "no Gateway selects it");
 }
 
 /// Whoever began to publish with a policy that has been replaced since has nothing more to say.

@@ -21,13 +21,14 @@ pub struct NodeInfo {
     pub cluster: String,
     /// `node.user_agent_name` and its version, such as `envoy 1.40.0`.
     pub user_agent: String,
-    /// Those `node.metadata` fields that say which workload it is, and what kind of client: [`NodeInfo::METADATA`].
+    /// Those `node.metadata` fields that say which workload it is, what kind of client, and how it is to be served:
+    /// [`NodeInfo::METADATA`].
     pub metadata: BTreeMap<String, String>,
 }
 
 impl NodeInfo {
     /// The metadata that is kept.
-    pub const METADATA: [&str; 4] = ["NAMESPACE", "NAME", "GENERATOR", "ISTIO_VERSION"];
+    pub const METADATA: [&str; 5] = ["NAMESPACE", "NAME", "GENERATOR", "INTERCEPTION_MODE", "ISTIO_VERSION"];
 }
 
 impl From<Node> for NodeInfo {

@@ -72,6 +72,16 @@ async fn servers_outside_the_mesh(setting: Setting) {
     policy += &destination("unverified.test", at, "mode: SIMPLE\ninsecureSkipVerify: true");
     let mutual = format!("mode: MUTUAL\ncaCertificates: {ca}\nclientCertificate: {chain}\nprivateKey: {key}");
     policy += &destination("mutual.test", at, &mutual);
+    // By a name that the operator has written, in place of the host's; and one that the server does not carry.
+    let named = |name: &str| format!("caCertificates: {ca}\nsubjectAltNames: [{name}]");
+    policy += &destination("by-name.test", at, &format!("mode: SIMPLE\n{}", named("simple.test")));
+    policy += &destination("by-another-name.test", at, &format!("mode: SIMPLE\n{}", named("nobody.test")));
+    // A client that the server's authority does not know.
+    let stranger = other.issue("a stranger", &[]);
+    let strangers =
+        (write(files.path(), "strange.pem", &stranger.chain), write(files.path(), "strange-key.pem", &stranger.key));
+    let shown = format!("clientCertificate: {}\nprivateKey: {}", strangers.0, strangers.1);
+    policy += &destination("stranger.test", at, &format!("mode: MUTUAL\n{shown}\n{}", named("simple.test")));
     policy += &destination("credential.test", at, "mode: MUTUAL\ncredentialName: partner");
     policy += &destination("elsewhere.test", at, "mode: MUTUAL\ncredentialName: not-yours");
     policy += &secret("legacy-namespace", "not-yours", &pki.issue("another namespace's", &[]), &pki.pem);
@@ -86,7 +96,8 @@ async fn servers_outside_the_mesh(setting: Setting) {
     assert_eq!(ask(&mesh, "unverified.test").await.0, 200);
     assert_eq!(ask(&mesh, "mutual.test").await, (200, "sni=mutual.test client=client in a file".into()));
     assert_eq!(ask(&mesh, "credential.test").await, (200, "sni=credential.test client=client in a Secret".into()));
-    for refused in ["wrong-ca.test", "wrong-name.test", "no-ca.test"] {
+    assert_eq!(ask(&mesh, "by-name.test").await, (200, "sni=by-name.test client=".into()));
+    for refused in ["wrong-ca.test", "wrong-name.test", "no-ca.test", "by-another-name.test", "stranger.test"] {
         assert_eq!(ask(&mesh, refused).await.0, 503, "{refused}");
     }
     // Threat 2: a Secret of another namespace is as good as none.

@@ -31,6 +31,10 @@ struct Settings {
     /// Ports that are on their way to the mode that the policy has for them.
     transit: Vec<InTransit>,
     istio_compatibility: IstioCompatibility,
+    /// What the proxies say of themselves: `INTERCEPTION_MODE` and the like.
+    node: BTreeMap<String, String>,
+    /// The proxies' ids, where they say what they are: `router~` and so on.
+    node_id: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -150,17 +154,23 @@ impl Case {
         workload: &Workload,
         warnings: &mut BTreeSet<String>,
     ) -> (Planned, Vec<EncodedResource>) {
-        let mut own = plan::proxy_plan(mesh, workload);
-        let flavour = if self.settings.istio_version.is_some() { plan::Flavour::Istio } else { plan::Flavour::Envoy };
-        let mut class = plan::class_plan(mesh, workload, &plan::Settings::default()).for_flavour(flavour);
+        let mut node = plan::Node::of(&self.settings.node_id, &self.settings.node);
+        node.is_istios = self.settings.istio_version.is_some();
+        let mut own = plan::proxy_plan(mesh, workload, node);
+        let mut class = plan::class_plan(mesh, workload, node, &plan::Settings::default());
         let all = envoy::proxy_resources(&own).into_iter().chain(envoy::class_resources(&class));
         let encoded = all.filter(|resource| self.shows(&resource.name)).collect();
         own.inbound.retain(|it| self.shows(&it.name) || self.shows(&it.cluster));
+        own.intercepted = own.intercepted.filter(|_| self.shows("virtualInbound"));
+        class.intercepted = class.intercepted.filter(|_| self.shows("virtualOutbound"));
         class.clusters.retain(|it| self.shows(&it.name));
         class.listeners.retain(|it| self.shows(&it.name));
         class.routes.retain(|it| self.shows(&it.name));
+        own.gateway.retain(|it| self.shows(&it.name));
+        class.gateway_tables.retain(|it| self.shows(&it.name));
         let mut reasons = BTreeMap::new();
-        for listener in &own.inbound {
+        let captured = own.intercepted.iter().flat_map(|it| &it.ports);
+        for listener in own.inbound.iter().chain(captured) {
             reasons.insert(listener.cluster.clone(), steps(&inbound(mesh, workload, listener.bind.port()).reasons));
         }
         let planned: BTreeSet<&str> = class.clusters.iter().map(|it| it.name.as_str()).collect();

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::credentials::LINK;
 use super::endpoint::{Endpoint, Host};
-use super::{BootstrapError, Mode, Options};
+use super::{BootstrapError, Interception, Mode, Options};
 use crate::admin::api::BootstrapMaterial;
 
 /// Connections from outside that an Envoy takes before it refuses more. Without any limit it warns at the start.
@@ -70,8 +70,13 @@ const ROOTS: &str = "xds-roots";
 /// Metadata in Istio's words, where it has some.
 pub(super) fn node(options: &Options, material: &BootstrapMaterial) -> Value {
     let workload = &options.workload;
+    let id = || match options.gateway {
+        // Istio's form of an id; by its first part the server knows a gateway.
+        true => format!("router~0.0.0.0~{0}.{1}~{1}.svc", workload.name(), workload.namespace()),
+        false => workload.to_string(),
+    };
     json!({
-        "id": options.node_id.clone().unwrap_or_else(|| workload.to_string()),
+        "id": options.node_id.clone().unwrap_or_else(id),
         "cluster": format!("{}.{}", workload.name(), workload.namespace()),
         "metadata": {
             "NAMESPACE": workload.namespace(),
@@ -79,7 +84,11 @@ pub(super) fn node(options: &Options, material: &BootstrapMaterial) -> Value {
             "WORKLOAD_NAME": workload.name(),
             "SERVICE_ACCOUNT": material.service_account,
             "LABELS": material.labels,
-            "INTERCEPTION_MODE": "NONE",
+            "INTERCEPTION_MODE": match options.interception {
+                Interception::None => "NONE",
+                Interception::Redirect => "REDIRECT",
+                Interception::Tproxy => "TPROXY",
+            },
         },
     })
 }

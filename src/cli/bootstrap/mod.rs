@@ -76,6 +76,12 @@ pub struct Options {
     /// The port of the Envoy's admin page; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 19000)]
     pub admin_port: u16,
+    /// How connections come to the Envoy: by iptables, or not
+    #[arg(long, value_enum, default_value_t)]
+    pub interception: Interception,
+    /// The Envoy is a gateway: it serves the Gateways that select the workload, in place of an application
+    #[arg(long)]
+    pub gateway: bool,
     /// What the Envoy calls itself [default: NAMESPACE/WORKLOAD]
     #[arg(long, value_name = "ID")]
     pub node_id: Option<String>,
@@ -103,6 +109,8 @@ impl Options {
             xds_address: None,
             admin_address: Ipv4Addr::LOCALHOST.into(),
             admin_port: 19000,
+            interception: Interception::default(),
+            gateway: false,
             node_id: None,
             mount_path: None,
             join_token: None,
@@ -135,6 +143,18 @@ pub enum Mode {
     Delta,
     /// State of the world: each response has everything of its type.
     Sotw,
+}
+
+/// Istio's `INTERCEPTION_MODE`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Interception {
+    /// The Envoy binds the addresses that it serves.
+    #[default]
+    None,
+    /// Rules of iptables with REDIRECT lead every connection to ports 15001 and 15006.
+    Redirect,
+    /// The same with TPROXY, which keeps a connection's addresses.
+    Tproxy,
 }
 
 /// What was written.

@@ -8,14 +8,15 @@ use contexts::Contexts;
 
 use super::{EncodedResource, class_resources, proxy_resources};
 use crate::mesh::Mesh;
-use crate::plan::{Settings, class_plan, proxy_plan};
+use crate::plan::{Interception, Node, Settings, class_plan, proxy_plan};
 
-/// Everything that the workloads' proxies get, one list a proxy.
+/// Everything that the workloads' proxies get, one list a proxy: of those that bind their addresses, and of those that intercept.
 fn resources(mesh: &Mesh) -> Vec<Vec<EncodedResource>> {
-    let of_workload = |workload: &std::sync::Arc<crate::mesh::Workload>| {
-        let mut all = class_resources(&class_plan(mesh, workload, &Settings::default()));
-        all.extend(proxy_resources(&proxy_plan(mesh, workload)));
+    let nodes = [Interception::None, Interception::Redirect].map(|it| Node { interception: it, ..Node::default() });
+    let of_workload = |(workload, node): (&std::sync::Arc<crate::mesh::Workload>, Node)| {
+        let mut all = class_resources(&class_plan(mesh, workload, node, &Settings::default()));
+        all.extend(proxy_resources(&proxy_plan(mesh, workload, node)));
         all
     };
-    mesh.workloads().map(of_workload).collect()
+    mesh.workloads().flat_map(|workload| nodes.map(|node| (workload, node))).map(of_workload).collect()
 }

@@ -68,6 +68,11 @@ pub fn inbound(_mesh: &Mesh, workload: &Workload, port: u16) -> InboundDecision 
     InboundDecision { mode: moving.served(mode), policy: decided, reasons }
 }
 
+/// What the workload accepts on every port of which nothing speaks by number.
+pub fn inbound_elsewhere(workload: &Workload) -> InboundMode {
+    walk(workload, None, |_| ())
+}
+
 /// The workload's ports of which its PeerAuthentication speaks by number.
 pub fn ports_named(workload: &Workload) -> impl Iterator<Item = u16> + '_ {
     workload.authentication.workload.iter().flat_map(|policy| policy.spec.port_modes.keys().copied())

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::Origin;
 
-pub use inbound::{InboundDecision, InboundMode, inbound, ports_named};
+pub use inbound::{InboundDecision, InboundMode, inbound, inbound_elsewhere, ports_named};
 pub(super) use inbound::{is_unspoken, written};
 pub use outbound::{
     Choice, ClientCertificate, Destination, OutboundDecision, OutboundMode, Roots, ServerTrust, outbound, outbound_to,

@@ -2,19 +2,24 @@
 
 use proptest::prelude::*;
 
-use super::{ClassPlan, Flavour, ProxyPlan, Settings, class_of, class_plan, proxy_plan};
+use super::{ClassPlan, Flavour, Node, ProxyPlan, Settings, class_of, class_plan, proxy_plan};
 use crate::mesh::Mesh;
 use crate::mesh::tests::mesh;
 use crate::mesh::tests::random::policies;
 use crate::mesh::tests::text::{client_and_server, destination_rule, workload_entry};
 
+/// A proxy that says nothing of itself.
+const ENVOY: Flavour = Flavour::Envoy(Node::PLAIN);
+
 fn plans(mesh: &Mesh) -> Vec<(ClassPlan, ProxyPlan)> {
     let settings = Settings::default();
-    mesh.workloads().map(|it| (class_plan(mesh, it, &settings), proxy_plan(mesh, it))).collect()
+    mesh.workloads()
+        .map(|it| (class_plan(mesh, it, Node::default(), &settings), proxy_plan(mesh, it, Node::default())))
+        .collect()
 }
 
 fn class(mesh: &Mesh, key: &str) -> super::ClassKey {
-    class_of(mesh, mesh.workload(&key.parse().unwrap()).unwrap(), Flavour::Envoy)
+    class_of(mesh, mesh.workload(&key.parse().unwrap()).unwrap(), ENVOY)
 }
 
 #[test]
@@ -36,7 +41,7 @@ fn a_workload_without_a_proxy_or_an_address_has_no_listener() {
         let text = client_and_server().replace(&workload_entry("back/web", "10.0.0.2"), &entry);
         let (mesh, _) = mesh(&text);
         let web = mesh.workload(&"back/web".parse().unwrap()).unwrap();
-        assert_eq!(proxy_plan(&mesh, web).inbound, []);
+        assert_eq!(proxy_plan(&mesh, web, Node::default()).inbound, []);
     }
 }
 
@@ -55,7 +60,7 @@ proptest! {
         prop_assert_eq!(&plans_forward, &plans_backward);
         for (a, plan_a) in forward.workloads().zip(&plans_forward) {
             for (b, plan_b) in forward.workloads().zip(&plans_forward) {
-                if class_of(&forward, a, Flavour::Envoy) == class_of(&forward, b, Flavour::Envoy) {
+                if class_of(&forward, a, ENVOY) == class_of(&forward, b, ENVOY) {
                     prop_assert_eq!(&plan_a.0, &plan_b.0);
                 }
             }

@@ -184,7 +184,9 @@ fn sidecar() {
     assert_eq!(sidecar.ingress[1].protocol, Protocol::Grpc);
     assert_eq!(sidecar.egress[0].port.as_ref().map(|port| port.protocol), Some(Protocol::HttpProxy));
     assert!(sidecar.egress[1].port.is_none());
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(sidecar.ingress[2].capture, CaptureMode::Iptables);
+    assert_eq!(sidecar.outbound_traffic_policy, Some(OutboundTrafficPolicy::RegistryOnly));
+    assert!(warnings.is_empty(), "{warnings:?}");
     let endpoint = |endpoint: &str| {
         bad(&object("Sidecar", &format!("  ingress: [{{port: {{number: 1}}, defaultEndpoint: '{endpoint}'}}]")))
     };

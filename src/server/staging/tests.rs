@@ -74,7 +74,7 @@ impl Lab {
     async fn late(&self) -> String {
         let mut all = String::new();
         for Stuck { proxy, reason } in self.staging.report().await.stuck {
-            let _ = write!(all, "{}: {reason}\n", proxy.unwrap());
+            let _ = writeln!(all, "{}: {reason}", proxy.unwrap());
         }
         all
     }
@@ -341,7 +341,9 @@ async fn a_class_that_does_not_reach_the_port_is_not_made_anew_by_a_step() {
     let after = lab.proxies.model.load_full().unwrap();
     let class = |model: &Model, name: &str| {
         let workload = Arc::clone(model.mesh.workload(&name.parse().unwrap()).unwrap());
-        model.class(&workload, crate::plan::Flavour::Envoy, OffsetDateTime::now_utc()).calls_id()
+        model
+            .class(&workload, crate::plan::Flavour::Envoy(crate::plan::Node::PLAIN), OffsetDateTime::now_utc())
+            .calls_id()
     };
     assert_eq!(class(&before, "far/away"), class(&after, "far/away"));
     assert_ne!(class(&before, "shop/client"), class(&after, "shop/client"));
