@@ -341,6 +341,28 @@ async fn bootstrap_writes_a_configuration_or_says_why_not() {
     assert!(!server.dir.path().join("no").exists());
 }
 
+#[tokio::test]
+async fn a_mode_change_is_shown_and_made_to_go_on() {
+    let server = start().await;
+    let none = run(server.dir.path(), "rollout status").await.unwrap();
+    assert_eq!(none, "every port serves the mode that the policy has for it\n");
+    let refused = run(server.dir.path(), "rollout advance").await.unwrap_err();
+    assert!(refused.to_string().contains("it waits for 1 proxies"), "{refused}");
+    let table = run(server.dir.path(), "rollout advance --force").await.unwrap();
+    let row = table.lines().find(|line| line.starts_with("shop/web")).unwrap();
+    assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["shop/web", "8080", "DISABLE", "STRICT", "switching"]);
+    assert!(table.contains("MODE CHANGE") && table.ends_with("waiting for:\n  shop/stuck: it is away\n"), "{table}");
+    let json = run(server.dir.path(), "rollout advance --force -o json").await.unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["ports"][0]["from"], "DISABLE");
+    assert_eq!(json["waiting"][0]["proxy"], "shop/stuck");
+    let mode_change = ModeChangeSummary { step: "closing".into(), ports: 3, waiting: 1 };
+    let mut shown = Vec::new();
+    status::write_table(&ServerStatus { mode_change, ..ServerStatus::default() }, &mut shown).unwrap();
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(shown.contains("closing, 3 ports, waits for 1 proxies"), "{shown}");
+}
+
 #[test]
 fn the_proxy_table() {
     let of = |name: &str, state, error: Option<&str>| TypeStatus {

@@ -11,13 +11,9 @@ use tracing::{error, info};
 use super::config::Config;
 use super::model::Model;
 use super::proxies::Proxies;
-use super::staging::Staging;
+use super::staging::{Pace, Staging};
 use crate::{mesh, plan, source};
 
-/// While ports are on their way to another mode the loop looks this often.
-const LOOK: Duration = Duration::from_millis(500);
-/// How long answers are gathered before they are looked at.
-const GATHER: Duration = Duration::from_millis(50);
 /// After a failure to keep what is to be served it tries again this much later.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -64,9 +60,10 @@ pub(super) async fn start(
     let mut behind = !follow(&proxies, &state, &staging, &served).await;
     tokio::spawn(async move {
         let mut answers = proxies.fleet.answers();
+        let mut pace = Pace::default();
         loop {
             let under_way = staging.is_under_way().await;
-            let wait = if behind { RETRY } else { LOOK };
+            let wait = if behind { RETRY } else { pace.look };
             let mut changed = false;
             tokio::select! {
                 it = policy.changed() => match it {
@@ -76,15 +73,18 @@ pub(super) async fn start(
                 () = staging.forced() => {}
                 () = tokio::time::sleep(wait), if under_way || behind => {}
                 // In a large fleet many answer at once: they are looked at together.
-                _ = answers.changed(), if under_way && !behind => tokio::time::sleep(GATHER).await,
+                _ = answers.changed(), if under_way && !behind => tokio::time::sleep(pace.gather).await,
             }
             if changed || behind {
                 let state = Arc::clone(&policy.borrow_and_update());
                 behind = !follow(&proxies, &state, &staging, &served).await;
             }
-            if let Err(error) = staging.advance().await {
-                error!(%error, "a step of a mode change cannot be kept, and is not taken; trying again");
-                behind = true;
+            match staging.advance().await {
+                Ok(next) => pace = next,
+                Err(error) => {
+                    error!(%error, "a step of a mode change cannot be kept, and is not taken; trying again");
+                    behind = true;
+                }
             }
         }
     })

@@ -19,6 +19,11 @@ use crate::source;
 
 /// Envoy acknowledges before its workers have the change. So a step is not over before its gate has been open for this long.
 const AT_WORK: Duration = Duration::from_secs(1);
+/// While somebody is late the fleet is looked at this often, besides when somebody answers or leaves: who was away may be given up, and what
+/// a client has not asked for it may not use.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long answers are gathered before they are looked at.
+const GATHER: Duration = Duration::from_millis(50);
 /// How often the log names who is waited for.
 const TELL: Duration = Duration::from_secs(60);
 
@@ -48,6 +53,21 @@ struct Inner {
 pub(super) struct Report {
     pub(super) rollout: Option<ModeRollout>,
     pub(super) stuck: Vec<Stuck>,
+}
+
+/// When to look at the fleet again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// At the latest.
+    pub(super) look: Duration,
+    /// This long after somebody has answered.
+    pub(super) gather: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { look: LOOK, gather: GATHER }
+    }
 }
 
 /// Why no step was taken.
@@ -105,16 +125,23 @@ impl Staging {
     }
 
     /// Takes the next step, if everybody is ready for it.
-    pub(super) async fn advance(&self) -> Result<(), ModeFileError> {
+    pub(super) async fn advance(&self) -> Result<Pace, ModeFileError> {
         let mut state = self.state.lock().await;
-        let Some(rollout) = state.rollout.clone().filter(ModeRollout::is_under_way) else { return Ok(()) };
-        let now = (self.proxies.clock)();
+        let mut pace = Pace::default();
+        let Some(rollout) = state.rollout.clone().filter(ModeRollout::is_under_way) else { return Ok(pace) };
+        let (now, begun) = ((self.proxies.clock)(), tokio::time::Instant::now());
         self.look(&mut state, now).await;
+        // In a large fleet somebody answers all the time.
+        pace.gather = (begun.elapsed() * 4).clamp(GATHER, AT_WORK);
         match rollout.advance(&state.participants, now) {
             ModeProgress::Next(next) => {
                 let open_since = *state.open_since.get_or_insert_with(tokio::time::Instant::now);
-                if open_since.elapsed() >= AT_WORK {
-                    self.step(&mut state, next).await?;
+                match AT_WORK.checked_sub(open_since.elapsed()).filter(|left| !left.is_zero()) {
+                    Some(left) => pace.look = left,
+                    None => {
+                        self.step(&mut state, next).await?;
+                        pace.look = GATHER;
+                    }
                 }
             }
             ModeProgress::Waiting(stuck) => {
@@ -128,7 +155,7 @@ impl Staging {
             }
             ModeProgress::Settled => {}
         }
-        Ok(())
+        Ok(pace)
     }
 
     /// Takes the next step for an operator; with `force`, whoever is late.
@@ -267,3 +294,6 @@ fn build(
     let model = Model::new(mesh, Arc::clone(&update.set), update.generation, warnings, settings.plan, before);
     (Arc::new(model), next)
 }
+
+#[cfg(test)]
+mod tests;

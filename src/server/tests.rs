@@ -18,6 +18,8 @@ use crate::telemetry::Metrics;
 use crate::trust::{SqliteStore, Trust};
 use crate::xds::{ControlPlane, NodeInfo, ResourceType};
 
+mod clock;
+
 const SERVICE: &str = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: out, namespace: shop}\n\
                        spec: {hosts: [out.test], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}\n";
 

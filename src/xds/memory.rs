@@ -28,8 +28,11 @@ pub struct TypeMemory {
     /// How far the version of a whole type is to be believed.
     pub(super) whole: Claim,
     /// What was sent in vain, by name.
-    pub(super) trials: BTreeMap<Arc<str>, Trial>,
+    pub(super) trials: Trials,
 }
+
+/// By name: the newest versions that were sent in vain, the last one last.
+pub(super) type Trials = BTreeMap<Arc<str>, Vec<Trial>>;
 
 /// How far a client is believed that says which version it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,7 +71,7 @@ impl Memory {
 
     /// How many names it holds.
     pub fn names(&self) -> usize {
-        self.types.iter().map(|it| it.doubts.len() + it.trials.len()).sum()
+        self.types.iter().map(|it| it.doubts.len() + it.trials.values().map(Vec::len).sum::<usize>()).sum()
     }
 
     pub(super) fn set(&mut self, ty: ResourceType, memory: TypeMemory) {

@@ -5,10 +5,10 @@
 //! anew each time. A secret it does not: it takes the bytes it has just refused without effect. So secrets come one by one, each in
 //! other bytes that mean the same.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::memory::Trial;
+use super::memory::{Trial, Trials};
 use super::wire::{Content, Form};
 use super::{Resource, ResourceType, Version};
 
@@ -36,19 +36,20 @@ pub(super) struct Refusals {
     suspects: HashMap<Arc<str>, Option<Version>>,
     groups: VecDeque<Vec<Arc<str>>>,
     /// The secrets among them, with the bytes that the client knows.
-    trials: BTreeMap<Arc<str>, Trial>,
+    trials: Trials,
 }
 
 impl Refusals {
     /// Of a client that refused these on a stream before. Each is tried once more, alone and in bytes that it does not know.
-    pub(super) fn recall(trials: BTreeMap<Arc<str>, Trial>) -> Self {
-        let suspects = trials.iter().map(|(name, trial)| (Arc::clone(name), Some(trial.version))).collect();
+    pub(super) fn recall(trials: Trials) -> Self {
+        let newest = trials.iter().filter_map(|(name, trials)| Some((Arc::clone(name), Some(trials.last()?.version))));
+        let suspects = newest.collect();
         let groups = trials.keys().map(|name| vec![Arc::clone(name)]).collect();
         Self { refused: HashMap::new(), suspects, groups, trials }
     }
 
     /// What the client has refused, and would have refused if it has not taken what is on its way.
-    pub(super) fn trials(&self, in_flight: &[Content]) -> BTreeMap<Arc<str>, Trial> {
+    pub(super) fn trials(&self, in_flight: &[Content]) -> Trials {
         let mut trials = self.trials.clone();
         for (name, resource) in in_flight {
             if let Some(resource) = resource.as_ref().filter(|it| it.ty() == ResourceType::Secret) {
@@ -60,9 +61,13 @@ impl Refusals {
 
     /// Whether the client has refused this, and there is no other way to say it.
     pub(super) fn is_refused(&self, resource: &Resource) -> bool {
-        let tried = self.trials.get(resource.name()).filter(|trial| trial.version == resource.version());
+        let tried = self.trial(resource);
         self.refused.get(resource.name()).is_some_and(|versions| versions.contains(&resource.version()))
             || (tried.is_some_and(|trial| trial.is_refused) && !resource.can_be_restated())
+    }
+
+    fn trial(&self, resource: &Resource) -> Option<&Trial> {
+        self.trials.get(resource.name())?.iter().find(|trial| trial.version == resource.version())
     }
 
     fn is_empty(&self) -> bool {
@@ -137,7 +142,8 @@ impl Refusals {
     /// What of all that is due travels next: what is not under suspicion first, and of the suspects one group.
     pub(super) fn select(&mut self, due: Vec<Arc<Resource>>, gone: Vec<Arc<str>>) -> Parcel {
         let suspects = &self.suspects;
-        let is_suspect = |it: &Arc<Resource>| suspects.get(it.name()) == Some(&Some(it.version()));
+        let is_suspect =
+            |it: &Arc<Resource>| suspects.get(it.name()) == Some(&Some(it.version())) || self.trial(it).is_some();
         let (mut held_back, resources): (Vec<_>, Vec<_>) =
             due.into_iter().partition(|it| is_suspect(it) || it.travels_alone());
         let (gone_held_back, removed): (Vec<_>, Vec<_>) =
@@ -171,8 +177,7 @@ impl Refusals {
             }
         }
         if let [resource] = &*parcel.resources
-            && let Some(trial) = self.trials.get(resource.name())
-            && trial.version == resource.version()
+            && let Some(trial) = self.trial(resource)
         {
             parcel.form = Form::Restated(trial.times);
         }
@@ -181,12 +186,15 @@ impl Refusals {
 }
 
 /// Counts a trial of this version.
-fn failed<'t>(trials: &'t mut BTreeMap<Arc<str>, Trial>, name: &Arc<str>, version: Version) -> &'t mut Trial {
-    let first = Trial { version, times: 0, is_refused: false };
-    let trial = trials.entry(Arc::clone(name)).or_insert(first);
-    if trial.version != version {
-        *trial = first;
+fn failed<'t>(trials: &'t mut Trials, name: &Arc<str>, version: Version) -> &'t mut Trial {
+    let of_name = trials.entry(Arc::clone(name)).or_default();
+    let known = of_name.iter().position(|trial| trial.version == version).map(|at| of_name.remove(at));
+    if of_name.len() >= REFUSED {
+        of_name.remove(0);
     }
+    of_name.push(known.unwrap_or(Trial { version, times: 0, is_refused: false }));
+    let newest = of_name.len() - 1;
+    let trial = &mut of_name[newest];
     trial.times += 1;
     trial
 }

@@ -23,7 +23,7 @@ fn python() -> PathBuf {
     let python = home.join("bin/python");
     std::fs::create_dir_all(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let lock = std::fs::File::create(home.with_extension("lock")).unwrap();
-    lock.lock().unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let run = |command: &mut std::process::Command| {
         let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let said = String::from_utf8_lossy(&output.stderr);

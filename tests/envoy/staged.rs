@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use countersign::admin::api::{ModeChangeRequest, ModeChangeStatus};
+use countersign::analysis::Way;
 use countersign::lab::checks::{Peer, plaintext_refused, served_directly};
 use countersign::lab::traffic::TrafficPlan;
 use countersign::lab::{App, EnvoyOptions, EnvoyProcess, Traffic, Workload};
@@ -162,6 +163,9 @@ async fn in_every_step(fleet: &mut Fleet, to: &str, mtls: bool) {
     assert!(summary.ports >= 4, "{summary:?}");
     assert!(fleet.mesh.server().metric("countersign_ports_in_transit{step=\"accepting\"}").await >= 4);
     assert_eq!(fleet.mesh.server().metric("countersign_rollout_waiting").await, 1);
+    let ways: Vec<Way> = fleet.mesh.server().client().get("/v1/tls-check?port=8080").await.unwrap();
+    let told = ways.iter().flat_map(|way| &way.reasons).any(|it| it.contains("on its way from"));
+    assert!(told, "tls-check -v says that the port is on its way: {ways:#?}");
     fleet.kill("accepting", &["server-1"]).await;
     let reason = fleet.status().await.waiting.remove(0).reason;
     assert!(reason.contains("it is not connected") && reason.contains("the listener"), "{reason}");

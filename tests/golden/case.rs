@@ -27,9 +27,9 @@ struct Settings {
     /// The proxies say that they are Istio's.
     istio_version: Option<String>,
     trust_domain_aliases: Vec<String>,
+    federates_with: Vec<String>,
     /// Ports that are on their way to the mode that the policy has for them.
     transit: Vec<InTransit>,
-    federates_with: Vec<String>,
     istio_compatibility: IstioCompatibility,
 }
 

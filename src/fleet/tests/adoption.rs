@@ -226,3 +226,28 @@ fn answers_wake_whoever_waits() {
     drop(it);
     assert!(answers.has_changed().unwrap());
 }
+
+/// What was acknowledged is not what the client will have, while it is sent something else under the name.
+#[test]
+fn a_version_that_is_being_replaced_is_lacked_until_it_is_sent_and_taken_again() {
+    let books = Books::new();
+    let (one, two) = (view([secret("ROOTCA", "1")]), view([secret("ROOTCA", "2")]));
+    let mut stream = books.join("ns/a");
+    let lacks = |view: &View| {
+        let (now, version) = (books.fleet.look(|it| Some(it.has_had_time(books.at(1_015)))), version(view, "ROOTCA"));
+        assert_eq!(now, [false]);
+        books.fleet.look(|it| Some(it.lacks(Secret, "ROOTCA", version))).remove(0)
+    };
+    assert!(matches!(lacks(&one), Some(Reason::NotSubscribed)));
+    stream.subscribe(Secret, &["ROOTCA"], &one);
+    stream.drain(&one);
+    assert!(lacks(&one).is_none());
+    let replacing = stream.next(&two).unwrap();
+    assert!(matches!(lacks(&one), Some(Reason::InFlight { .. })), "{:?}", lacks(&one));
+    assert!(matches!(lacks(&two), Some(Reason::InFlight { .. })));
+    assert_eq!(books.fleet.look(|it| Some(it.is_waiting(Secret))), [true]);
+    stream.ack(&replacing, &one);
+    stream.drain(&one);
+    assert!(lacks(&one).is_none());
+    assert_eq!(books.fleet.look(|it| Some((it.is_waiting(Secret), it.has_had_time(books.at(1_016))))), [(false, true)]);
+}

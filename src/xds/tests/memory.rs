@@ -134,3 +134,27 @@ fn a_sotw_client_that_may_have_taken_a_part_of_a_refused_list_is_given_the_list_
     assert!(it.next(&bad).is_none());
     assert_eq!(it.drain(&[], &good), ["a=1"]);
 }
+
+/// Envoy takes the bytes that it has refused without effect when they come again. What was on its way when the stream ended it may never
+/// have seen, so what it refused before that counts too.
+#[test]
+fn a_refusal_is_remembered_beside_what_was_on_its_way_after_it() {
+    let secret = |content| view([restatable("a", content)]);
+    let (bad, other) = (secret("bad"), secret("other"));
+    let mut it = Sotw::default();
+    it.ask(Secret, &["a"], &bad);
+    let first = it.next(&bad).unwrap();
+    it.nack(&first, &["a"], &other);
+    it.next(&other).unwrap();
+    for now in [&bad, &other] {
+        let mut next = sotw_again(&it);
+        next.ask(Secret, &["a"], now);
+        let again = sotw_message(&next.next(now).unwrap());
+        let fresh = sotw_message(&{
+            let mut fresh = Sotw::default();
+            fresh.ask(Secret, &["a"], now);
+            fresh.next(now).unwrap()
+        });
+        assert_eq!(again.resources[0].value.len(), fresh.resources[0].value.len() + 1, "in other bytes");
+    }
+}

@@ -12,6 +12,8 @@ fn what_once_failed_does_not_fail_again() {
     run::<DeltaClient>(&[1, 61, 247, 7, 28, 41, 205, 7, 28, 204, 55, 55, 247, 7]);
     // A client lets go what stood in a list that it then refuses, and wants everything again.
     run::<SotwClient>(&[6, 53, 53, 48, 3, 0, 43, 0, 80, 0, 157, 80, 3, 0]);
+    // A secret is refused, another is on its way, and the stream ends; the refused one comes back on the next.
+    run::<SotwClient>(&[65, 134, 182, 182, 91, 0, 6, 182, 109, 2, 172, 109, 182, 182, 110, 207]);
 }
 
 proptest! {
