@@ -48,6 +48,11 @@ rules! {
         "The kind or field is known and not served, or has no effect beside the others. Traffic flows as if it were not there."
         "Remove it, or find the field that does what was meant.";
 
+    ELSEWHERE CS0003 Note
+        "an object that decides nothing here"
+        "A Kubernetes cluster makes Pods from it, or has it for other purposes. Who is in the mesh is read from WorkloadEntries and Pods, and who is behind a Service from EndpointSlices, Endpoints or its selector."
+        "Nothing, where the Pods themselves are in the set; otherwise give them, or write WorkloadEntries.";
+
     CONTRADICTION CS0101 Error
         "client and server cannot speak to each other"
         "The client's DestinationRule (or its ServiceEntry's location) and the server port's PeerAuthentication exclude one another: one side speaks TLS and the other plaintext, or both speak TLS that the other does not take. Every connection of the pair fails."
@@ -133,6 +138,11 @@ rules! {
         "Without any PeerAuthentication a port is PERMISSIVE, Istio's default, and takes plaintext from anybody."
         "Write a PeerAuthentication for the root namespace with `mtls: {mode: STRICT}`, or PERMISSIVE to say that it is meant.";
 
+    LONG_LIVED CS0404 Warning
+        "workload certificates live for more than a day"
+        "Whoever takes a workload's key can use it until its certificate ends. Short lives are what makes that bearable: certificates are renewed by themselves."
+        "Set certificates.workloadTtl to 24h or less.";
+
     INVALID_NOW CS0501 Error
         "a certificate is not valid at this time"
         "It has expired, or is not valid yet. Envoy would take it, and every handshake would fail; the server does not serve it."
@@ -157,6 +167,15 @@ rules! {
         "a Secret for TLS cannot be used"
         "An entry is missing, or is not PEM. The server does not serve it."
         "Give tls.crt and tls.key, and ca.crt where roots are meant, as PEM.";
+
+    BROKEN_CHAIN CS0507 Error
+        "a chain of certificates does not hold together"
+        "Each certificate of a chain has to be signed by the next. Here one is not: peers that do not have what is missing refuse it."
+        "Put the intermediates after the leaf, in the order of who signed whom.";
+    OLD_AUTHORITY CS0508 Note
+        "an authority has been signing for more than a year"
+        "The longer an authority signs, the more depends on its key, and the less its replacement is practised."
+        "Replace it: `countersign rotate root start` for the mesh's own, or another key in the issuer's Secret.";
 
     UNENFORCED CS0601 Warning
         "an AuthorizationPolicy for a workload without a proxy"

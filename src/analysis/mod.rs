@@ -53,12 +53,14 @@ pub struct Limits {
     pub permissive: Duration,
     /// How long before its end a certificate is reported: 14 days, at the earliest in the last third of its life.
     pub expiry: Duration,
+    /// How long the certificates live that the server gives to workloads, where there is a server.
+    pub workload_ttl: Option<Duration>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         const DAY: u64 = 24 * 3600;
-        Self { permissive: Duration::from_secs(30 * DAY), expiry: Duration::from_secs(14 * DAY) }
+        Self { permissive: Duration::from_secs(30 * DAY), expiry: Duration::from_secs(14 * DAY), workload_ttl: None }
     }
 }
 

@@ -68,7 +68,8 @@ pub(super) async fn run(args: Args, out: &mut dyn Write) -> Result<(), CliError>
     let report = match &args.directory {
         Some(directory) => match args.mesh.read(directory)? {
             Ok(loaded) => {
-                let limits = Limits { permissive: args.permissive_limit, expiry: args.expiry_limit };
+                let limits =
+                    Limits { permissive: args.permissive_limit, expiry: args.expiry_limit, ..Limits::default() };
                 analysis::analyze(loaded.subject(), &limits, OffsetDateTime::now_utc())
             }
             Err(errors) => refused(&errors),

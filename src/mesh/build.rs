@@ -1,13 +1,14 @@
 //! From a policy set to the model.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::index::{LabelIndex, age_key, oldest_first};
 use super::rules::RuleIndex;
-use super::service::{Discovery, Endpoint, EndpointAddress, Service};
-use super::workload::{Authentication, TLS_MODE_LABEL, Workload, WorkloadKey};
+use super::service::{Discovery, Endpoint, EndpointAddress, Ports, Service};
+use super::slices::Slices;
+use super::workload::{TLS_MODE_LABEL, Workload, WorkloadKey};
 use super::{Mesh, Object, Settings, Sidecar, Topic, Transit, Warning, decide, spiffe_id};
 use crate::policy::{
     LabelSelector, PeerAuthentication, PolicySet, Resolution, Service as K8sService, ServiceEntry, WorkloadEntry,
@@ -61,44 +62,6 @@ pub(super) struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn workloads(&mut self) -> Vec<Workload> {
-        let mut seen = HashSet::new();
-        let mut workloads = Vec::with_capacity(self.set.workload_entries.len());
-        for object in &self.set.workload_entries {
-            let key = WorkloadKey::new(&object.meta.namespace, &object.meta.name);
-            if !seen.insert(key.clone()) {
-                let message = format!("a second WorkloadEntry {key}: the first one counts");
-                self.warnings.push(Warning::new(Topic::Shadowed, &object.at, message));
-                continue;
-            }
-            workloads.push(self.workload(key, object));
-        }
-        workloads
-    }
-
-    fn workload(&self, key: WorkloadKey, object: &Object<WorkloadEntry>) -> Workload {
-        let entry = &object.spec;
-        let mut labels = object.meta.labels.clone();
-        labels.extend(entry.labels.clone());
-        Workload {
-            address: entry.address.value.parse().ok(),
-            address_text: entry.address.value.clone(),
-            spiffe_id: self.settings.spiffe_id(&key.namespace, service_account(entry)),
-            service_account: service_account(entry).to_owned(),
-            meshed: labels.get(TLS_MODE_LABEL).is_none_or(|mode| mode != "disabled"),
-            labels,
-            ports: entry.ports.clone(),
-            locality: entry.locality.clone(),
-            weight: entry.weight,
-            at: object.at.clone(),
-            authentication: Authentication::default(),
-            moving: BTreeMap::new(),
-            sidecar: None,
-            access: Vec::new(),
-            key,
-        }
-    }
-
     /// Gives each workload the winning PeerAuthentication of each scope.
     fn authenticate(&mut self, workloads: &mut [Workload], index: &LabelIndex) {
         let mut policies: Vec<_> = self.set.peer_authentications.iter().cloned().map(Arc::new).collect();
@@ -187,8 +150,9 @@ impl Builder<'_> {
 
     fn services(&mut self, workloads: &[Arc<Workload>], index: &LabelIndex) -> Vec<Arc<Service>> {
         let mut aged = Vec::new();
+        let slices = Slices::new(self.set, workloads, &mut self.warnings);
         for object in &self.set.services {
-            aged.push((age_key(&object.meta), Arc::new(self.v1_service(object, workloads, index))));
+            aged.push((age_key(&object.meta), Arc::new(self.v1_service(object, &slices, workloads, index))));
         }
         for object in &self.set.service_entries {
             for host in &object.spec.hosts {
@@ -200,12 +164,24 @@ impl Builder<'_> {
         aged.into_iter().map(|(_, service)| service).collect()
     }
 
-    fn v1_service(&mut self, object: &Object<K8sService>, workloads: &[Arc<Workload>], index: &LabelIndex) -> Service {
+    fn v1_service(
+        &mut self,
+        object: &Object<K8sService>,
+        slices: &Slices<'_>,
+        workloads: &[Arc<Workload>],
+        index: &LabelIndex,
+    ) -> Service {
         let spec = &object.spec;
         let namespace = &object.meta.namespace;
         // A Service without a selector selects nothing, where an empty selector would select everything.
         let selector = Some(&spec.selector).filter(|selector| !selector.0.is_empty());
         let mut endpoints = self.selected(object, selector, Discovery::Endpoints, workloads, index);
+        if let Some(sliced) = slices.of(namespace, &object.meta.name, self.settings) {
+            // As in Istio: what the cluster says of its Pods, and WorkloadEntries besides.
+            endpoints.retain(|endpoint| matches!(endpoint.ports, Ports::Entry(_)));
+            endpoints.extend(sliced);
+            endpoints.sort_by(|a, b| a.address.cmp(&b.address));
+        }
         let mut discovery = Discovery::Endpoints;
         if let Some(name) = &spec.external_name {
             discovery = Discovery::Dns;
@@ -283,6 +259,9 @@ impl Builder<'_> {
         let mut endpoints = Vec::new();
         for position in index.select(workloads, &object.meta.namespace, selector) {
             let workload = &workloads[position];
+            if !workload.ready {
+                continue;
+            }
             if workload.address.is_none() && discovery == Discovery::Endpoints {
                 let message = format!(
                     "{} cannot be an endpoint of {}: its address `{}` is a name, and only a ServiceEntry with `resolution: DNS` resolves names",
@@ -322,14 +301,17 @@ impl Builder<'_> {
             return None;
         }
         let meshed = entry.labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "istio");
-        let identities =
-            if meshed { self.identities(&object.meta.namespace, service_account(entry)) } else { Vec::new() };
+        let identities = if meshed {
+            self.identities(&object.meta.namespace, entry.service_account.as_deref().unwrap_or("default"))
+        } else {
+            Vec::new()
+        };
         Some(Endpoint {
             address,
             labels: entry.labels.clone(),
             identities,
             meshed,
-            ports: entry.ports.clone(),
+            ports: Ports::Entry(entry.ports.clone()),
             locality: entry.locality.clone(),
             weight: entry.weight,
             workload: None,
@@ -387,7 +369,7 @@ impl Endpoint {
             labels: BTreeMap::new(),
             identities: Vec::new(),
             meshed: false,
-            ports: BTreeMap::new(),
+            ports: Ports::Entry(BTreeMap::new()),
             locality: None,
             weight: None,
             workload: None,
@@ -400,10 +382,6 @@ fn address(text: &str) -> EndpointAddress {
         Ok(ip) => EndpointAddress::Ip(ip),
         Err(_) => EndpointAddress::Dns(text.to_owned()),
     }
-}
-
-fn service_account(entry: &WorkloadEntry) -> &str {
-    if entry.service_account.is_empty() { "default" } else { &entry.service_account }
 }
 
 fn sorted_ports(ports: &[crate::policy::ServicePort]) -> Vec<crate::policy::ServicePort> {

@@ -11,9 +11,11 @@ mod build;
 mod index;
 mod mesh_config;
 mod names;
+mod population;
 mod rules;
 mod service;
 mod sidecar;
+mod slices;
 mod transit;
 mod visibility;
 mod warning;
@@ -31,7 +33,7 @@ pub use crate::policy::{
     SidecarIngress, TlsSettings, TlsVersion,
 };
 pub use names::{PeerNames, San};
-pub use service::{Discovery, Endpoint, EndpointAddress, Service};
+pub use service::{Discovery, Endpoint, EndpointAddress, Ports, Service};
 pub use sidecar::HostFilter;
 pub use transit::{Modes, Moving, Step, Transit, Written};
 pub use warning::{Topic, Warning};

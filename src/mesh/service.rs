@@ -67,8 +67,8 @@ pub struct Endpoint {
     pub identities: Vec<String>,
     /// Whether a proxy stands before it.
     pub meshed: bool,
-    /// Ports by service port name.
-    pub ports: BTreeMap<String, u16>,
+    /// The ports that have names.
+    pub ports: Ports,
     /// `region/zone/subzone`.
     pub locality: Option<String>,
     /// Its share of the load.
@@ -77,23 +77,34 @@ pub struct Endpoint {
     pub workload: Option<Arc<Workload>>,
 }
 
-impl Endpoint {
-    /// The port that serves `port` here. Istio's order: the endpoint's own entry for the port's name, then `targetPort`
-    /// (a name is looked up in the endpoint's ports), then the same number. `None`: a named target that it does not have.
-    pub fn port(&self, port: &ServicePort) -> Option<u16> {
-        target_port(&self.ports, port)
-    }
+/// Which of an endpoint's ports serves a service's port: it depends on what kind of object says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// A WorkloadEntry's or a ServiceEntry's endpoint's, by the name of the service's port. They go before `targetPort`, of which a name is
+    /// looked up here too.
+    Entry(BTreeMap<String, u16>),
+    /// A Pod's, by the names that its containers give them: what a `targetPort` by name means.
+    Pod(BTreeMap<String, u16>),
+    /// An EndpointSlice's, by the name of the service's port. What is not among them is not served.
+    Slice(BTreeMap<String, u16>),
 }
 
-pub(super) fn target_port(ports: &BTreeMap<String, u16>, port: &ServicePort) -> Option<u16> {
-    if !port.name.is_empty()
-        && let Some(number) = ports.get(&port.name)
-    {
-        return Some(*number);
-    }
-    match &port.target_port {
-        Some(TargetPort::Number(number)) => Some(*number),
-        Some(TargetPort::Name(name)) => ports.get(name).copied(),
-        None => Some(port.port.value),
+impl Endpoint {
+    /// The port that serves `port` here. `None`: this endpoint does not serve it, or a named target is none of its ports.
+    pub fn port(&self, port: &ServicePort) -> Option<u16> {
+        let target = |named: &BTreeMap<String, u16>| match &port.target_port {
+            Some(TargetPort::Number(number)) => Some(*number),
+            Some(TargetPort::Name(name)) => named.get(name).copied(),
+            None => Some(port.port.value),
+        };
+        match &self.ports {
+            // Istio's order.
+            Ports::Entry(named) => {
+                let own = named.get(&port.name).filter(|_| !port.name.is_empty());
+                own.copied().or_else(|| target(named))
+            }
+            Ports::Pod(named) => target(named),
+            Ports::Slice(named) => named.get(&port.name).copied(),
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Moving, Object, Origin, Sidecar};
+use super::{Moving, Object, Origin, Ports, Sidecar};
 use crate::policy::{AuthorizationPolicy, PeerAuthentication};
 
 /// The label by which Istio knows whether a workload has a proxy.
@@ -77,12 +77,14 @@ pub struct Workload {
     pub spiffe_id: String,
     /// Whether a proxy stands before it. Label `security.istio.io/tlsMode: disabled` says no.
     pub meshed: bool,
-    /// Ports by service port name.
-    pub ports: BTreeMap<String, u16>,
+    /// The ports that have names.
+    pub ports: Ports,
     /// `region/zone/subzone`.
     pub locality: Option<String>,
     /// Its share of the load among its service's endpoints.
     pub weight: Option<u32>,
+    /// Whether it takes connections now, as far as its Pod's status says.
+    pub ready: bool,
     /// Where it was written.
     pub at: Origin,
     /// What decides its inbound mode.

@@ -78,6 +78,8 @@ pub enum Topic {
     /// Something that is not served, or has no effect.
     #[default]
     Unserved,
+    /// An object that a cluster has for other purposes.
+    Elsewhere,
     /// `tls` without a mode, which is plaintext.
     NoTlsMode,
     /// A port's settings, which drop the rule's `tls`.

@@ -10,6 +10,10 @@ pub(super) enum Kind {
     DestinationRule,
     ServiceEntry,
     WorkloadEntry,
+    WorkloadGroup,
+    Pod,
+    EndpointSlice,
+    Endpoints,
     Sidecar,
     Service,
     ConfigMap,
@@ -19,6 +23,7 @@ pub(super) enum Kind {
 
 const SECURITY: &[&str] = &["security.istio.io/v1", "security.istio.io/v1beta1"];
 const NETWORKING: &[&str] = &["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
+const DISCOVERY: &[&str] = &["discovery.k8s.io/v1"];
 const CORE: &[&str] = &["v1"];
 
 const KINDS: &[(&str, Kind, &[&str])] = &[
@@ -27,6 +32,10 @@ const KINDS: &[(&str, Kind, &[&str])] = &[
     ("DestinationRule", Kind::DestinationRule, NETWORKING),
     ("ServiceEntry", Kind::ServiceEntry, NETWORKING),
     ("WorkloadEntry", Kind::WorkloadEntry, NETWORKING),
+    ("WorkloadGroup", Kind::WorkloadGroup, NETWORKING),
+    ("Pod", Kind::Pod, CORE),
+    ("EndpointSlice", Kind::EndpointSlice, DISCOVERY),
+    ("Endpoints", Kind::Endpoints, CORE),
     ("Sidecar", Kind::Sidecar, NETWORKING),
     ("Service", Kind::Service, CORE),
     ("ConfigMap", Kind::ConfigMap, CORE),
@@ -35,8 +44,21 @@ const KINDS: &[(&str, Kind, &[&str])] = &[
 ];
 
 /// Istio's other kinds in the same groups: real, and not of this server.
-const OTHER_ISTIO: &[&str] =
-    &["RequestAuthentication", "VirtualService", "Gateway", "EnvoyFilter", "WorkloadGroup", "ProxyConfig"];
+const OTHER_ISTIO: &[&str] = &["RequestAuthentication", "VirtualService", "Gateway", "EnvoyFilter", "ProxyConfig"];
+
+/// The groups of Kubernetes' own kinds: what Pods are made from, and what they may do in their cluster.
+const OF_CLUSTER: &[&str] = &[
+    "v1",
+    "apps",
+    "batch",
+    "autoscaling",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "apiextensions.k8s.io",
+    "storage.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+];
 
 /// What an `apiVersion` and `kind` name.
 pub(super) enum Found {
@@ -44,6 +66,8 @@ pub(super) enum Found {
     Known(Kind),
     /// Something of another project; the message of the warning.
     Unknown(String),
+    /// Something of a Kubernetes cluster that decides nothing in a mesh; the message of the note.
+    Elsewhere(String),
     /// A mistake: message and help.
     Wrong(String, Option<String>),
 }
@@ -80,7 +104,8 @@ pub(super) fn find(api_version: &str, kind: &str) -> Found {
         let names: Vec<&str> = KINDS.iter().filter(|kind| kind.2 != CORE).map(|kind| kind.0).collect();
         return Found::Wrong(format!("{group} has no kind {:?}", shown.1), nearest::hint(kind, &names));
     }
-    Found::Unknown(format!("{} {} is not read", shown.0, shown.1))
+    let message = format!("{} {} is not read", shown.0, shown.1);
+    if OF_CLUSTER.contains(&group) && kind != "ConfigMap" { Found::Elsewhere(message) } else { Found::Unknown(message) }
 }
 
 fn shorten(text: &str) -> String {

@@ -13,6 +13,7 @@ mod decode;
 mod decode_error;
 mod destination_rule;
 mod document;
+mod endpoint_slice;
 mod error;
 mod fields;
 mod host;
@@ -25,6 +26,7 @@ mod origin;
 mod parse;
 mod pattern;
 mod peer_authentication;
+mod pod;
 mod protocol;
 mod report;
 mod secret;
@@ -33,6 +35,7 @@ mod service_entry;
 mod set;
 mod sidecar;
 mod workload_entry;
+mod workload_group;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +45,7 @@ pub use config::{parse_config, parse_mesh_config};
 
 pub use destination_rule::{ClientTls, ClientTlsMode, DestinationRule, Subset, TrafficPolicy};
 pub use document::MAX_FILE_BYTES;
+pub use endpoint_slice::{EndpointSlice, SliceEndpoint};
 pub use error::{PolicyError, Topic, Warning};
 pub use mesh_config::{CaCertificate, MeshConfig, OutboundTrafficPolicy, TlsSettings, TlsVersion};
 pub use networking::{
@@ -53,5 +57,7 @@ pub use origin::{Located, Origin};
 pub use parse::{parse_set, parse_set_after};
 pub use pattern::{Network, Pattern};
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
+pub use pod::Pod;
 pub use secret::{Namespace, Secret};
 pub use set::PolicySet;
+pub use workload_group::WorkloadGroup;

@@ -124,8 +124,8 @@ pub struct WorkloadEntry {
     pub ports: BTreeMap<String, u16>,
     /// `labels` (of the spec; `metadata.labels` are the object's own).
     pub labels: BTreeMap<String, String>,
-    /// `serviceAccount`; `default` when absent.
-    pub service_account: String,
+    /// `serviceAccount`; `None`: that of its WorkloadGroup, or `default`.
+    pub service_account: Option<String>,
     /// `locality`.
     pub locality: Option<String>,
     /// `weight`.

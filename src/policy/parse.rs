@@ -11,8 +11,9 @@ use super::kind::{self, Found, Kind};
 use super::object::{RawKubernetesRoot, RawRoot, check_metadata};
 use super::report::Report;
 use super::{
-    Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Warning, authorization_policy, config_map,
-    destination_rule, peer_authentication, secret, service, service_entry, sidecar, workload_entry,
+    Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Topic, Warning, authorization_policy, config_map,
+    destination_rule, endpoint_slice, peer_authentication, pod, secret, service, service_entry, sidecar,
+    workload_entry, workload_group,
 };
 
 /// Parses and checks a whole set of files, given as (name for messages, text). The result does not depend on the order of
@@ -105,6 +106,10 @@ fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet,
         destination_rules,
         service_entries,
         workload_entries,
+        workload_groups,
+        pods,
+        endpoint_slices,
+        endpoints,
         sidecars,
         services,
         mesh_configs,
@@ -116,6 +121,10 @@ fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet,
     each(Kind::DestinationRule, (destination_rules, &mut set.destination_rules), files, seen);
     each(Kind::ServiceEntry, (service_entries, &mut set.service_entries), files, seen);
     each(Kind::WorkloadEntry, (workload_entries, &mut set.workload_entries), files, seen);
+    each(Kind::WorkloadGroup, (workload_groups, &mut set.workload_groups), files, seen);
+    each(Kind::Pod, (pods, &mut set.pods), files, seen);
+    each(Kind::EndpointSlice, (endpoint_slices, &mut set.endpoint_slices), files, seen);
+    each(Kind::Endpoints, (endpoints, &mut set.endpoints), files, seen);
     each(Kind::Sidecar, (sidecars, &mut set.sidecars), files, seen);
     each(Kind::Service, (services, &mut set.services), files, seen);
     each(Kind::ConfigMap, (mesh_configs, &mut set.mesh_configs), files, seen);
@@ -146,6 +155,7 @@ fn document_into(root: &Node, text: &str, set: &mut PolicySet, seen: &mut Vec<Se
         }
         Found::Known(kind) => object_into(kind, root, text, set, seen, report),
         Found::Unknown(message) => report.warn(&at, message),
+        Found::Elsewhere(message) => report.warn_of(Topic::Elsewhere, &at, message),
         Found::Wrong(message, help) => report.push(PolicyError { at, field: String::new(), message, help }),
     }
 }
@@ -192,6 +202,21 @@ fn object_into(kind: Kind, root: &Node, text: &str, set: &mut PolicySet, seen: &
             set.workload_entries.extend(
                 reader.spec::<RawRoot, _, _>(|raw, meta| workload_entry::check(raw, &meta.labels, "spec", report)),
             );
+        }
+        Kind::WorkloadGroup => {
+            set.workload_groups.extend(reader.spec::<RawRoot, _, _>(|raw, _| workload_group::check(raw, report)));
+        }
+        Kind::Pod => {
+            let meta = reader.meta.clone();
+            set.pods.extend(reader.whole(|_: RawKubernetesRoot| pod::read(root, &meta, report)));
+        }
+        Kind::EndpointSlice => {
+            let meta = reader.meta.clone();
+            set.endpoint_slices.extend(reader.whole(|raw| endpoint_slice::slice(raw, &meta, report)));
+        }
+        Kind::Endpoints => {
+            let meta = reader.meta.clone();
+            set.endpoints.extend(reader.whole(|raw| endpoint_slice::endpoints(raw, &meta, report)));
         }
         Kind::Sidecar => set.sidecars.extend(reader.spec::<RawRoot, _, _>(|raw, _| sidecar::check(raw, report))),
         Kind::Service => {
@@ -271,6 +296,10 @@ fn sort(set: &mut PolicySet) {
     by_name(&mut set.destination_rules);
     by_name(&mut set.service_entries);
     by_name(&mut set.workload_entries);
+    by_name(&mut set.workload_groups);
+    by_name(&mut set.pods);
+    by_name(&mut set.endpoint_slices);
+    by_name(&mut set.endpoints);
     by_name(&mut set.sidecars);
     by_name(&mut set.services);
     by_name(&mut set.mesh_configs);

@@ -1,8 +1,8 @@
 //! Everything the operator wrote, by kind.
 
 use super::{
-    AuthorizationPolicy, DestinationRule, MeshConfig, Namespace, Object, PeerAuthentication, Secret, Service,
-    ServiceEntry, Sidecar, WorkloadEntry,
+    AuthorizationPolicy, DestinationRule, EndpointSlice, MeshConfig, Namespace, Object, PeerAuthentication, Pod,
+    Secret, Service, ServiceEntry, Sidecar, WorkloadEntry, WorkloadGroup,
 };
 
 /// A whole, valid policy set. A set is replaced by the next one, never edited.
@@ -18,6 +18,14 @@ pub struct PolicySet {
     pub service_entries: Vec<Object<ServiceEntry>>,
     /// Istio `WorkloadEntry`s.
     pub workload_entries: Vec<Object<WorkloadEntry>>,
+    /// Istio `WorkloadGroup`s.
+    pub workload_groups: Vec<Object<WorkloadGroup>>,
+    /// `v1` `Pod`s.
+    pub pods: Vec<Object<Pod>>,
+    /// `discovery.k8s.io` `EndpointSlice`s.
+    pub endpoint_slices: Vec<Object<EndpointSlice>>,
+    /// `v1` `Endpoints`, as slices.
+    pub endpoints: Vec<Object<Vec<EndpointSlice>>>,
     /// Istio `Sidecar`s.
     pub sidecars: Vec<Object<Sidecar>>,
     /// `v1` `Service`s.
@@ -39,6 +47,10 @@ impl PolicySet {
             destination_rules,
             service_entries,
             workload_entries,
+            workload_groups,
+            pods,
+            endpoint_slices,
+            endpoints,
             sidecars,
             services,
             mesh_configs,
@@ -50,6 +62,10 @@ impl PolicySet {
             + destination_rules.len()
             + service_entries.len()
             + workload_entries.len()
+            + workload_groups.len()
+            + pods.len()
+            + endpoint_slices.len()
+            + endpoints.len()
             + sidecars.len()
             + services.len()
             + mesh_configs.len()

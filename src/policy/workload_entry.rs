@@ -51,7 +51,7 @@ pub(super) fn check(
     WorkloadEntry {
         ports: ports.collect(),
         labels,
-        service_account: non_empty(raw.service_account).unwrap_or_else(|| "default".to_owned()),
+        service_account: non_empty(raw.service_account),
         locality: non_empty(raw.locality),
         weight: raw.weight,
         address: raw.address,

@@ -62,12 +62,17 @@ pub(super) fn start(proxies: Proxies, mut served: watch::Receiver<Option<Arc<Mod
     })
 }
 
+/// From when on something counts as too long.
+pub(super) fn limits(proxies: &Proxies) -> Limits {
+    Limits { workload_ttl: Some(proxies.trust.workload_ttl()), ..Limits::default() }
+}
+
 /// `told` is what the log has said already: what stays true is said once.
 async fn look(proxies: &Proxies, model: Arc<Model>, told: &mut HashSet<Finding>) {
-    let (now, generation) = ((proxies.clock)(), model.generation);
+    let (now, generation, limits) = ((proxies.clock)(), model.generation, limits(proxies));
     let (report, parsed) = blocking(move || {
         let parsed: HashSet<String> = model.warnings.0.iter().map(ToString::to_string).collect();
-        (analysis::analyze(model.subject(), &Limits::default(), now), parsed)
+        (analysis::analyze(model.subject(), &limits, now), parsed)
     })
     .await;
     for severity in SEVERITIES {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
+use super::analyst;
 use super::authorities::Authorities;
 use super::model::Model;
 use super::proxies::Proxies;
@@ -28,7 +29,7 @@ use crate::admin::api::{
     TokenState, TokenStatus, TypeState, TypeStatus, WaitingFor,
 };
 use crate::admin::{Backend, Failure};
-use crate::analysis::{self, Filter, Limits, Report as Findings, ServiceDescription, Way, WorkloadDescription};
+use crate::analysis::{self, Filter, Report as Findings, ServiceDescription, Way, WorkloadDescription};
 use crate::enrollment::JoinToken;
 use crate::fleet::{State, StreamRecord};
 use crate::identity::SpiffeId;
@@ -140,8 +141,8 @@ impl Backend for ServerBackend {
     }
 
     async fn findings(&self) -> Result<Findings, Failure> {
-        let now = (self.clock)();
-        let served = self.ask(move |model| analysis::analyze(model.subject(), &Limits::default(), now)).await?;
+        let (now, limits) = ((self.clock)(), analyst::limits(&self.proxies));
+        let served = self.ask(move |model| analysis::analyze(model.subject(), &limits, now)).await?;
         let state = self.policy.borrow().clone();
         Ok(match &state.rejected {
             Some(rejected) => served.and(analysis::refused(&rejected.errors)),

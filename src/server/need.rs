@@ -6,7 +6,6 @@ use time::OffsetDateTime;
 
 use crate::fleet::{Look, Reason};
 use crate::rollout::Part;
-use crate::secrets;
 use crate::xds::{Resource, ResourceType, Version};
 
 /// What one proxy has to acknowledge.
@@ -35,19 +34,13 @@ impl Need {
         self.stamp
     }
 
-    /// How far a stream is with it. `certificate` and `bundle` are the versions under which those secrets are served.
-    pub(super) fn part(
-        &self,
-        stream: Look<'_>,
-        [certificate, bundle]: [Option<Version>; 2],
-        now: OffsetDateTime,
-    ) -> Part {
+    /// How far a stream is with it. `secrets` are those of the mesh that it is served for TLS, with the version of each.
+    pub(super) fn part(&self, stream: Look<'_>, secrets: &[(&str, Version)], now: OffsetDateTime) -> Part {
         if self.is_empty() {
             return Part::None;
         }
-        let secret = |name: &'static str, version: Option<Version>| version.map(|it| (ResourceType::Secret, name, it));
-        let secrets = [secret(secrets::WORKLOAD, certificate), secret(secrets::ROOT, bundle)];
-        let secrets = secrets.into_iter().flatten().filter(|_| self.tls && stream.description().identity.is_some());
+        let secrets = secrets.iter().map(|(name, version)| (ResourceType::Secret, *name, *version));
+        let secrets = secrets.filter(|_| self.tls && stream.description().identity.is_some());
         let resources = self.resources.iter().map(|(ty, name, version)| (*ty, &**name, *version));
         for (ty, name, version) in resources.clone().chain(secrets) {
             match stream.lacks(ty, name, version) {

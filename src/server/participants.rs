@@ -13,6 +13,7 @@ use super::proxies::Proxies;
 use crate::mesh::{Step, Workload, WorkloadKey};
 use crate::plan::Flavour;
 use crate::rollout::{Part, Participant};
+use crate::secrets;
 use crate::xds::Version;
 
 /// A workload's proxies, or its gRPC clients.
@@ -74,18 +75,23 @@ pub(super) fn look(
     now: OffsetDateTime,
 ) -> Vec<Participant> {
     let served = proxies.served();
-    let bundle = proxies.roots().version();
+    // Contexts name our roots alone, or together with those of other trust domains.
+    let (roots, federates) = (proxies.roots(), !model.mesh.settings().federated.is_empty());
+    let trusted = roots.own().iter().map(|(name, version)| (name.as_str(), *version));
+    let trusted: Vec<_> =
+        trusted.filter(|(name, _)| *name == secrets::ROOT || (federates && *name == secrets::ALL)).collect();
     let mut asking = Asking::new(model, proxies.own(model.mesh.transit()), now);
     let streams = proxies.fleet.look(|stream| {
         let who = stream.description();
         let (workload, flavour) = (workload(model, &who.workload)?, flavour(&who.node));
-        let versions = [served.get(&who.workload).map(|(version, _)| *version), Some(bundle)];
+        let certificate = served.get(&who.workload).map(|(version, _)| (secrets::WORKLOAD, *version));
+        let secrets: Vec<_> = certificate.into_iter().chain(trusted.iter().copied()).collect();
         let needs = asking.needs(workload, flavour);
         let clients = (who.workload.clone(), flavour);
         let part = |index: usize| {
             let need = &needs.0[index];
             let has = !need.is_empty() && fulfilled.has(&clients, index, need.stamp(), Some(who.connected_since));
-            if has { Part::Done } else { need.part(stream, versions, now) }
+            if has { Part::Done } else { need.part(stream, &secrets, now) }
         };
         let parts: [Part; 3] = std::array::from_fn(part);
         Some((clients, parts, needs.stamps()))

@@ -96,12 +96,7 @@ impl ServedRoots {
         &self.layer
     }
 
-    /// The version of `ROOTCA`.
-    pub(super) fn version(&self) -> Version {
-        self.own[0].1
-    }
-
-    /// The names under which a proxy may have our own roots, `ROOTCA` first, with the version of each.
+    /// The names under which a proxy may have our own roots, with the version of each.
     pub(super) fn own(&self) -> &[(String, Version)] {
         &self.own
     }

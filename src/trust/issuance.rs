@@ -278,6 +278,11 @@ impl Trust {
         leaf::issue(&self.hierarchy.load().listener, &self.settings, &id, &names, now).map(Arc::new)
     }
 
+    /// How long workload certificates live.
+    pub fn workload_ttl(&self) -> Duration {
+        self.settings.workload_ttl
+    }
+
     /// What peers are verified against.
     pub fn bundle(&self) -> Arc<TrustBundle> {
         Arc::clone(&self.hierarchy.load().bundle)

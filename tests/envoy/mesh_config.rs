@@ -47,6 +47,8 @@ impl Partner {
     fn vouches_for(&self, identity: &str) -> Disguise<'static> {
         let (mut params, key) = (CertificateParams::default(), KeyPair::generate().unwrap());
         params.subject_alt_names = vec![SanType::URI(identity.try_into().unwrap())];
+        // Envoy's SPIFFE validator takes a certificate that does not say what its key is for as one that may sign others.
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let signed = params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).unwrap();
         let der: CertificateDer<'static> = signed.der().clone();
         Disguise::Stolen(vec![der], PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())))

@@ -25,9 +25,9 @@ struct Settings {
     /// The names of the resources that are shown; `*` at the end stands for any rest. Absent: all.
     show: Option<Vec<String>>,
     trust_domain_aliases: Vec<String>,
-    federates_with: Vec<String>,
     /// Ports that are on their way to the mode that the policy has for them.
     transit: Vec<InTransit>,
+    federates_with: Vec<String>,
     istio_compatibility: IstioCompatibility,
 }
 

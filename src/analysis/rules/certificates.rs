@@ -8,7 +8,9 @@ use x509_parser::oid_registry::{OID_PKCS1_MD5WITHRSAENC, OID_PKCS1_SHA1WITHRSA, 
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
-use super::super::catalogue::{EXPIRES_SOON, INVALID_NOW, KEY_MISMATCH, SELF_SIGNED, UNUSABLE_SECRET, WEAK_KEY};
+use super::super::catalogue::{
+    BROKEN_CHAIN, EXPIRES_SOON, INVALID_NOW, KEY_MISMATCH, OLD_AUTHORITY, SELF_SIGNED, UNUSABLE_SECRET, WEAK_KEY,
+};
 use super::super::finding::Collector;
 use super::super::{Limits, Subject};
 use crate::policy::{Object, Secret};
@@ -22,6 +24,10 @@ const ECDSA_SHA1: Oid<'static> = oid!(1.2.840.10045.4.1);
 const WEAK_SIGNATURES: [Oid<'static>; 3] = [OID_PKCS1_MD5WITHRSAENC, OID_PKCS1_SHA1WITHRSA, ECDSA_SHA1];
 /// The entries of a Secret that hold certificates; the first two a chain, leaf first.
 const ENTRIES: [&str; 4] = ["tls.crt", "cert", "ca.crt", "cacert"];
+/// Those with a chain.
+const CHAINS: [&str; 2] = ["tls.crt", "cert"];
+/// After this long an authority is to give way to the next.
+const AUTHORITY_YEARS: i64 = 1;
 
 pub(in super::super) fn all(subject: Subject<'_>, limits: &Limits, now: OffsetDateTime, found: &mut Collector) {
     let of_tls = |secret: &&Object<Secret>| {
@@ -39,7 +45,9 @@ pub(in super::super) fn all(subject: Subject<'_>, limits: &Limits, now: OffsetDa
                 one.weak_key(found);
                 one.weak_signature(found);
                 one.self_signed(found);
+                one.old_authority(now, found);
             }
+            broken_chain(secret, entry, &chain, found);
         }
     }
 }
@@ -55,6 +63,25 @@ fn unservable(secret: &Object<Secret>, now: OffsetDateTime, found: &mut Collecto
         }
     };
     found.add(rule, &secret.at, error.to_string());
+}
+
+/// CS0507: in a chain each certificate is signed by the next (RFC 8446 §4.4.2).
+fn broken_chain(secret: &Object<Secret>, entry: &str, chain: &[CertificateDer<'_>], found: &mut Collector) {
+    let parsed = chain.iter().map_while(|der| Some(X509Certificate::from_der(der).ok()?.1));
+    let parsed: Vec<X509Certificate<'_>> = parsed.collect();
+    for (position, pair) in parsed.windows(2).enumerate().filter(|_| CHAINS.contains(&entry)) {
+        let is_issuer = pair[0].issuer() == pair[1].subject();
+        if !is_issuer || pair[0].verify_signature(Some(pair[1].public_key())).is_err() {
+            let Object { meta, at, .. } = secret;
+            let message = format!(
+                "certificate {} of {entry} in Secret {}/{} is not signed by the next one",
+                position + 1,
+                meta.namespace,
+                meta.name
+            );
+            found.add(&BROKEN_CHAIN, at, message);
+        }
+    }
 }
 
 /// One certificate of an entry.
@@ -103,10 +130,21 @@ impl One<'_> {
 
     /// CS0503: of a leaf; roots are all self-signed.
     fn self_signed(&self, found: &mut Collector) {
-        let is_leaf = self.position == 0 && ENTRIES[..2].contains(&self.entry) && !self.certificate.is_ca();
+        let is_leaf = self.position == 0 && CHAINS.contains(&self.entry) && !self.certificate.is_ca();
         if is_leaf && self.certificate.subject() == self.certificate.issuer() {
             let message = format!("{} is self-signed", self.name());
             found.add(&SELF_SIGNED, &self.secret.at, message);
+        }
+    }
+
+    /// CS0508: of an authority whose key is here, so that it signs.
+    fn old_authority(&self, now: OffsetDateTime, found: &mut Collector) {
+        let age = now - self.certificate.validity().not_before.to_datetime();
+        let signs = self.position == 0 && CHAINS.contains(&self.entry) && self.certificate.is_ca();
+        if signs && age.whole_days() > AUTHORITY_YEARS * 365 {
+            let message =
+                format!("{} is an authority that has been signing for {} days", self.name(), age.whole_days());
+            found.add(&OLD_AUTHORITY, &self.secret.at, message);
         }
     }
 }

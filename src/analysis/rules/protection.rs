@@ -1,20 +1,34 @@
 //! Where less is protected than should be.
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 
-use super::super::catalogue::{PERMISSIVE_FOR_LONG, PLAINTEXT_IN_PRODUCTION};
+use super::super::catalogue::{LONG_LIVED, PERMISSIVE_FOR_LONG, PLAINTEXT_IN_PRODUCTION};
 use super::super::finding::Collector;
 use super::super::{Limits, Subject};
-use crate::policy::{ClientTlsMode, Located, MtlsMode, Object, PeerAuthentication, TrafficPolicy};
+use crate::policy::{ClientTlsMode, Located, MtlsMode, Object, Origin, PeerAuthentication, TrafficPolicy};
+
+/// The life of a workload certificate up to which nothing is said.
+const LONG: Duration = Duration::from_secs(24 * 3600);
 
 /// The labels by which operators say what a namespace is for.
 const STAGE_LABELS: [&str; 4] = ["env", "environment", "stage", "tier"];
 
 pub(in super::super) fn all(subject: Subject<'_>, limits: &Limits, now: OffsetDateTime, found: &mut Collector) {
+    long_lived(limits, found);
     servers_in_production(subject, found);
     clients_in_production(subject, found);
     for policy in &subject.set.peer_authentications {
         permissive_for_long(policy, limits, now, found);
+    }
+}
+
+/// CS0404: a server's own setting, so it has no line of a policy file.
+fn long_lived(limits: &Limits, found: &mut Collector) {
+    if let Some(ttl) = limits.workload_ttl.filter(|ttl| *ttl > LONG) {
+        let message = format!("workload certificates live for {} hours", ttl.as_secs() / 3600);
+        found.add(&LONG_LIVED, &Origin::new("certificates.workloadTtl", 1, 1), message);
     }
 }
 

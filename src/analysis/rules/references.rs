@@ -1,11 +1,12 @@
 //! Names that lead nowhere: selectors, ports, subsets, hosts.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::super::Subject;
 use super::super::catalogue::{EMPTY_SUBSET, NO_SUCH_HOST, NO_SUCH_PORT, SELECTS_NOTHING, SHADOWED};
 use super::super::finding::Collector;
-use crate::mesh::{Mesh, Workload};
+use crate::mesh::{Mesh, Ports, Service, Workload};
 use crate::policy::{DestinationRule, LabelSelector, Object, TargetPort};
 
 pub(in super::super) fn all(subject: Subject<'_>, found: &mut Collector) {
@@ -64,7 +65,9 @@ fn endpoints_selected(subject: Subject<'_>, found: &mut Collector) {
         service || subject.set.service_entries.iter().any(|it| it.at == at && it.spec.workload_selector.is_some())
     };
     let empty = subject.mesh.services().filter(|it| it.endpoints.iter().all(|endpoint| endpoint.workload.is_none()));
-    for service in empty.filter(|service| selecting(service.at.clone())) {
+    // What EndpointSlices say of Pods that are not in the set is no mistake of the selector.
+    let sliced = |it: &&Arc<Service>| it.endpoints.iter().any(|endpoint| matches!(endpoint.ports, Ports::Slice(_)));
+    for service in empty.filter(|it| !sliced(it) && selecting(it.at.clone())) {
         let message = format!("the selector of {} selects no workload, so that it has no endpoints", service.host);
         found.add(&SELECTS_NOTHING, &service.at, message);
     }

@@ -1,8 +1,8 @@
 //! What the parser and the model have said already, under its code.
 
 use super::super::catalogue::{
-    CONTRADICTION, DISAGREEMENT, DROPPED_TLS, FOLLOWED, IGNORED, NO_TLS_MODE, PORT_DROPS_TLS, Rule, SELECTS_NOTHING,
-    SHADOWED, SKIPS_VERIFICATION, UNENFORCED, UNPROTECTED, UNREACHABLE, UNSERVED,
+    CONTRADICTION, DISAGREEMENT, DROPPED_TLS, ELSEWHERE, FOLLOWED, IGNORED, NO_TLS_MODE, PORT_DROPS_TLS, Rule,
+    SELECTS_NOTHING, SHADOWED, SKIPS_VERIFICATION, UNENFORCED, UNPROTECTED, UNREACHABLE, UNSERVED,
 };
 use super::super::finding::Collector;
 use crate::{mesh, policy};
@@ -11,6 +11,7 @@ pub(in super::super) fn parser(warnings: &[policy::Warning], found: &mut Collect
     for warning in warnings {
         let rule = match warning.topic {
             policy::Topic::Unserved => &UNSERVED,
+            policy::Topic::Elsewhere => &ELSEWHERE,
             policy::Topic::NoTlsMode => &NO_TLS_MODE,
             policy::Topic::PortDropsTls => &PORT_DROPS_TLS,
             policy::Topic::SkipsVerification => &SKIPS_VERIFICATION,

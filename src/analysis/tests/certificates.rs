@@ -97,6 +97,29 @@ fn cs0506_a_secret_that_cannot_be_used() {
 }
 
 #[test]
+fn cs0507_a_chain_that_does_not_hold_together() {
+    let ((chain, key), (other, _)) = (good(), good());
+    assert_silent(&secret(&[("tls.crt", &chain), ("tls.key", &key)]), "CS0507");
+    let text = secret(&[("tls.crt", &(chain + &other)), ("tls.key", &key)]);
+    assert_found(&text, "CS0507", 2, "certificate 1 of tls.crt in Secret edge/gateway is not signed by the next one");
+    // Roots stand beside one another.
+    let (first, second) = (good().0, good().0);
+    assert_silent(&secret(&[("ca.crt", &(first + &second))]), "CS0507");
+}
+
+#[test]
+fn cs0508_an_authority_that_has_signed_for_long() {
+    let authority = |not_before| {
+        let (mut params, key) = (CertificateParams::default(), KeyPair::generate().unwrap());
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        (params.not_before, params.not_after) = (not_before, datetime!(2035-01-01 00:00 UTC));
+        secret(&[("tls.crt", &params.self_signed(&key).unwrap().pem()), ("tls.key", &key.serialize_pem())])
+    };
+    assert_found(&authority(datetime!(2025-06-01 00:00 UTC)), "CS0508", 2, "has been signing for 579 days");
+    assert_silent(&authority(datetime!(2026-06-01 00:00 UTC)), "CS0508");
+}
+
+#[test]
 fn threat_07_no_byte_of_a_key_is_in_a_finding() {
     let (chain, _) = good();
     let text = secret(&[("tls.crt", &chain), ("tls.key", "super secret")]);

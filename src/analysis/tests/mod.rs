@@ -6,6 +6,7 @@ mod diff;
 mod policies;
 mod ways;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -70,19 +71,52 @@ fn every_code_is_unique_explained_and_tested() {
     }
 }
 
+/// The parts of SARIF 2.1.0 (OASIS, §3) that code hosts hold a file to.
 #[test]
-fn sarif_names_each_rule_and_each_place() {
-    let report = report("kind: [");
+fn sarif_has_the_structure_that_it_promises() {
+    let text = [
+        mesh::tests::text::client_and_server(),
+        mesh::tests::text::peer_authentication("back/a", "{mtls: {mode: DISABLE}}"),
+        mesh::tests::text::peer_authentication("back/b", "{mtls: {mode: STRICT}}"),
+        mesh::tests::text::destination_rule(
+            "shop/web",
+            "{host: nowhere, trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true}}}",
+        ),
+        mesh::tests::text::object("apps/v1", "Deployment", "back/web", "{}"),
+    ];
+    let report = report(&text.concat());
+    let levels: BTreeSet<&str> = report.findings.iter().map(|finding| finding.severity.label()).collect();
+    assert_eq!(levels, BTreeSet::from(["error", "note", "warning"]), "{report:#?}");
     let value = sarif(&report);
-    let run = &value["runs"][0];
     assert_eq!(value["version"], "2.1.0");
-    assert_eq!(run["tool"]["driver"]["rules"].as_array().unwrap().len(), RULES.len());
-    let result = &run["results"][0];
-    assert_eq!(result["ruleId"], "CS0001");
-    assert_eq!(result["level"], "error");
-    let place = &result["locations"][0]["physicalLocation"];
-    assert_eq!(place["artifactLocation"]["uri"], "f.yaml");
-    assert_eq!(place["region"]["startLine"], 1);
+    assert!(value["$schema"].as_str().unwrap().ends_with("sarif-2.1.0.json"));
+    let runs = value["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 1);
+    let driver = &runs[0]["tool"]["driver"];
+    assert_eq!(driver["name"], "countersign");
+    let rules = driver["rules"].as_array().unwrap();
+    let ids: BTreeSet<&str> = rules.iter().map(|rule| rule["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), RULES.len(), "each rule once");
+    for rule in rules {
+        for text in ["shortDescription", "fullDescription", "help"] {
+            assert!(!rule[text]["text"].as_str().unwrap().is_empty(), "{rule}");
+        }
+        assert!(matches!(rule["defaultConfiguration"]["level"].as_str(), Some("error" | "warning" | "note")));
+    }
+    let results = runs[0]["results"].as_array().unwrap();
+    assert_eq!(results.len(), report.findings.len());
+    for (result, finding) in results.iter().zip(&report.findings) {
+        assert!(ids.contains(result["ruleId"].as_str().unwrap()), "{result}");
+        assert_eq!(result["level"], finding.severity.label());
+        assert!(result["message"]["text"].as_str().unwrap().contains(&finding.message));
+        let places = result["locations"].as_array().unwrap();
+        assert_eq!(places.len(), 1);
+        let place = &places[0]["physicalLocation"];
+        assert_eq!(place["artifactLocation"]["uri"], "f.yaml");
+        assert_eq!(place["region"]["startLine"], finding.line);
+        assert!(finding.line >= 1, "lines are counted from 1");
+    }
+    assert_eq!(sarif(&Report::default())["runs"][0]["results"], serde_json::json!([]), "no result is a list too");
 }
 
 proptest! {

@@ -1,10 +1,13 @@
 //! Rules about policies. Line numbers count three lines an object, the spec on the third.
 
-use super::{assert_found, assert_silent, found, report, report_with};
+use std::time::Duration;
+
+use super::{Limits, NOW, Subject, analyze, assert_found, assert_silent, found, report, report_with};
 use crate::mesh::tests::text::{
     client_and_server, destination_rule, object, peer_authentication, service, workload_entry,
 };
-use crate::mesh::{IstioCompatibility, Settings};
+use crate::mesh::{IstioCompatibility, Mesh, Settings};
+use crate::policy::parse_set;
 
 const WEB: &str = "web.back.svc.cluster.local";
 
@@ -32,6 +35,13 @@ fn cs0001_a_set_that_is_refused() {
 fn cs0002_what_has_no_effect() {
     let rule = destination_rule("shop/web", &format!("{{host: {WEB}, trafficPolicy: {{loadBalancer: {{}}}}}}"));
     assert_found(&with_mesh(&[rule]), "CS0002", 3, "loadBalancer");
+}
+
+#[test]
+fn cs0003_what_decides_nothing() {
+    let deployment = object("apps/v1", "Deployment", "back/web", "{replicas: 2}");
+    assert_found(&with_mesh(&[deployment]), "CS0003", 2, "apps/v1 Deployment is not read");
+    assert_silent(&with_mesh(&[]), "CS0003");
 }
 
 #[test]
@@ -210,6 +220,19 @@ fn cs0403_a_workload_without_any_policy() {
     assert_found(&client_and_server(), "CS0403", 5, "back/web and 1 more");
     let mesh_wide = peer_authentication("istio-system/default", "{mtls: {mode: STRICT}}");
     assert_silent(&with_mesh(&[mesh_wide]), "CS0403");
+}
+
+#[test]
+fn cs0404_certificates_that_live_for_more_than_a_day() {
+    let (set, parsed) = parse_set([("f.yaml", client_and_server())]).unwrap();
+    let (mesh, built) = Mesh::build(&set, &Settings::default());
+    let of = |hours: u64| {
+        let limits = Limits { workload_ttl: Some(Duration::from_secs(hours * 3600)), ..Limits::default() };
+        found(&analyze(Subject { set: &set, mesh: &mesh, parsed: &parsed, built: &built }, &limits, NOW), "CS0404")
+    };
+    assert_eq!(of(48), ["certificates.workloadTtl:1: workload certificates live for 48 hours [CS0404]"]);
+    assert_eq!(of(24), Vec::<String>::new());
+    assert_silent(&client_and_server(), "CS0404");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Decisions over policy sets written as YAML: what golden files show badly, such as which place a reason names.
 
 mod inbound;
+mod kubernetes;
 mod mesh_config;
 mod outbound;
 mod rules;

@@ -155,7 +155,7 @@ fn workload_entry() {
     let (set, warnings) = good(text);
     let entry = &set.workload_entries[0].spec;
     assert_eq!((entry.labels["app"].as_str(), entry.labels["tier"].as_str()), ("new", "x"));
-    assert_eq!(entry.service_account, "default");
+    assert_eq!(entry.service_account, None);
     assert_eq!(warnings, ["f.yaml:9: spec.network has no effect here"]);
     assert!(bad(&object("WorkloadEntry", "  address: 'a:80'")).contains("no address"));
     assert!(bad(&object("WorkloadEntry", "  weight: 1")).contains("the field \"address\" is missing"));

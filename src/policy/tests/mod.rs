@@ -4,6 +4,7 @@ mod after;
 mod authorization_policy;
 mod bombs;
 mod kinds;
+mod kubernetes;
 mod mesh_config;
 mod messages;
 mod seeds;

@@ -1,0 +1,108 @@
+//! Who there is: a workload for each WorkloadEntry, with what its WorkloadGroup adds, and for each Pod.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::build::Builder;
+use super::service::Ports;
+use super::workload::{Authentication, TLS_MODE_LABEL, Workload, WorkloadKey};
+use super::{Object, Topic, Warning};
+use crate::policy::{Pod, WorkloadEntry, WorkloadGroup};
+
+/// The annotation by which a WorkloadEntry names its group (istio/api, annotation/annotations.yaml).
+const GROUP: &str = "istio.io/autoRegistrationGroup";
+
+type Groups<'a> = HashMap<(&'a str, &'a str), &'a WorkloadGroup>;
+
+impl Builder<'_> {
+    /// WorkloadEntries first: of two workloads of one name the first counts.
+    pub(super) fn workloads(&mut self) -> Vec<Workload> {
+        let set = self.set;
+        let groups: Groups<'_> = set
+            .workload_groups
+            .iter()
+            .map(|object| ((object.meta.namespace.as_str(), object.meta.name.as_str()), &object.spec))
+            .collect();
+        let mut workloads: Vec<Workload> = Vec::with_capacity(set.workload_entries.len() + set.pods.len());
+        let mut seen: HashMap<WorkloadKey, String> = HashMap::new();
+        let entries = set.workload_entries.iter().map(|object| (self.of_entry(object, &groups), "WorkloadEntry"));
+        let entries: Vec<_> = entries.collect();
+        let pods = set.pods.iter().filter_map(|object| Some((self.of_pod(object)?, "Pod")));
+        for (workload, kind) in entries.into_iter().chain(pods.collect::<Vec<_>>()) {
+            if let Some(first) = seen.get(&workload.key) {
+                let message = format!("a second workload {} ({kind}): the one at {first} counts", workload.key);
+                self.warnings.push(Warning::new(Topic::Shadowed, &workload.at, message));
+                continue;
+            }
+            seen.insert(workload.key.clone(), workload.at.to_string());
+            workloads.push(workload);
+        }
+        workloads
+    }
+
+    fn of_entry(&mut self, object: &Object<WorkloadEntry>, groups: &Groups<'_>) -> Workload {
+        let (entry, namespace) = (&object.spec, &object.meta.namespace);
+        let none = WorkloadGroup::default();
+        let group = match object.meta.annotations.get(GROUP) {
+            None => &none,
+            Some(name) => groups.get(&(namespace.as_str(), name.as_str())).copied().unwrap_or_else(|| {
+                let message = format!(
+                    "WorkloadEntry {namespace}/{} names the WorkloadGroup {name:?}, and {namespace} has none of that name",
+                    object.meta.name
+                );
+                self.warnings.push(Warning::new(Topic::SelectsNothing, &object.at, message));
+                &none
+            }),
+        };
+        let mut labels = group.labels.clone();
+        labels.extend(object.meta.labels.clone());
+        labels.extend(entry.labels.clone());
+        let mut ports = group.ports.clone();
+        ports.extend(entry.ports.clone());
+        let account = entry.service_account.as_ref().or(group.service_account.as_ref());
+        let account = account.map_or("default", String::as_str).to_owned();
+        Workload {
+            address: entry.address.value.parse().ok(),
+            address_text: entry.address.value.clone(),
+            spiffe_id: self.settings.spiffe_id(namespace, &account),
+            service_account: account,
+            meshed: labels.get(TLS_MODE_LABEL).is_none_or(|mode| mode != "disabled"),
+            labels,
+            ports: Ports::Entry(ports),
+            locality: entry.locality.clone().or_else(|| group.locality.clone()),
+            weight: entry.weight.or(group.weight),
+            ready: true,
+            at: object.at.clone(),
+            authentication: Authentication::default(),
+            sidecar: None,
+            moving: BTreeMap::new(),
+            access: Vec::new(),
+            key: WorkloadKey::new(namespace, &object.meta.name),
+        }
+    }
+
+    /// `None`: it has no address, because it does not run yet or any more. A Pod has a proxy where Istio's injector has left its marks, and
+    /// never on its machine's network.
+    fn of_pod(&self, object: &Object<Pod>) -> Option<Workload> {
+        let (pod, namespace) = (&object.spec, &object.meta.namespace);
+        let address = pod.address.as_ref()?.value;
+        let is_disabled = object.meta.labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "disabled");
+        Some(Workload {
+            address: Some(address),
+            address_text: address.to_string(),
+            spiffe_id: self.settings.spiffe_id(namespace, &pod.service_account),
+            service_account: pod.service_account.clone(),
+            meshed: pod.injected && !pod.host_network && !is_disabled,
+            labels: object.meta.labels.clone(),
+            ports: Ports::Pod(pod.ports.clone()),
+            locality: None,
+            weight: None,
+            ready: pod.ready,
+            at: object.at.clone(),
+            authentication: Authentication::default(),
+            sidecar: None,
+            moving: BTreeMap::new(),
+            access: Vec::new(),
+            key: WorkloadKey::new(namespace, &object.meta.name),
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! The endpoints that EndpointSlices and Endpoints give a Service.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::service::{Endpoint, EndpointAddress, Ports};
+use super::workload::{Workload, WorkloadKey};
+use super::{Settings, Topic, Warning, spiffe_id};
+use crate::policy::{EndpointSlice, PolicySet, SliceEndpoint};
+
+/// Every slice by its Service, and every workload by name and address.
+pub(super) struct Slices<'a> {
+    of_service: HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>,
+    by_name: HashMap<&'a WorkloadKey, &'a Arc<Workload>>,
+    /// `None`: several have it, as Pods on their machine's network do.
+    by_address: HashMap<IpAddr, Option<&'a Arc<Workload>>>,
+}
+
+impl<'a> Slices<'a> {
+    pub(super) fn new(set: &'a PolicySet, workloads: &'a [Arc<Workload>], warnings: &mut Vec<Warning>) -> Self {
+        let mut of_service: HashMap<(&str, &str), Vec<&EndpointSlice>> = HashMap::new();
+        for object in &set.endpoint_slices {
+            if let Some(service) = &object.spec.service {
+                of_service.entry((&object.meta.namespace, service)).or_default().push(&object.spec);
+            }
+        }
+        for object in &set.endpoints {
+            let service = (object.meta.namespace.as_str(), object.meta.name.as_str());
+            // A cluster keeps both, with the same in them.
+            of_service.entry(service).or_insert_with(|| object.spec.iter().collect());
+        }
+        if !of_service.is_empty() {
+            let known = |service: &(&str, &str)| {
+                set.services.iter().any(|it| (it.meta.namespace.as_str(), it.meta.name.as_str()) == *service)
+            };
+            let of_nobody = set.endpoint_slices.iter().filter_map(|object| {
+                let service = object.spec.service.as_deref()?;
+                (!known(&(&object.meta.namespace, service))).then_some((object, service))
+            });
+            warnings.extend(of_nobody.map(|(object, service)| {
+                let message = format!(
+                    "EndpointSlice {}/{} is for the Service {service:?}, which is not there",
+                    object.meta.namespace, object.meta.name
+                );
+                Warning::new(Topic::SelectsNothing, &object.at, message)
+            }));
+        }
+        let mut by_address = HashMap::new();
+        if !of_service.is_empty() {
+            for workload in workloads {
+                if let Some(address) = workload.address {
+                    by_address.entry(address).and_modify(|it| *it = None).or_insert(Some(workload));
+                }
+            }
+        }
+        let by_name = workloads.iter().map(|workload| (&workload.key, workload)).collect();
+        Self { of_service, by_name, by_address }
+    }
+
+    /// The endpoints of a Service; `None`: no slice speaks of it, and its selector decides.
+    pub(super) fn of(&self, namespace: &str, service: &str, settings: &Settings) -> Option<Vec<Endpoint>> {
+        let slices = self.of_service.get(&(namespace, service))?;
+        let mut endpoints: Vec<Endpoint> = Vec::new();
+        for slice in slices {
+            for written in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
+                let address = EndpointAddress::Ip(written.address.value);
+                // A slice has the endpoints that serve the same ports; one address may stand in several.
+                if let Some(known) = endpoints.iter_mut().find(|known| known.address == address)
+                    && let Ports::Slice(ports) = &mut known.ports
+                {
+                    ports.extend(slice.ports.clone());
+                    continue;
+                }
+                endpoints.push(self.endpoint(written, slice, settings));
+            }
+        }
+        Some(endpoints)
+    }
+
+    fn endpoint(&self, written: &SliceEndpoint, slice: &EndpointSlice, settings: &Settings) -> Endpoint {
+        let named = written.pod.as_ref().map(|(namespace, name)| WorkloadKey::new(namespace, name));
+        let workload = match &named {
+            Some(key) => self.by_name.get(key).copied(),
+            None => self.by_address.get(&written.address.value).copied().flatten(),
+        };
+        let identities = workload.map(|workload| {
+            let of = |domain| spiffe_id(domain, &workload.key.namespace, &workload.service_account);
+            settings.trust_domains().map(of).collect()
+        });
+        Endpoint {
+            address: EndpointAddress::Ip(written.address.value),
+            labels: workload.map(|workload| workload.labels.clone()).unwrap_or_default(),
+            identities: identities.unwrap_or_default(),
+            meshed: workload.is_some_and(|workload| workload.meshed),
+            ports: Ports::Slice(slice.ports.clone()),
+            locality: workload.and_then(|workload| workload.locality.clone()),
+            weight: workload.and_then(|workload| workload.weight),
+            workload: workload.cloned(),
+        }
+    }
+}
