@@ -163,11 +163,22 @@ impl Fleet {
         Adoption { acknowledged, missing, unused, gone, forgotten: departures.forgotten() }
     }
 
-    /// Whether the workload is connected and each of its streams has acknowledged this version of a resource.
+    /// Whether the workload is connected, and each of its streams that uses a resource has acknowledged this version of it. A gRPC client, or
+    /// a stream for another secret, does not use it.
     pub fn acknowledged(&self, workload: &str, ty: ResourceType, name: &str, version: Version) -> bool {
         let streams = self.workloads.get(workload).map(|ids| ids.clone()).unwrap_or_default();
-        let has = |ledger: &Shared| read(ledger, |ledger| ledger.of(ty).reason(name, version).is_none());
-        !streams.is_empty() && streams.iter().all(|id| self.streams.get(id).is_some_and(|ledger| has(&ledger)))
+        let reason = |ledger: &Shared| read(ledger, |ledger| ledger.of(ty).reason(name, version));
+        let mut has = false;
+        for id in streams {
+            // A stream that is just coming or going: there is another look when it has.
+            let Some(ledger) = self.streams.get(&id) else { return false };
+            match reason(&ledger) {
+                None => has = true,
+                Some(Reason::NotSubscribed) => {}
+                Some(_) => return false,
+            }
+        }
+        has
     }
 
     /// Changes each time a client answers or leaves: what waits for an acknowledgement looks again.

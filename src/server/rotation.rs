@@ -270,10 +270,11 @@ impl Rotation {
     ) -> (Held<Vec<Serial>>, Held<Serial>) {
         let Some(since) = since else { return (Held::Unused, Held::Unused) };
         let given = identity.parse().ok().and_then(|id| self.proxies.trust.last_request(&id));
-        let read = given.filter(|(_, at)| *at + READ <= (self.proxies.clock)());
-        let Some((issuer, at)) = read else { return (Held::Pending, Held::Pending) };
-        let shows = self.proxies.trust.root_of(&issuer).map_or(Held::Pending, Held::Acknowledged);
-        (if since <= at { Held::Acknowledged(trusted.to_vec()) } else { Held::Pending }, shows)
+        let read = given.filter(|given| given.last + READ <= (self.proxies.clock)());
+        let Some(given) = read else { return (Held::Pending, Held::Pending) };
+        let shows = self.proxies.trust.root_of(&given.issuer).map_or(Held::Pending, Held::Acknowledged);
+        // The newest one counts: with each of them came the roots of its time.
+        (if since <= given.last { Held::Acknowledged(trusted.to_vec()) } else { Held::Pending }, shows)
     }
 
     /// The root above the certificate that this identity shows us; of several, one that does not sign any more.
@@ -296,10 +297,10 @@ impl Rotation {
         let signing = trust.root();
         let outdated = |entry: &Entry| {
             let shown = entry.certificate.authority_key.as_deref().and_then(|key| trust.root_of_key(key));
-            let Some((issuer, at)) = trust.last_request(&entry.id) else { return false };
-            let renewed = trust.root_of(&issuer).is_some_and(|root| root == signing);
-            let pause = INSTALLED.max((entry.opened_at - at) / 2);
-            shown.is_some_and(|root| root != signing) && renewed && entry.opened_at.max(at) + pause <= now
+            let Some(given) = trust.last_request(&entry.id) else { return false };
+            let renewed = trust.root_of(&given.issuer).is_some_and(|root| root == signing);
+            let pause = INSTALLED.max((entry.opened_at - given.since) / 2);
+            shown.is_some_and(|root| root != signing) && renewed && entry.opened_at.max(given.since) + pause <= now
         };
         let ended = self.proxies.peers.end(outdated);
         if ended > 0 {

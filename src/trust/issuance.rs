@@ -29,6 +29,17 @@ const TOKENS_KEPT: time::Duration = time::Duration::WEEK;
 /// When a proxy was last there is known to within this: nothing is written for a proxy that was seen as lately.
 const SEEN_WITHIN: time::Duration = time::Duration::minutes(10);
 
+/// The certificates that an identity last had for a key of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requested {
+    /// The serial of the intermediate that signed them.
+    pub issuer: Serial,
+    /// When it had the first from this intermediate.
+    pub since: OffsetDateTime,
+    /// When it had the newest.
+    pub last: OffsetDateTime,
+}
+
 /// The certificate hierarchy of one trust domain, in one cluster. `Debug` shows no key.
 #[derive(Debug)]
 pub struct Trust {
@@ -40,8 +51,8 @@ pub struct Trust {
     queue: Mutex<Vec<Arc<Order>>>,
     /// Held by whoever writes to the store.
     books: Mutex<Books>,
-    /// Which intermediate each identity last had a certificate from for a key of its own, and since when.
-    requested: RwLock<HashMap<SpiffeId, (Serial, OffsetDateTime)>>,
+    /// The certificates that each identity last had for a key of its own.
+    requested: RwLock<HashMap<SpiffeId, Requested>>,
     /// Certificates for others' keys that wait to be written down.
     pub(super) notes: Mutex<Vec<Arc<Note>>>,
     /// What was revoked. It is in the store too.
@@ -142,7 +153,7 @@ impl Trust {
             let life = time::Duration::try_from(self.settings.workload_ttl).unwrap_or(time::Duration::MAX);
             // What was asked for so long ago can neither be used nor renewed.
             let lives = |at: &OffsetDateTime| at.checked_add(life).is_none_or(|until| until > end);
-            self.requested.write().unwrap_or_else(PoisonError::into_inner).retain(|_, (_, at)| lives(at));
+            self.requested.write().unwrap_or_else(PoisonError::into_inner).retain(|_, it| lives(&it.last));
             books.forgotten_at = Some(now);
         }
         Ok(())
@@ -192,18 +203,20 @@ impl Trust {
             // Another authority may have begun to sign in between, and nobody may count on an older one's certificate then.
             if signer.info.serial == self.hierarchy.load().signer.info.serial {
                 let mut requested = self.requested.write().unwrap_or_else(PoisonError::into_inner);
-                let last = requested.get(id).is_some_and(|(issuer, _)| *issuer == signer.info.serial);
-                if !last {
-                    requested.insert(id.clone(), (signer.info.serial.clone(), now));
+                match requested.get_mut(id).filter(|it| it.issuer == signer.info.serial) {
+                    Some(known) => known.last = known.last.max(now),
+                    None => {
+                        let issuer = signer.info.serial.clone();
+                        requested.insert(id.clone(), Requested { issuer, since: now, last: now });
+                    }
                 }
                 return Ok(issued);
             }
         }
     }
 
-    /// Which intermediate this identity last had a certificate from for a key of its own ([`Trust::sign_csr`]), and since when, as far as is
-    /// known since the start.
-    pub fn last_request(&self, id: &SpiffeId) -> Option<(Serial, OffsetDateTime)> {
+    /// What this identity last had for a key of its own ([`Trust::sign_csr`]), as far as is known since the start.
+    pub fn last_request(&self, id: &SpiffeId) -> Option<Requested> {
         self.requested.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
@@ -237,8 +250,10 @@ impl Trust {
         Ok(())
     }
 
-    /// Forgets workloads whose proxy was last connected at `before` or earlier.
+    /// Forgets workloads whose proxy was last connected at `before` or earlier, and some minutes later those of whom that is not known
+    /// so exactly.
     pub fn forget_seen(&self, before: OffsetDateTime) -> Result<(), TrustError> {
+        let before = before - SEEN_WITHIN;
         let mut books = self.books();
         if self.store.forget_seen(before)? > 0 {
             books.seen.retain(|_, at| *at > before);

@@ -41,7 +41,7 @@ pub use csr::CsrError;
 pub use error::TrustError;
 pub use exchange::BundleError;
 pub use federation::{FederatedBundle, Federation, PublishedBundle};
-pub use issuance::Trust;
+pub use issuance::{Requested, Trust};
 pub use key::KeyAlgorithm;
 pub use revocation::Revoke;
 pub use serial::{Serial, SerialError};

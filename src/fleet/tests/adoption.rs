@@ -52,9 +52,12 @@ fn of_a_client_with_a_stream_for_each_secret_the_one_that_asks_counts() {
     }
     let adoption = ask(&books, version(&now, "ROOTCA"));
     assert!(adoption.is_complete() && adoption.unused.is_empty() && adoption.acknowledged == 1, "{adoption:?}");
+    assert!(books.fleet.acknowledged("ns/a", Secret, "ROOTCA", version(&now, "ROOTCA")));
+    assert!(!books.fleet.acknowledged("ns/a", Secret, "ALL", version(&now, "ROOTCA")), "nobody has asked for it");
     let newer = view([secret("ROOTCA", "2"), secret("default", "1")]);
     let adoption = ask(&books, version(&newer, "ROOTCA"));
     assert_eq!(adoption.missing.len(), 1, "the other stream is not waited for: {adoption:?}");
+    assert!(!books.fleet.acknowledged("ns/a", Secret, "ROOTCA", version(&newer, "ROOTCA")));
     streams[0].drain(&newer);
     assert!(ask(&books, version(&newer, "ROOTCA")).is_complete());
 }

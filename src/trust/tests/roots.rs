@@ -86,7 +86,12 @@ fn until_when_something_may_be_valid_is_known_before_it_is_handed_out() {
     let issued = trust.sign_csr(&csr, &id("a", "b"), None, NOW).unwrap();
     let until = trust.issued_until(&root);
     assert!(until >= issued.not_after && until <= issued.not_after + time::Duration::HOUR, "{until}");
-    assert_eq!(trust.last_request(&id("a", "b")), Some((trust.intermediate().serial, NOW)));
+    let issuer = trust.intermediate().serial;
+    let requested = |since, last| Some(Requested { issuer: issuer.clone(), since, last });
+    assert_eq!(trust.last_request(&id("a", "b")), requested(NOW, NOW));
+    trust.sign_csr(&csr, &id("a", "b"), None, NOW + DAY / 4).unwrap();
+    assert_eq!(trust.last_request(&id("a", "b")), requested(NOW, NOW + DAY / 4), "a renewal is told from the first one");
+    let until = trust.issued_until(&root);
     let again = open(directory.path(), settings(), NOW).unwrap();
     assert_eq!(again.issued_until(&root), until);
     let kept = again.workload_certificate("a/b", &id("a", "b"), NOW + 2 * DAY).unwrap();

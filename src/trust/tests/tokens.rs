@@ -113,6 +113,8 @@ fn what_is_over_for_long_is_forgotten() {
     assert_eq!(left, ["a/c"]);
     assert_eq!(trust.last_request(&id("a", "b")), None);
     refused(&trust, SECRET, NOW + 8 * DAY);
+    trust.forget_seen(NOW + 5 * MINUTE).unwrap();
+    assert!(trust.seen_since(NOW - DAY).contains_key("a/gone"), "it may have been here until ten minutes later");
     trust.forget_seen(NOW + DAY).unwrap();
     for trust in [&trust, &open(directory.path(), settings(), NOW + 8 * DAY).unwrap()] {
         assert_eq!(trust.seen_since(NOW - DAY).into_keys().collect::<Vec<_>>(), ["a/here"]);
