@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::super::admission::Admission;
 use super::super::config::Config;
@@ -25,19 +26,24 @@ struct Lab {
     proxies: Proxies,
     staging: Staging,
     generation: u64,
+    /// By how many seconds the server's clock is ahead.
+    ahead: Arc<AtomicI64>,
 }
 
 impl Lab {
     async fn new(policy: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let clock: Clock = Arc::new(OffsetDateTime::now_utc);
+        let ahead = Arc::new(AtomicI64::new(0));
+        let seconds = Arc::clone(&ahead);
+        let clock: Clock =
+            Arc::new(move || OffsetDateTime::now_utc() + time::Duration::seconds(seconds.load(Ordering::Relaxed)));
         let store = SqliteStore::open(&directory.path().join("trust.db")).unwrap();
         let trust = Trust::open(Box::new(store), trust_settings(&Config::default()), clock()).unwrap();
         let fleet = Arc::new(Fleet::new(Arc::clone(&clock)));
         let admission = Admission::new(64, 64, Duration::from_secs(60));
         let proxies = Proxies::new(Arc::new(trust), fleet, Arc::new(Metrics::new()), clock, admission);
         let staging = open(&proxies, directory.path());
-        let mut lab = Self { _directory: directory, proxies, staging, generation: 0 };
+        let mut lab = Self { _directory: directory, proxies, staging, generation: 0, ahead };
         lab.write(policy).await.unwrap();
         lab
     }
@@ -80,6 +86,13 @@ impl Lab {
     }
 
     async fn connect(&self, workload: &str) -> Stream {
+        let mut stream = self.ask(workload).await;
+        stream.take_all();
+        stream
+    }
+
+    /// A proxy that has asked for everything, and was sent nothing yet.
+    async fn ask(&self, workload: &str) -> Stream {
         let (namespace, name) = workload.split_once('/').unwrap();
         let id: SpiffeId = format!("spiffe://cluster.local/ns/{namespace}/sa/{name}").parse().unwrap();
         let node = NodeInfo { id: workload.into(), ..NodeInfo::default() };
@@ -95,7 +108,6 @@ impl Lab {
             };
             stream.request(ty, DeltaRequest { subscribe: names, ..DeltaRequest::default() });
         }
-        stream.take_all();
         stream
     }
 }
@@ -199,6 +211,25 @@ async fn a_listener_counts_when_its_secrets_are_there_too() {
     lab.tick().await;
     assert_eq!(lab.late().await, "back/web: it has not acknowledged the secret default\n");
     web.answer(&secrets.unwrap(), None);
+    lab.tick().await;
+    assert_eq!(lab.step().await, Some(Step::Switching));
+}
+
+/// Listeners wait until clusters are acknowledged. A proxy that takes long for these still runs the listener that it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_takes_long_for_its_clusters_has_not_got_its_listener() {
+    let mut lab = Lab::new(&at("DISABLE")).await;
+    drop(lab.connect("back/web").await);
+    lab.mode("STRICT").await;
+    let mut web = lab.ask("back/web").await;
+    let clusters = web.receive().unwrap();
+    assert_eq!(clusters.ty, Cluster);
+    lab.ahead.store(20, Ordering::Relaxed);
+    lab.tick().await;
+    assert_eq!(lab.step().await, Some(Step::Accepting));
+    assert_eq!(lab.late().await, "back/web: it has not acknowledged the listener 10.0.0.2_8080\n");
+    web.answer(&clusters, None);
+    web.take_all();
     lab.tick().await;
     assert_eq!(lab.step().await, Some(Step::Switching));
 }
