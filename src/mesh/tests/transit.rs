@@ -71,7 +71,8 @@ fn the_ports_that_services_lead_to_are_told_with_what_is_written_of_them() {
         web(InboundMode::Disable, Step::Closing),
     );
     let modes = mesh.modes();
-    assert_eq!(modes.len(), 1, "nobody serves anything but back/web");
+    assert_eq!(modes.len(), 2);
+    assert!(modes[&"shop/client".parse().unwrap()].is_empty(), "it is there, and serves nothing");
     let ports: Vec<_> =
         modes[&"back/web".parse().unwrap()].iter().map(|(port, it)| (*port, it.mode, it.staged)).collect();
     assert_eq!(ports, [(8080, InboundMode::Strict, false), (9090, InboundMode::Strict, false)]);

@@ -292,6 +292,18 @@ async fn a_policy_that_changes_while_no_server_runs_goes_in_steps_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_deleted_and_made_again_does_not_jump() {
+    let mut lab = Lab::new(&at("DISABLE")).await;
+    let (_web, mut client) = (lab.connect("back/web").await, lab.connect("shop/client").await);
+    let without = [workload_entry("shop/client", "10.0.0.1"), workload_entry("back/web", "10.0.0.2")].concat();
+    lab.write(&without).await.unwrap();
+    client.take_all();
+    lab.mode("STRICT").await;
+    assert_eq!(lab.step().await, Some(Step::Accepting));
+    assert_eq!(lab.late().await, "back/web: it has not acknowledged the listener 10.0.0.2_8080\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_kept_is_not_served() {
     let mut lab = Lab::new(&at("DISABLE")).await;
     let file = lab._directory.path().join("modes.json");
