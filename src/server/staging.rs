@@ -217,12 +217,13 @@ impl Staging {
         let (proxies, now) = (self.proxies.clone(), (self.proxies.clock)());
         let mut fulfilled = std::mem::take(&mut state.fulfilled);
         // Encodes every class that is connected.
-        state.fulfilled = blocking(move || {
+        let (fulfilled, replaced) = blocking(move || {
             proxies.set_model(Arc::clone(&model));
-            fulfilled.forget_what_changed(&model, now);
-            fulfilled
+            let replaced = fulfilled.forget_what_changed(&model, now);
+            (fulfilled, replaced)
         })
         .await;
+        state.fulfilled = fulfilled;
         for step in Step::ALL {
             self.proxies.metrics.ports_in_transit.set(step.name(), next.count(step));
         }
@@ -239,8 +240,11 @@ impl Staging {
         if !next.is_under_way() {
             self.proxies.metrics.rollout_waiting.set(0);
         }
+        // A gate that is open stays so under a policy that has nothing to do with it, however often one comes.
+        if replaced || state.rollout.as_ref().is_none_or(|it| it.transit() != next.transit()) {
+            (state.open_since, state.told_at) = (None, None);
+        }
         state.rollout = Some(next);
-        (state.open_since, state.told_at) = (None, None);
     }
 
     /// Takes what the fleet knows now into the books.

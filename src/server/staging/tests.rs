@@ -11,7 +11,7 @@ use super::super::{Clock, trust_settings};
 use super::*;
 use crate::fleet::Fleet;
 use crate::identity::{Peer, SpiffeId};
-use crate::mesh::tests::text::{client_and_server, peer_authentication, workload_entry};
+use crate::mesh::tests::text::{client_and_server, object, peer_authentication, workload_entry};
 use crate::telemetry::Metrics;
 use crate::trust::{SqliteStore, Trust};
 use crate::xds::{
@@ -67,10 +67,14 @@ impl Lab {
     /// One look, with the time that an open gate has to be open over.
     async fn tick(&self) {
         self.staging.advance().await.unwrap();
+        self.wait().await;
+        self.staging.advance().await.unwrap();
+    }
+
+    /// The time that an open gate has to be open goes by.
+    async fn wait(&self) {
         let mut state = self.staging.state.lock().await;
         state.open_since = state.open_since.and_then(|at| at.checked_sub(AT_WORK));
-        drop(state);
-        self.staging.advance().await.unwrap();
     }
 
     async fn step(&self) -> Option<Step> {
@@ -212,6 +216,30 @@ async fn a_listener_counts_when_its_secrets_are_there_too() {
     assert_eq!(lab.late().await, "back/web: it has not acknowledged the secret default\n");
     web.answer(&secrets.unwrap(), None);
     lab.tick().await;
+    assert_eq!(lab.step().await, Some(Step::Switching));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_has_nothing_to_do_with_it_does_not_hold_up_a_step() {
+    let mut lab = Lab::new(&at("DISABLE")).await;
+    let (mut web, _client) = (lab.connect("back/web").await, lab.connect("shop/client").await);
+    lab.mode("STRICT").await;
+    web.take_all();
+    lab.staging.advance().await.unwrap();
+    lab.wait().await;
+    let other = "{action: DENY, rules: [{from: [{source: {namespaces: [x]}}]}]}";
+    let other = object("security.istio.io/v1", "AuthorizationPolicy", "back/x", other);
+    lab.write(&[at("STRICT"), other.clone()].concat()).await.unwrap();
+    web.take_all();
+    lab.staging.advance().await.unwrap();
+    assert_eq!(
+        lab.step().await,
+        Some(Step::Accepting),
+        "the listener that it has acknowledged now may not be at work yet"
+    );
+    lab.wait().await;
+    lab.write(&[at("STRICT"), other, workload_entry("far/away", "10.0.0.3")].concat()).await.unwrap();
+    lab.staging.advance().await.unwrap();
     assert_eq!(lab.step().await, Some(Step::Switching));
 }
 
@@ -363,12 +391,7 @@ async fn an_opted_out_policy_and_a_server_without_steps_jump() {
 async fn a_class_that_does_not_reach_the_port_is_not_made_anew_by_a_step() {
     let elsewhere = [
         workload_entry("far/away", "10.0.0.3"),
-        crate::mesh::tests::text::object(
-            "networking.istio.io/v1",
-            "Sidecar",
-            "far/default",
-            "{egress: [{hosts: [\"far/*\"]}]}",
-        ),
+        object("networking.istio.io/v1", "Sidecar", "far/default", "{egress: [{hosts: [\"far/*\"]}]}"),
     ]
     .concat();
     let mut lab = Lab::new(&[at("DISABLE"), elsewhere.clone()].concat()).await;
