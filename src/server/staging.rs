@@ -13,7 +13,7 @@ use super::model::Model;
 use super::participants::{self, Fulfilled};
 use super::policy_loop::Settings;
 use super::proxies::Proxies;
-use crate::mesh::{Mesh, Step};
+use crate::mesh::{Mesh, Step, Transit};
 use crate::rollout::{ModeProgress, ModeRollout, Participant, Stuck};
 use crate::source;
 
@@ -45,7 +45,8 @@ struct Inner {
     unkept: bool,
     fulfilled: Fulfilled,
     participants: Vec<Participant>,
-    open_since: Option<tokio::time::Instant>,
+    /// Since when the gate is open to these ports' steps. One that opens beside it has a second of its own.
+    open_since: Option<(tokio::time::Instant, Transit)>,
     told_at: Option<tokio::time::Instant>,
 }
 
@@ -135,7 +136,12 @@ impl Staging {
         pace.gather = (begun.elapsed() * 4).clamp(GATHER, AT_WORK);
         match rollout.advance(&state.participants, now) {
             ModeProgress::Next(next) => {
-                let open_since = *state.open_since.get_or_insert_with(tokio::time::Instant::now);
+                let transit = next.transit();
+                let open_since = match state.open_since.take() {
+                    Some((at, to)) if to == transit => at,
+                    _ => tokio::time::Instant::now(),
+                };
+                state.open_since = Some((open_since, transit));
                 match AT_WORK.checked_sub(open_since.elapsed()).filter(|left| !left.is_zero()) {
                     Some(left) => pace.look = left,
                     None => {

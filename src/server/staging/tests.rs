@@ -74,7 +74,9 @@ impl Lab {
     /// The time that an open gate has to be open goes by.
     async fn wait(&self) {
         let mut state = self.staging.state.lock().await;
-        state.open_since = state.open_since.and_then(|at| at.checked_sub(AT_WORK));
+        if let Some((at, _)) = &mut state.open_since {
+            *at = at.checked_sub(AT_WORK).unwrap();
+        }
     }
 
     async fn step(&self) -> Option<Step> {
@@ -240,6 +242,30 @@ async fn a_policy_that_has_nothing_to_do_with_it_does_not_hold_up_a_step() {
     lab.wait().await;
     lab.write(&[at("STRICT"), other, workload_entry("far/away", "10.0.0.3")].concat()).await.unwrap();
     lab.staging.advance().await.unwrap();
+    assert_eq!(lab.step().await, Some(Step::Switching));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_opens_beside_another_has_a_second_of_its_own() {
+    let ports = |second: &str| {
+        let spec = "{selector: {matchLabels: {app: web}}, mtls: {mode: DISABLE}, portLevelMtls: {8080: {mode: STRICT}, 9090: {mode: MODE}}}";
+        [peer_authentication("back/web", &spec.replace("MODE", second)), client_and_server()].concat()
+    };
+    let mut lab = Lab::new(&at("DISABLE")).await;
+    let (mut web, mut client) = (lab.connect("back/web").await, lab.connect("shop/client").await);
+    lab.write(&ports("DISABLE")).await.unwrap();
+    web.take_all();
+    lab.tick().await;
+    assert_eq!(lab.step().await, Some(Step::Switching));
+    (web.take_all(), client.take_all());
+    lab.write(&ports("STRICT")).await.unwrap();
+    lab.staging.advance().await.unwrap();
+    lab.wait().await;
+    assert_eq!(lab.late().await, "back/web: it has not acknowledged the listener 10.0.0.2_9090\n");
+    web.take_all();
+    lab.staging.advance().await.unwrap();
+    assert_eq!(lab.step().await, Some(Step::Accepting), "the second port's gate has just opened");
+    lab.tick().await;
     assert_eq!(lab.step().await, Some(Step::Switching));
 }
 
