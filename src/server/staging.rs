@@ -76,6 +76,8 @@ impl Default for Pace {
 pub(super) enum NotAdvanced {
     #[error("no port is on its way to another mode")]
     Settled,
+    #[error("no policy is served yet, so that no step can be taken")]
+    NoPolicy,
     #[error("the step is not over")]
     Waiting(Vec<Stuck>),
     #[error(transparent)]
@@ -130,6 +132,10 @@ impl Staging {
         let mut state = self.state.lock().await;
         let mut pace = Pace::default();
         let Some(rollout) = state.rollout.clone().filter(ModeRollout::is_under_way) else { return Ok(pace) };
+        if self.proxies.model.load().is_none() {
+            // Nobody knows whom a step concerns before there is a policy.
+            return Ok(pace);
+        }
         let (now, begun) = ((self.proxies.clock)(), tokio::time::Instant::now());
         self.look(&mut state, now).await;
         // In a large fleet somebody answers all the time.
@@ -169,6 +175,9 @@ impl Staging {
         let mut state = self.state.lock().await;
         let now = (self.proxies.clock)();
         let rollout = state.rollout.clone().filter(ModeRollout::is_under_way).ok_or(NotAdvanced::Settled)?;
+        if self.proxies.model.load().is_none() {
+            return Err(NotAdvanced::NoPolicy);
+        }
         self.look(&mut state, now).await;
         let next = match rollout.advance(&state.participants, now) {
             ModeProgress::Next(next) => next,

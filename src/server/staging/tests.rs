@@ -358,6 +358,21 @@ async fn a_service_that_is_deleted_and_made_again_does_not_jump() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_step_is_taken_before_there_is_a_policy() {
+    let mut lab = Lab::new(&at("DISABLE")).await;
+    lab.mode("STRICT").await;
+    lab.restart().await;
+    lab.proxies.model.store(None);
+    lab.tick().await;
+    let pace = lab.staging.advance().await.unwrap();
+    assert_eq!((lab.step().await, pace.look), (Some(Step::Accepting), LOOK));
+    for force in [false, true] {
+        assert!(matches!(lab.staging.push_on(force).await, Err(NotAdvanced::NoPolicy)));
+    }
+    assert_eq!(lab.step().await, Some(Step::Accepting));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_kept_is_not_served() {
     let mut lab = Lab::new(&at("DISABLE")).await;
     let file = lab._directory.path().join("modes.json");
