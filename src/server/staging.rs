@@ -127,6 +127,20 @@ impl Staging {
         Ok(Some(model))
     }
 
+    /// Keeps what is merely new or gone, where that has failed. `false`: it has to be tried again.
+    pub(super) async fn keep(&self) -> bool {
+        let mut state = self.state.lock().await;
+        if state.unkept
+            && let Some(rollout) = state.rollout.clone()
+        {
+            match self.write(&rollout).await {
+                Ok(()) => state.unkept = false,
+                Err(error) => warn!(%error, "which ports there are still cannot be kept; trying again"),
+            }
+        }
+        !state.unkept
+    }
+
     /// Takes the next step, if everybody is ready for it.
     pub(super) async fn advance(&self) -> Result<Pace, ModeFileError> {
         let mut state = self.state.lock().await;

@@ -357,6 +357,35 @@ async fn a_service_that_is_deleted_and_made_again_does_not_jump() {
     assert_eq!(lab.late().await, "back/web: it has not acknowledged the listener 10.0.0.2_8080\n");
 }
 
+/// Without it, the port is as good as new to a server that is started under the next policy.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_ports_that_could_not_be_kept_are_kept_when_they_can_be() {
+    let mut lab = Lab::new(&workload_entry("back/web", "10.0.0.2")).await;
+    let path = lab._directory.path().join("modes.json");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let (set, warnings) = crate::policy::parse_set([("f.yaml", at("DISABLE"))]).unwrap();
+    let update = source::Update { set: Arc::new(set), files: 1, warnings, generation: 2 };
+    let state = source::State { current: Some(Arc::new(update)), rejected: None };
+    let (_source, policy) = tokio::sync::watch::channel(Arc::new(state));
+    let (served, mut models) = tokio::sync::watch::channel(None);
+    let following = super::super::policy_loop::start(lab.proxies.clone(), policy, lab.staging.clone(), served).await;
+    assert_eq!(models.borrow_and_update().as_ref().map(|it| it.generation), Some(2), "it is served all the same");
+    std::fs::remove_dir(&path).unwrap();
+    let kept = || std::fs::read_to_string(&path).is_ok_and(|text| text.contains(r#""8080":"DISABLE""#));
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while !kept() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("the loop tries again");
+    following.abort();
+    lab.restart().await;
+    lab.mode("STRICT").await;
+    assert_eq!(lab.step().await, Some(Step::Accepting));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_step_is_taken_before_there_is_a_policy() {
     let mut lab = Lab::new(&at("DISABLE")).await;
