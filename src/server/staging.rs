@@ -43,7 +43,8 @@ struct Inner {
     rollout: Option<ModeRollout>,
     /// What is merely new or gone in it could not be kept.
     unkept: bool,
-    fulfilled: Fulfilled,
+    /// Shared with what runs on other threads, which goes on when whoever has asked goes away.
+    fulfilled: Arc<std::sync::Mutex<Fulfilled>>,
     participants: Vec<Participant>,
     /// Since when the gate is open to these ports' steps. One that opens beside it has a second of its own.
     open_since: Option<(tokio::time::Instant, Transit)>,
@@ -90,7 +91,7 @@ impl Staging {
         let state = Inner {
             rollout: file.read()?,
             unkept: false,
-            fulfilled: Fulfilled::default(),
+            fulfilled: Arc::default(),
             participants: Vec::new(),
             open_since: None,
             told_at: None,
@@ -244,15 +245,13 @@ impl Staging {
 
     async fn show(&self, state: &mut MutexGuard<'_, Inner>, next: ModeRollout, model: Arc<Model>, stepped: bool) {
         let (proxies, now) = (self.proxies.clone(), (self.proxies.clock)());
-        let mut fulfilled = std::mem::take(&mut state.fulfilled);
+        let fulfilled = Arc::clone(&state.fulfilled);
         // Encodes every class that is connected.
-        let (fulfilled, replaced) = blocking(move || {
+        let replaced = blocking(move || {
             proxies.set_model(Arc::clone(&model));
-            let replaced = fulfilled.forget_what_changed(&model, now);
-            (fulfilled, replaced)
+            lock(&fulfilled).forget_what_changed(&model, now)
         })
         .await;
-        state.fulfilled = fulfilled;
         for step in Step::ALL {
             self.proxies.metrics.ports_in_transit.set(step.name(), next.count(step));
         }
@@ -281,12 +280,9 @@ impl Staging {
         let Some(model) = self.proxies.model.load_full() else { return };
         let absent = time::Duration::try_from(self.settings.wait_for_absent).unwrap_or(time::Duration::MAX);
         let since = now.checked_sub(absent).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        let (proxies, mut fulfilled) = (self.proxies.clone(), std::mem::take(&mut state.fulfilled));
-        let looked = blocking(move || {
-            let participants = participants::look(&proxies, &model, &mut fulfilled, since, now);
-            (participants, fulfilled)
-        });
-        (state.participants, state.fulfilled) = looked.await;
+        let (proxies, fulfilled) = (self.proxies.clone(), Arc::clone(&state.fulfilled));
+        let looked = blocking(move || participants::look(&proxies, &model, &mut lock(&fulfilled), since, now));
+        state.participants = looked.await;
         let waiting = state.rollout.as_ref().map_or(0, |it| it.waits_for(&state.participants).len());
         self.proxies.metrics.rollout_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
@@ -303,6 +299,11 @@ impl Staging {
             warn!(%error, "it could not be kept who is connected");
         }
     }
+}
+
+// What it holds was true when it was written: after a panic elsewhere it is as good as before.
+fn lock(fulfilled: &std::sync::Mutex<Fulfilled>) -> std::sync::MutexGuard<'_, Fulfilled> {
+    fulfilled.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The model of a set, with what it changes on the way there.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Waker};
 
 use super::super::admission::Admission;
 use super::super::config::Config;
@@ -333,6 +334,22 @@ async fn who_leaves_has_what_it_had_and_is_waited_for_otherwise() {
     let (_client, _web) = (lab.connect("shop/client").await, lab.connect("back/web").await);
     lab.tick().await;
     assert_eq!(lab.step().await, Some(Step::Closing));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_nobody_waits_for_any_more_loses_nothing() {
+    let mut lab = Lab::new(&at("DISABLE")).await;
+    let mut web = lab.connect("back/web").await;
+    lab.mode("STRICT").await;
+    web.take_all();
+    assert_eq!(lab.late().await, "");
+    drop(web);
+    // It has begun to look, and its caller goes away.
+    let mut report = Box::pin(lab.staging.report());
+    let _ = report.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    drop(report);
+    lab.tick().await;
+    assert_eq!(lab.step().await, Some(Step::Switching), "{}", lab.late().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
