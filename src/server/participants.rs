@@ -58,7 +58,7 @@ impl Fulfilled {
 
     fn has(&self, clients: &Clients, index: usize, stamp: Version, since: Option<OffsetDateTime>) -> bool {
         let fulfilment = self.0.get(clients).and_then(|it| it[index]);
-        fulfilment.is_some_and(|it| it.stamp == stamp && since.is_none_or(|since| since <= it.at))
+        fulfilment.is_some_and(|it| it.stamp == stamp && since.is_none_or(|since| since < it.at))
     }
 
     /// What those who are away have been here as; a proxy, if nobody knows.

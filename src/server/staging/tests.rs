@@ -336,6 +336,23 @@ async fn who_leaves_has_what_it_had_and_is_waited_for_otherwise() {
     assert_eq!(lab.step().await, Some(Step::Closing));
 }
 
+/// What the first Envoy of a workload has acknowledged says nothing of one that came while it was looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_began_when_it_came_into_the_books() {
+    let lab = Lab::new(&at("DISABLE")).await;
+    let began = OffsetDateTime::now_utc();
+    let description = crate::fleet::Description {
+        workload: "back/web".into(),
+        identity: None,
+        node: NodeInfo::default(),
+        connected_since: began,
+    };
+    // A look goes by before it is in the books.
+    lab.ahead.store(5, Ordering::Relaxed);
+    let observer = lab.proxies.fleet.join(description);
+    assert!(observer.description().connected_since >= began + time::Duration::seconds(5));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_that_nobody_waits_for_any_more_loses_nothing() {
     let mut lab = Lab::new(&at("DISABLE")).await;
