@@ -74,7 +74,7 @@ pub(super) async fn start(
                 () = staging.forced() => {}
                 () = tokio::time::sleep(wait), if under_way || behind || !kept => {}
                 // In a large fleet many answer at once: they are looked at together.
-                _ = answers.changed(), if under_way && !behind => tokio::time::sleep(pace.gather).await,
+                _ = answers.changed(), if under_way && !behind && kept => tokio::time::sleep(pace.gather).await,
             }
             if changed || behind {
                 let state = Arc::clone(&policy.borrow_and_update());

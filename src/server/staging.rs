@@ -88,6 +88,7 @@ pub(super) enum NotAdvanced {
 impl Staging {
     /// As it was kept.
     pub(super) fn open(proxies: Proxies, file: ModeFile, settings: Settings) -> Result<Self, ModeFileError> {
+        file.sweep()?;
         let state = Inner {
             rollout: file.read()?,
             unkept: false,

@@ -534,3 +534,20 @@ fn a_file_that_cannot_be_read_says_what_to_do() {
     let error = file.read().unwrap_err().to_string();
     assert!(error.contains("modes.json cannot be read") && error.contains("remove it"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_server_has_left_half_written_is_removed() {
+    let mut lab = Lab::new(&at("DISABLE")).await;
+    let directory = lab._directory.path().to_owned();
+    let left = || {
+        let names = std::fs::read_dir(&directory).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(".new-")).collect::<Vec<_>>()
+    };
+    for name in [".new-modes-Ab12Cd", ".new-Ab12Cd"] {
+        std::fs::write(directory.join(name), "{").unwrap();
+    }
+    lab.restart().await;
+    assert_eq!(left(), [".new-Ab12Cd"], "what others write here is theirs");
+    lab.mode("STRICT").await;
+    assert_eq!(lab.step().await, Some(Step::Accepting));
+}
