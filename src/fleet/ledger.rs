@@ -198,6 +198,11 @@ impl TypeLedger {
         }
     }
 
+    /// Whether the client has asked for the type and has not been in step with it since: what it uses of it is not known yet.
+    pub(super) fn is_beginning(&self) -> bool {
+        self.subscribed && self.base.is_none()
+    }
+
     pub(super) fn in_flight(&self) -> Option<OffsetDateTime> {
         self.in_flight
     }

@@ -71,6 +71,12 @@ impl Look<'_> {
         Some(of_type.reason(name, version).unwrap_or_else(superseded))
     }
 
+    /// Whether the client has asked for a type and has not been in step with it since. It may be held back until it has acknowledged
+    /// another, for however long that takes: what it lacks it is going to get.
+    pub fn is_beginning(&self, ty: ResourceType) -> bool {
+        self.ledger.of(ty).is_beginning()
+    }
+
     /// Whether a response of a type waits for its answer.
     pub fn is_waiting(&self, ty: ResourceType) -> bool {
         self.ledger.of(ty).in_flight().is_some()

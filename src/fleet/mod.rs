@@ -72,12 +72,15 @@ impl Fleet {
         }
     }
 
-    /// Takes a new stream into the books. It leaves them when the observer is dropped.
-    pub fn join(self: &Arc<Self>, description: Description) -> Observer {
+    /// Takes a new stream into the books, as of now. It leaves them when the observer is dropped.
+    pub fn join(self: &Arc<Self>, mut description: Description) -> Observer {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.workloads.entry(description.workload.clone()).or_default().push(id);
+        // A look that does not see the stream has begun before: the place is locked until the stream is there.
+        let place = self.streams.entry(id);
+        description.connected_since = (self.clock)();
         let ledger = Arc::new(Mutex::new(Ledger::new(description)));
-        self.streams.insert(id, Arc::clone(&ledger));
+        drop(place.insert(Arc::clone(&ledger)));
         Observer::new(Arc::clone(self), id, ledger)
     }
 

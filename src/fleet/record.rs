@@ -16,7 +16,7 @@ pub struct Description {
     pub identity: Option<String>,
     /// What it said of itself.
     pub node: NodeInfo,
-    /// When its stream began.
+    /// When its stream came into the fleet's books.
     pub connected_since: OffsetDateTime,
 }
 

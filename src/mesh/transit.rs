@@ -108,7 +108,7 @@ impl FromIterator<(WorkloadKey, u16, Moving)> for Transit {
     }
 }
 
-/// What a policy set says of each workload's port that a service leads to.
+/// What a policy set says of each workload's port that a service leads to; nothing of a workload to which none does.
 pub type Modes = BTreeMap<WorkloadKey, BTreeMap<u16, Written>>;
 
 /// What a policy says of a port.
@@ -116,22 +116,19 @@ pub type Modes = BTreeMap<WorkloadKey, BTreeMap<u16, Written>>;
 pub struct Written {
     /// What it is to take.
     pub mode: InboundMode,
-    /// Whether a change to it is to go in steps: the deciding PeerAuthentication has not opted out.
+    /// Whether a change to it is to go in steps: the workload has a proxy, and the deciding PeerAuthentication has not opted out.
     pub staged: bool,
 }
 
 impl Mesh {
     /// What the policy says of every port that clients of the mesh can reach, whether or not it is served so already.
     pub fn modes(&self) -> Modes {
-        let mut modes = Modes::new();
+        let mut modes: Modes = self.workloads().map(|it| (it.key.clone(), BTreeMap::new())).collect();
         for service in &self.services {
             for endpoint in &service.endpoints {
                 let Some(workload) = &endpoint.workload else { continue };
                 for number in service.ports.iter().filter_map(|port| endpoint.port(port)) {
-                    let ports = match modes.get_mut(&workload.key) {
-                        Some(ports) => ports,
-                        None => modes.entry(workload.key.clone()).or_default(),
-                    };
+                    let Some(ports) = modes.get_mut(&workload.key) else { continue };
                     ports.entry(number).or_insert_with(|| decide::written(workload, number));
                 }
             }

@@ -239,6 +239,10 @@ impl Backend for ServerBackend {
         match tokio::spawn(async move { staging.push_on(force).await }).await.map_err(internal)? {
             Ok(()) => self.mode_change().await,
             Err(NotAdvanced::Settled) => Err(Failure::Conflict(NotAdvanced::Settled.to_string(), String::new())),
+            Err(NotAdvanced::NoPolicy) => {
+                let help = "countersign status says what is wrong with the policy directory".to_owned();
+                Err(Failure::Conflict(NotAdvanced::NoPolicy.to_string(), help))
+            }
             Err(NotAdvanced::Waiting(stuck)) => {
                 let first =
                     stuck.first().map(|it| format!("{}: {}", it.proxy.as_deref().unwrap_or_default(), it.reason));

@@ -10,6 +10,9 @@ use crate::rollout::{BadModeRecord, ModeRecord, ModeRollout};
 /// Its name.
 const NAME: &str = "modes.json";
 
+/// What the names of files begin with that are not whole yet. Those who write others here have names of their own.
+const UNFINISHED: &str = ".new-modes-";
+
 /// Where what every port serves is kept.
 #[derive(Clone, Debug)]
 pub(super) struct ModeFile(PathBuf);
@@ -44,6 +47,21 @@ impl ModeFile {
         Self(data_dir.join(NAME))
     }
 
+    /// Removes what a server has left that was killed while it wrote. Nobody else writes now: the directory is this server's.
+    pub(super) fn sweep(&self) -> Result<(), ModeFileError> {
+        let directory = self.0.parent().unwrap_or(Path::new("."));
+        let sweep = || -> std::io::Result<()> {
+            for entry in std::fs::read_dir(directory)? {
+                let entry = entry?;
+                if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+                    std::fs::remove_file(entry.path())?;
+                }
+            }
+            Ok(())
+        };
+        sweep().map_err(|source| ModeFileError::Io { path: self.0.clone(), source })
+    }
+
     /// What was kept last; `None` before the first time.
     pub(super) fn read(&self) -> Result<Option<ModeRollout>, ModeFileError> {
         let text = match std::fs::read(&self.0) {
@@ -64,7 +82,7 @@ impl ModeFile {
     fn replace(&self, content: &[u8]) -> std::io::Result<()> {
         let directory = self.0.parent().unwrap_or(Path::new("."));
         let mode = std::fs::Permissions::from_mode(0o600);
-        let mut file = tempfile::Builder::new().prefix(".new-").permissions(mode).tempfile_in(directory)?;
+        let mut file = tempfile::Builder::new().prefix(UNFINISHED).permissions(mode).tempfile_in(directory)?;
         file.write_all(content)?;
         file.as_file().sync_all()?;
         file.persist(&self.0).map_err(|error| error.error)?;

@@ -45,7 +45,7 @@ impl Need {
         for (ty, name, version) in resources.clone().chain(secrets) {
             match stream.lacks(ty, name, version) {
                 None => {}
-                Some(Reason::NotSubscribed) if stream.has_had_time(now) => {}
+                Some(Reason::NotSubscribed) if stream.has_had_time(now) && !is_to_come(stream, ty) => {}
                 Some(Reason::Rejected(refusal)) => {
                     return Part::Late(format!("it refuses {} {name}: {}", what(ty), refusal.error));
                 }
@@ -67,6 +67,12 @@ impl Need {
             Some((ty, name, _)) => Part::Late(format!("it has not acknowledged {} {name}", what(*ty))),
         }
     }
+}
+
+/// Whether a client has asked for clusters or listeners, and waits for the first of them. These wait for nothing but other types: until
+/// it has them, a client that was here before runs the old.
+fn is_to_come(stream: Look<'_>, ty: ResourceType) -> bool {
+    matches!(ty, ResourceType::Cluster | ResourceType::Listener) && stream.is_beginning(ty)
 }
 
 fn what(ty: ResourceType) -> &'static str {

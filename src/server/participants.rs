@@ -40,22 +40,25 @@ impl Needs {
 }
 
 impl Fulfilled {
-    /// Another model is served: whatever is needed in another version now, or not any more, may be replaced on the proxies.
-    pub(super) fn forget_what_changed(&mut self, model: &Model, now: OffsetDateTime) {
-        let mut asking = Asking::new(model, HashMap::new(), now);
+    /// Another model is served: whatever is needed in another version now, or not any more, may be replaced on the proxies. Whether there is
+    /// any such.
+    pub(super) fn forget_what_changed(&mut self, model: &Model, now: OffsetDateTime) -> bool {
+        let (mut asking, mut forgot) = (Asking::new(model, HashMap::new(), now), false);
         self.0.retain(|(name, flavour), fulfilled| {
             let Some(workload) = workload(model, name) else { return false };
             let stamps = asking.needs(workload, *flavour).stamps();
             for (fulfilment, stamp) in fulfilled.iter_mut().zip(stamps) {
-                *fulfilment = fulfilment.filter(|it| Some(it.stamp) == stamp);
+                let changed = fulfilment.take_if(|it| Some(it.stamp) != stamp);
+                forgot |= changed.is_some();
             }
             true
         });
+        forgot
     }
 
     fn has(&self, clients: &Clients, index: usize, stamp: Version, since: Option<OffsetDateTime>) -> bool {
         let fulfilment = self.0.get(clients).and_then(|it| it[index]);
-        fulfilment.is_some_and(|it| it.stamp == stamp && since.is_none_or(|since| since <= it.at))
+        fulfilment.is_some_and(|it| it.stamp == stamp && since.is_none_or(|since| since < it.at))
     }
 
     /// What those who are away have been here as; a proxy, if nobody knows.

@@ -61,9 +61,10 @@ pub(super) async fn start(
     tokio::spawn(async move {
         let mut answers = proxies.fleet.answers();
         let mut pace = Pace::default();
+        let mut kept = staging.keep().await;
         loop {
             let under_way = staging.is_under_way().await;
-            let wait = if behind { RETRY } else { pace.look };
+            let wait = if behind || !kept { RETRY } else { pace.look };
             let mut changed = false;
             tokio::select! {
                 it = policy.changed() => match it {
@@ -71,14 +72,15 @@ pub(super) async fn start(
                     Err(_) => return,
                 },
                 () = staging.forced() => {}
-                () = tokio::time::sleep(wait), if under_way || behind => {}
+                () = tokio::time::sleep(wait), if under_way || behind || !kept => {}
                 // In a large fleet many answer at once: they are looked at together.
-                _ = answers.changed(), if under_way && !behind => tokio::time::sleep(pace.gather).await,
+                _ = answers.changed(), if under_way && !behind && kept => tokio::time::sleep(pace.gather).await,
             }
             if changed || behind {
                 let state = Arc::clone(&policy.borrow_and_update());
                 behind = !follow(&proxies, &state, &staging, &served).await;
             }
+            kept = staging.keep().await;
             match staging.advance().await {
                 Ok(next) => pace = next,
                 Err(error) => {

@@ -13,7 +13,7 @@ use super::model::Model;
 use super::participants::{self, Fulfilled};
 use super::policy_loop::Settings;
 use super::proxies::Proxies;
-use crate::mesh::{Mesh, Step};
+use crate::mesh::{Mesh, Step, Transit};
 use crate::rollout::{ModeProgress, ModeRollout, Participant, Stuck};
 use crate::source;
 
@@ -43,9 +43,11 @@ struct Inner {
     rollout: Option<ModeRollout>,
     /// What is merely new or gone in it could not be kept.
     unkept: bool,
-    fulfilled: Fulfilled,
+    /// Shared with what runs on other threads, which goes on when whoever has asked goes away.
+    fulfilled: Arc<std::sync::Mutex<Fulfilled>>,
     participants: Vec<Participant>,
-    open_since: Option<tokio::time::Instant>,
+    /// Since when the gate is open to these ports' steps. One that opens beside it has a second of its own.
+    open_since: Option<(tokio::time::Instant, Transit)>,
     told_at: Option<tokio::time::Instant>,
 }
 
@@ -75,6 +77,8 @@ impl Default for Pace {
 pub(super) enum NotAdvanced {
     #[error("no port is on its way to another mode")]
     Settled,
+    #[error("no policy is served yet, so that no step can be taken")]
+    NoPolicy,
     #[error("the step is not over")]
     Waiting(Vec<Stuck>),
     #[error(transparent)]
@@ -84,10 +88,11 @@ pub(super) enum NotAdvanced {
 impl Staging {
     /// As it was kept.
     pub(super) fn open(proxies: Proxies, file: ModeFile, settings: Settings) -> Result<Self, ModeFileError> {
+        file.sweep()?;
         let state = Inner {
             rollout: file.read()?,
             unkept: false,
-            fulfilled: Fulfilled::default(),
+            fulfilled: Arc::default(),
             participants: Vec::new(),
             open_since: None,
             told_at: None,
@@ -124,18 +129,41 @@ impl Staging {
         Ok(Some(model))
     }
 
+    /// Keeps what is merely new or gone, where that has failed. `false`: it has to be tried again.
+    pub(super) async fn keep(&self) -> bool {
+        let mut state = self.state.lock().await;
+        if state.unkept
+            && let Some(rollout) = state.rollout.clone()
+        {
+            match self.write(&rollout).await {
+                Ok(()) => state.unkept = false,
+                Err(error) => warn!(%error, "which ports there are still cannot be kept; trying again"),
+            }
+        }
+        !state.unkept
+    }
+
     /// Takes the next step, if everybody is ready for it.
     pub(super) async fn advance(&self) -> Result<Pace, ModeFileError> {
         let mut state = self.state.lock().await;
         let mut pace = Pace::default();
         let Some(rollout) = state.rollout.clone().filter(ModeRollout::is_under_way) else { return Ok(pace) };
+        if self.proxies.model.load().is_none() {
+            // Nobody knows whom a step concerns before there is a policy.
+            return Ok(pace);
+        }
         let (now, begun) = ((self.proxies.clock)(), tokio::time::Instant::now());
         self.look(&mut state, now).await;
         // In a large fleet somebody answers all the time.
         pace.gather = (begun.elapsed() * 4).clamp(GATHER, AT_WORK);
         match rollout.advance(&state.participants, now) {
             ModeProgress::Next(next) => {
-                let open_since = *state.open_since.get_or_insert_with(tokio::time::Instant::now);
+                let transit = next.transit();
+                let open_since = match state.open_since.take() {
+                    Some((at, to)) if to == transit => at,
+                    _ => tokio::time::Instant::now(),
+                };
+                state.open_since = Some((open_since, transit));
                 match AT_WORK.checked_sub(open_since.elapsed()).filter(|left| !left.is_zero()) {
                     Some(left) => pace.look = left,
                     None => {
@@ -163,6 +191,9 @@ impl Staging {
         let mut state = self.state.lock().await;
         let now = (self.proxies.clock)();
         let rollout = state.rollout.clone().filter(ModeRollout::is_under_way).ok_or(NotAdvanced::Settled)?;
+        if self.proxies.model.load().is_none() {
+            return Err(NotAdvanced::NoPolicy);
+        }
         self.look(&mut state, now).await;
         let next = match rollout.advance(&state.participants, now) {
             ModeProgress::Next(next) => next,
@@ -215,12 +246,11 @@ impl Staging {
 
     async fn show(&self, state: &mut MutexGuard<'_, Inner>, next: ModeRollout, model: Arc<Model>, stepped: bool) {
         let (proxies, now) = (self.proxies.clone(), (self.proxies.clock)());
-        let mut fulfilled = std::mem::take(&mut state.fulfilled);
+        let fulfilled = Arc::clone(&state.fulfilled);
         // Encodes every class that is connected.
-        state.fulfilled = blocking(move || {
+        let replaced = blocking(move || {
             proxies.set_model(Arc::clone(&model));
-            fulfilled.forget_what_changed(&model, now);
-            fulfilled
+            lock(&fulfilled).forget_what_changed(&model, now)
         })
         .await;
         for step in Step::ALL {
@@ -239,8 +269,11 @@ impl Staging {
         if !next.is_under_way() {
             self.proxies.metrics.rollout_waiting.set(0);
         }
+        // A gate that is open stays so under a policy that has nothing to do with it, however often one comes.
+        if replaced || state.rollout.as_ref().is_none_or(|it| it.transit() != next.transit()) {
+            (state.open_since, state.told_at) = (None, None);
+        }
         state.rollout = Some(next);
-        (state.open_since, state.told_at) = (None, None);
     }
 
     /// Takes what the fleet knows now into the books.
@@ -248,12 +281,9 @@ impl Staging {
         let Some(model) = self.proxies.model.load_full() else { return };
         let absent = time::Duration::try_from(self.settings.wait_for_absent).unwrap_or(time::Duration::MAX);
         let since = now.checked_sub(absent).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        let (proxies, mut fulfilled) = (self.proxies.clone(), std::mem::take(&mut state.fulfilled));
-        let looked = blocking(move || {
-            let participants = participants::look(&proxies, &model, &mut fulfilled, since, now);
-            (participants, fulfilled)
-        });
-        (state.participants, state.fulfilled) = looked.await;
+        let (proxies, fulfilled) = (self.proxies.clone(), Arc::clone(&state.fulfilled));
+        let looked = blocking(move || participants::look(&proxies, &model, &mut lock(&fulfilled), since, now));
+        state.participants = looked.await;
         let waiting = state.rollout.as_ref().map_or(0, |it| it.waits_for(&state.participants).len());
         self.proxies.metrics.rollout_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
@@ -270,6 +300,11 @@ impl Staging {
             warn!(%error, "it could not be kept who is connected");
         }
     }
+}
+
+// What it holds was true when it was written: after a panic elsewhere it is as good as before.
+fn lock(fulfilled: &std::sync::Mutex<Fulfilled>) -> std::sync::MutexGuard<'_, Fulfilled> {
+    fulfilled.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The model of a set, with what it changes on the way there.

@@ -92,8 +92,11 @@ fn on_its_way(moving: Moving, to: InboundMode) -> String {
 pub(in super::super) fn written(workload: &Workload, port: u16) -> Written {
     let mut staged = true;
     let mode = walk(workload, Some(port), |step| {
-        if let Step::Said { policy, .. } = step {
-            staged = policy.meta.is_staged();
+        match step {
+            // It has no listener that could take both.
+            Step::Unmeshed => staged = false,
+            Step::Said { policy, .. } => staged = policy.meta.is_staged(),
+            Step::Silent { .. } | Step::Default => {}
         }
     });
     Written { mode, staged }

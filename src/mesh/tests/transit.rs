@@ -71,10 +71,27 @@ fn the_ports_that_services_lead_to_are_told_with_what_is_written_of_them() {
         web(InboundMode::Disable, Step::Closing),
     );
     let modes = mesh.modes();
-    assert_eq!(modes.len(), 1, "nobody serves anything but back/web");
+    assert_eq!(modes.len(), 2);
+    assert!(modes[&"shop/client".parse().unwrap()].is_empty(), "it is there, and serves nothing");
     let ports: Vec<_> =
         modes[&"back/web".parse().unwrap()].iter().map(|(port, it)| (*port, it.mode, it.staged)).collect();
     assert_eq!(ports, [(8080, InboundMode::Strict, false), (9090, InboundMode::Strict, false)]);
+}
+
+/// Its listeners go at once, so its clients may not be held to what it served before.
+#[test]
+fn a_workload_that_leaves_the_mesh_does_not_go_in_steps() {
+    let web = "labels: {app: web";
+    let text = [peer_authentication("back/default", "{mtls: {mode: STRICT}}"), client_and_server()].concat();
+    let outside = text.replace(web, "labels: {security.istio.io/tlsMode: disabled, app: web");
+    assert_ne!(text, outside);
+    let staged = |text: &str| {
+        let modes = mesh(text, &Settings::default(), Transit::default()).modes();
+        let port = modes[&"back/web".parse().unwrap()][&8080];
+        (port.mode, port.staged)
+    };
+    assert_eq!(staged(&text), (InboundMode::Strict, true));
+    assert_eq!(staged(&outside), (InboundMode::Disable, false));
 }
 
 fn transit() -> impl Strategy<Value = Vec<(usize, u16, InboundMode, Step)>> {
@@ -91,8 +108,9 @@ proptest! {
     fn clients_do_what_listeners_take_at_every_step(text in policies(), literal in any::<bool>(), ports in transit()) {
         let settings = if literal { strict() } else { Settings::default() };
         let at_rest = mesh(&text, &settings, Transit::default());
-        let keys: Vec<_> = at_rest.workloads().map(|it| it.key.clone()).collect();
+        let (keys, modes): (Vec<_>, _) = (at_rest.workloads().map(|it| it.key.clone()).collect(), at_rest.modes());
         let moving = ports.into_iter().map(|(index, port, from, step)| (keys[index].clone(), port, Moving { from, step }));
+        let moving = moving.filter(|(key, port, _)| modes[key][port].staged);
         let mesh = mesh(&text, &settings, moving.collect());
         for client in mesh.workloads() {
             for service in mesh.visible_to(&client.key.namespace) {
@@ -103,7 +121,8 @@ proptest! {
                         let mtls = matches!(one.mode, OutboundMode::IstioMutual { .. });
                         prop_assert_eq!(whole.is_mtls_to(endpoint, port), mtls, "{} to {}\n{}", client.key, service.host, text);
                         let (Some(server), Some(number)) = (&endpoint.workload, endpoint.port(port)) else { continue };
-                        let takes = inbound(&mesh, server, number).mode;
+                        // Who left the mesh has no listener any more.
+                        let takes = if server.meshed { inbound(&mesh, server, number).mode } else { InboundMode::Disable };
                         let of_the_mesh = mtls || matches!(one.mode, OutboundMode::Plaintext);
                         let fits = takes == InboundMode::Permissive || mtls == (takes == InboundMode::Strict);
                         if of_the_mesh && mesh.transit().get(&server.key, number).is_some() && one.warnings.is_empty() {

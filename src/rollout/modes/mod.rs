@@ -58,7 +58,8 @@ impl ModeRollout {
     }
 
     /// The policy says this from now on. Ports that were not served before are not on their way; nor are those whose policy has opted
-    /// out, nor any if `staged` is false.
+    /// out, nor any if `staged` is false. Where no service leads to a port any more, what it served is remembered for as long as its
+    /// workload is there: it may be back in a moment, and proxies that run by now have not forgotten it.
     #[must_use]
     pub fn retarget(&self, modes: &Modes, staged: bool, now: OffsetDateTime) -> Self {
         let mut next = BTreeMap::new();
@@ -68,7 +69,12 @@ impl ModeRollout {
                 let known = before.and_then(|ports| ports.get(number)).filter(|_| staged && written.staged);
                 (*number, known.map_or(Port::Settled(written.mode), |port| port.retarget(written.mode)))
             };
-            next.insert(workload.clone(), written.iter().map(port).collect());
+            let gone = before.into_iter().flatten().filter(|(number, _)| !written.contains_key(*number));
+            let gone = gone.map(|(number, port)| (*number, port.halt()));
+            let ports: BTreeMap<u16, Port> = written.iter().map(port).chain(gone).collect();
+            if !ports.is_empty() {
+                next.insert(workload.clone(), ports);
+            }
         }
         self.with(next, now)
     }

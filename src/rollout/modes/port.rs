@@ -3,7 +3,7 @@
 use super::gate::{EveryClientSwitched, EveryServerAccepts, EveryServerClosed};
 use crate::mesh::{Moving, Step, decide::InboundMode};
 
-/// A port that a service leads to.
+/// A port that a service leads to, or has led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
     /// It serves this, and its clients know it.
@@ -49,6 +49,17 @@ impl Port {
                 InboundMode::Permissive => Self::Settled(to),
                 to => Self::Moving { from: InboundMode::Permissive, to, step: Step::Switching },
             },
+        }
+    }
+
+    /// No service leads to it any more: it is where it has come to, and goes on from there if one does again.
+    pub(super) fn halt(self) -> Self {
+        match self {
+            Self::Settled(_) => self,
+            Self::Moving { from, step: Step::Accepting, .. } => Self::Settled(from),
+            // Its clients are anywhere.
+            Self::Moving { step: Step::Switching, .. } => Self::Settled(InboundMode::Permissive),
+            Self::Moving { to, step: Step::Closing, .. } => Self::Settled(to),
         }
     }
 

@@ -523,7 +523,7 @@ fn a_port_that_was_not_served_is_not_opened_on_its_way() {
     let before = World::new(one("DISABLE"), IstioCompatibility::Adaptive, true);
     let (mesh, _) = Mesh::build(&one("STRICT").set(), &Settings::default());
     let mut modes = mesh.modes();
-    let ports = modes.values_mut().next().unwrap();
+    let ports = modes.get_mut(&"s/a".parse().unwrap()).unwrap();
     let strict = ports[&80];
     ports.insert(81, strict);
     let next = before.rollout.retarget(&modes, true, NOW);
@@ -536,6 +536,36 @@ fn a_port_that_was_not_served_is_not_opened_on_its_way() {
     assert_eq!(more, before.rollout);
     more.ports.values_mut().next().unwrap().insert(81, Port::Settled(InboundMode::Strict));
     assert!(!before.rollout.differs_in_known(&more) && more != before.rollout);
+}
+
+/// A Service is deleted and comes back, or the only Pod behind it is not ready for a moment.
+#[test]
+fn a_port_that_is_gone_for_a_while_goes_on_from_where_it_was() {
+    use InboundMode::{Disable, Permissive, Strict};
+    let key: WorkloadKey = "s/a".parse().unwrap();
+    let strict = Mesh::build(&one("STRICT").set(), &Settings::default()).0.modes();
+    let (mut without_port, mut without_workload) = (strict.clone(), strict.clone());
+    without_port.get_mut(&key).unwrap().clear();
+    without_workload.remove(&key);
+    let accepting = |from| Port::Moving { from, to: Strict, step: Step::Accepting };
+    let ways = [accepting(Disable), accepting(Permissive), Port::Settled(Strict), Port::Settled(Strict)];
+    for (ticks, back) in ways.into_iter().enumerate() {
+        let mut world = World::new(one("DISABLE"), IstioCompatibility::Adaptive, true);
+        let settled = world.rollout.retarget(&without_port, true, NOW);
+        assert_eq!(settled.retarget(&strict, true, NOW).ports[&key][&80], accepting(Disable), "it was on no way");
+        world.happen(Event::Change(one("STRICT")));
+        for _ in 0..ticks {
+            everyone_answers(&mut world);
+            world.happen(Event::Tick);
+        }
+        let gone = world.rollout.retarget(&without_port, true, NOW);
+        assert!(gone.in_transit().all(|(workload, ..)| *workload != key), "nobody is waited for on its account");
+        let kept = ModeRecord::from(&gone).to_json();
+        let kept = ModeRollout::try_from(ModeRecord::from_json(&kept).unwrap()).unwrap();
+        assert_eq!(kept.retarget(&strict, true, NOW).ports[&key][&80], back, "after {ticks} ticks");
+        let forgotten = world.rollout.retarget(&without_workload, true, NOW);
+        assert_eq!(forgotten.retarget(&strict, true, NOW).ports[&key][&80], Port::Settled(Strict));
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Waker};
 
 use super::super::admission::Admission;
 use super::super::config::Config;
@@ -10,7 +12,7 @@ use super::super::{Clock, trust_settings};
 use super::*;
 use crate::fleet::Fleet;
 use crate::identity::{Peer, SpiffeId};
-use crate::mesh::tests::text::{client_and_server, peer_authentication, workload_entry};
+use crate::mesh::tests::text::{client_and_server, object, peer_authentication, workload_entry};
 use crate::telemetry::Metrics;
 use crate::trust::{SqliteStore, Trust};
 use crate::xds::{
@@ -25,19 +27,24 @@ struct Lab {
     proxies: Proxies,
     staging: Staging,
     generation: u64,
+    /// By how many seconds the server's clock is ahead.
+    ahead: Arc<AtomicI64>,
 }
 
 impl Lab {
     async fn new(policy: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let clock: Clock = Arc::new(OffsetDateTime::now_utc);
+        let ahead = Arc::new(AtomicI64::new(0));
+        let seconds = Arc::clone(&ahead);
+        let clock: Clock =
+            Arc::new(move || OffsetDateTime::now_utc() + time::Duration::seconds(seconds.load(Ordering::Relaxed)));
         let store = SqliteStore::open(&directory.path().join("trust.db")).unwrap();
         let trust = Trust::open(Box::new(store), trust_settings(&Config::default()), clock()).unwrap();
         let fleet = Arc::new(Fleet::new(Arc::clone(&clock)));
         let admission = Admission::new(64, 64, Duration::from_secs(60));
         let proxies = Proxies::new(Arc::new(trust), fleet, Arc::new(Metrics::new()), clock, admission);
         let staging = open(&proxies, directory.path());
-        let mut lab = Self { _directory: directory, proxies, staging, generation: 0 };
+        let mut lab = Self { _directory: directory, proxies, staging, generation: 0, ahead };
         lab.write(policy).await.unwrap();
         lab
     }
@@ -61,10 +68,16 @@ impl Lab {
     /// One look, with the time that an open gate has to be open over.
     async fn tick(&self) {
         self.staging.advance().await.unwrap();
-        let mut state = self.staging.state.lock().await;
-        state.open_since = state.open_since.and_then(|at| at.checked_sub(AT_WORK));
-        drop(state);
+        self.wait().await;
         self.staging.advance().await.unwrap();
+    }
+
+    /// The time that an open gate has to be open goes by.
+    async fn wait(&self) {
+        let mut state = self.staging.state.lock().await;
+        if let Some((at, _)) = &mut state.open_since {
+            *at = at.checked_sub(AT_WORK).unwrap();
+        }
     }
 
     async fn step(&self) -> Option<Step> {
@@ -80,6 +93,13 @@ impl Lab {
     }
 
     async fn connect(&self, workload: &str) -> Stream {
+        let mut stream = self.ask(workload).await;
+        stream.take_all();
+        stream
+    }
+
+    /// A proxy that has asked for everything, and was sent nothing yet.
+    async fn ask(&self, workload: &str) -> Stream {
         let (namespace, name) = workload.split_once('/').unwrap();
         let id: SpiffeId = format!("spiffe://cluster.local/ns/{namespace}/sa/{name}").parse().unwrap();
         let node = NodeInfo { id: workload.into(), ..NodeInfo::default() };
@@ -95,7 +115,6 @@ impl Lab {
             };
             stream.request(ty, DeltaRequest { subscribe: names, ..DeltaRequest::default() });
         }
-        stream.take_all();
         stream
     }
 }
@@ -203,6 +222,73 @@ async fn a_listener_counts_when_its_secrets_are_there_too() {
     assert_eq!(lab.step().await, Some(Step::Switching));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_has_nothing_to_do_with_it_does_not_hold_up_a_step() {
+    let mut lab = Lab::new(&at("DISABLE")).await;
+    let (mut web, _client) = (lab.connect("back/web").await, lab.connect("shop/client").await);
+    lab.mode("STRICT").await;
+    web.take_all();
+    lab.staging.advance().await.unwrap();
+    lab.wait().await;
+    let other = "{action: DENY, rules: [{from: [{source: {namespaces: [x]}}]}]}";
+    let other = object("security.istio.io/v1", "AuthorizationPolicy", "back/x", other);
+    lab.write(&[at("STRICT"), other.clone()].concat()).await.unwrap();
+    web.take_all();
+    lab.staging.advance().await.unwrap();
+    assert_eq!(
+        lab.step().await,
+        Some(Step::Accepting),
+        "the listener that it has acknowledged now may not be at work yet"
+    );
+    lab.wait().await;
+    lab.write(&[at("STRICT"), other, workload_entry("far/away", "10.0.0.3")].concat()).await.unwrap();
+    lab.staging.advance().await.unwrap();
+    assert_eq!(lab.step().await, Some(Step::Switching));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_opens_beside_another_has_a_second_of_its_own() {
+    let ports = |second: &str| {
+        let spec = "{selector: {matchLabels: {app: web}}, mtls: {mode: DISABLE}, portLevelMtls: {8080: {mode: STRICT}, 9090: {mode: MODE}}}";
+        [peer_authentication("back/web", &spec.replace("MODE", second)), client_and_server()].concat()
+    };
+    let mut lab = Lab::new(&at("DISABLE")).await;
+    let (mut web, mut client) = (lab.connect("back/web").await, lab.connect("shop/client").await);
+    lab.write(&ports("DISABLE")).await.unwrap();
+    web.take_all();
+    lab.tick().await;
+    assert_eq!(lab.step().await, Some(Step::Switching));
+    (web.take_all(), client.take_all());
+    lab.write(&ports("STRICT")).await.unwrap();
+    lab.staging.advance().await.unwrap();
+    lab.wait().await;
+    assert_eq!(lab.late().await, "back/web: it has not acknowledged the listener 10.0.0.2_9090\n");
+    web.take_all();
+    lab.staging.advance().await.unwrap();
+    assert_eq!(lab.step().await, Some(Step::Accepting), "the second port's gate has just opened");
+    lab.tick().await;
+    assert_eq!(lab.step().await, Some(Step::Switching));
+}
+
+/// Listeners wait until clusters are acknowledged. A proxy that takes long for these still runs the listener that it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_takes_long_for_its_clusters_has_not_got_its_listener() {
+    let mut lab = Lab::new(&at("DISABLE")).await;
+    drop(lab.connect("back/web").await);
+    lab.mode("STRICT").await;
+    let mut web = lab.ask("back/web").await;
+    let clusters = web.receive().unwrap();
+    assert_eq!(clusters.ty, Cluster);
+    lab.ahead.store(20, Ordering::Relaxed);
+    lab.tick().await;
+    assert_eq!(lab.step().await, Some(Step::Accepting));
+    assert_eq!(lab.late().await, "back/web: it has not acknowledged the listener 10.0.0.2_8080\n");
+    web.answer(&clusters, None);
+    web.take_all();
+    lab.tick().await;
+    assert_eq!(lab.step().await, Some(Step::Switching));
+}
+
 /// The old policy is put back, and the new one again, while the response with the old one is on its way: the listener that was acknowledged
 /// before it is not the one that the proxy is about to have.
 #[tokio::test(flavor = "multi_thread")]
@@ -250,6 +336,39 @@ async fn who_leaves_has_what_it_had_and_is_waited_for_otherwise() {
     assert_eq!(lab.step().await, Some(Step::Closing));
 }
 
+/// What the first Envoy of a workload has acknowledged says nothing of one that came while it was looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_began_when_it_came_into_the_books() {
+    let lab = Lab::new(&at("DISABLE")).await;
+    let began = OffsetDateTime::now_utc();
+    let description = crate::fleet::Description {
+        workload: "back/web".into(),
+        identity: None,
+        node: NodeInfo::default(),
+        connected_since: began,
+    };
+    // A look goes by before it is in the books.
+    lab.ahead.store(5, Ordering::Relaxed);
+    let observer = lab.proxies.fleet.join(description);
+    assert!(observer.description().connected_since >= began + time::Duration::seconds(5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_nobody_waits_for_any_more_loses_nothing() {
+    let mut lab = Lab::new(&at("DISABLE")).await;
+    let mut web = lab.connect("back/web").await;
+    lab.mode("STRICT").await;
+    web.take_all();
+    assert_eq!(lab.late().await, "");
+    drop(web);
+    // It has begun to look, and its caller goes away.
+    let mut report = Box::pin(lab.staging.report());
+    let _ = report.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    drop(report);
+    lab.tick().await;
+    assert_eq!(lab.step().await, Some(Step::Switching), "{}", lab.late().await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_changes_while_no_server_runs_goes_in_steps_too() {
     let mut lab = Lab::new(&at("DISABLE")).await;
@@ -258,6 +377,62 @@ async fn a_policy_that_changes_while_no_server_runs_goes_in_steps_too() {
     lab.write(&at("STRICT")).await.unwrap();
     assert_eq!(lab.step().await, Some(Step::Accepting));
     assert!(lab.late().await.contains("back/web: it is not connected"), "{}", lab.late().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_deleted_and_made_again_does_not_jump() {
+    let mut lab = Lab::new(&at("DISABLE")).await;
+    let (_web, mut client) = (lab.connect("back/web").await, lab.connect("shop/client").await);
+    let without = [workload_entry("shop/client", "10.0.0.1"), workload_entry("back/web", "10.0.0.2")].concat();
+    lab.write(&without).await.unwrap();
+    client.take_all();
+    lab.mode("STRICT").await;
+    assert_eq!(lab.step().await, Some(Step::Accepting));
+    assert_eq!(lab.late().await, "back/web: it has not acknowledged the listener 10.0.0.2_8080\n");
+}
+
+/// Without it, the port is as good as new to a server that is started under the next policy.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_ports_that_could_not_be_kept_are_kept_when_they_can_be() {
+    let mut lab = Lab::new(&workload_entry("back/web", "10.0.0.2")).await;
+    let path = lab._directory.path().join("modes.json");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let (set, warnings) = crate::policy::parse_set([("f.yaml", at("DISABLE"))]).unwrap();
+    let update = source::Update { set: Arc::new(set), files: 1, warnings, generation: 2 };
+    let state = source::State { current: Some(Arc::new(update)), rejected: None };
+    let (_source, policy) = tokio::sync::watch::channel(Arc::new(state));
+    let (served, mut models) = tokio::sync::watch::channel(None);
+    let following = super::super::policy_loop::start(lab.proxies.clone(), policy, lab.staging.clone(), served).await;
+    assert_eq!(models.borrow_and_update().as_ref().map(|it| it.generation), Some(2), "it is served all the same");
+    std::fs::remove_dir(&path).unwrap();
+    let kept = || std::fs::read_to_string(&path).is_ok_and(|text| text.contains(r#""8080":"DISABLE""#));
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while !kept() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("the loop tries again");
+    following.abort();
+    lab.restart().await;
+    lab.mode("STRICT").await;
+    assert_eq!(lab.step().await, Some(Step::Accepting));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_step_is_taken_before_there_is_a_policy() {
+    let mut lab = Lab::new(&at("DISABLE")).await;
+    lab.mode("STRICT").await;
+    lab.restart().await;
+    lab.proxies.model.store(None);
+    lab.tick().await;
+    let pace = lab.staging.advance().await.unwrap();
+    assert_eq!((lab.step().await, pace.look), (Some(Step::Accepting), LOOK));
+    for force in [false, true] {
+        assert!(matches!(lab.staging.push_on(force).await, Err(NotAdvanced::NoPolicy)));
+    }
+    assert_eq!(lab.step().await, Some(Step::Accepting));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -320,12 +495,7 @@ async fn an_opted_out_policy_and_a_server_without_steps_jump() {
 async fn a_class_that_does_not_reach_the_port_is_not_made_anew_by_a_step() {
     let elsewhere = [
         workload_entry("far/away", "10.0.0.3"),
-        crate::mesh::tests::text::object(
-            "networking.istio.io/v1",
-            "Sidecar",
-            "far/default",
-            "{egress: [{hosts: [\"far/*\"]}]}",
-        ),
+        object("networking.istio.io/v1", "Sidecar", "far/default", "{egress: [{hosts: [\"far/*\"]}]}"),
     ]
     .concat();
     let mut lab = Lab::new(&[at("DISABLE"), elsewhere.clone()].concat()).await;
@@ -363,4 +533,21 @@ fn a_file_that_cannot_be_read_says_what_to_do() {
     std::fs::write(&path, "{").unwrap();
     let error = file.read().unwrap_err().to_string();
     assert!(error.contains("modes.json cannot be read") && error.contains("remove it"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_server_has_left_half_written_is_removed() {
+    let mut lab = Lab::new(&at("DISABLE")).await;
+    let directory = lab._directory.path().to_owned();
+    let left = || {
+        let names = std::fs::read_dir(&directory).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(".new-")).collect::<Vec<_>>()
+    };
+    for name in [".new-modes-Ab12Cd", ".new-Ab12Cd"] {
+        std::fs::write(directory.join(name), "{").unwrap();
+    }
+    lab.restart().await;
+    assert_eq!(left(), [".new-Ab12Cd"], "what others write here is theirs");
+    lab.mode("STRICT").await;
+    assert_eq!(lab.step().await, Some(Step::Accepting));
 }
