@@ -232,7 +232,8 @@ impl Planner<'_> {
             ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => GatewayTls::Passthrough,
             ServerTlsMode::IstioMutual => GatewayTls::Mesh,
             ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
-                match Termination::new(settings, &self.workload.key.namespace, alpn) {
+                let defaults = self.mesh.settings().tls_defaults();
+                match Termination::new(settings, &self.workload.key.namespace, alpn, &defaults) {
                     Some(termination) => GatewayTls::Own(Box::new(termination)),
                     None => return,
                 }
