@@ -30,6 +30,7 @@ mod pattern;
 mod peer_authentication;
 mod pod;
 mod protocol;
+mod regex;
 mod report;
 mod secret;
 mod server_tls;
