@@ -109,9 +109,9 @@ rules! {
         "Write an IP address, or `resolution: DNS`.";
 
     SKIPS_VERIFICATION CS0301 Error
-        "a server is not verified at all"
-        "insecureSkipVerify accepts any certificate: whoever is on the path can read and change the traffic, and the client notices nothing."
-        "Remove insecureSkipVerify, and name the authority in caCertificates or credentialName.";
+        "a peer is not verified, or not by its name"
+        "insecureSkipVerify accepts any certificate: whoever is on the path can read and change the traffic, and the client notices nothing. A gateway's MUTUAL without subjectAltNames lets in whoever its authority has certified, for whatever purpose."
+        "Remove insecureSkipVerify, and name the authority in caCertificates or credentialName; at a gateway, name its clients in subjectAltNames.";
     SYSTEM_ROOTS CS0302 Warning
         "a server is verified against every public authority"
         "SIMPLE or MUTUAL without caCertificates trusts the system's roots: any of some hundred authorities can vouch for the server."

@@ -40,7 +40,7 @@ pub(super) fn listener(plan: &GatewayListener, proxy: &ProxyPlan) -> Listener {
     match &plan.target {
         GatewayTarget::Http(table) => {
             listener.filter_chains =
-                vec![chain("http", None, None, vec![http::gateway(&plan.name, table, &proxy.authorization, false)])];
+                vec![chain("http", None, None, vec![http::gateway(&plan.name, table, proxy, false)])];
         }
         GatewayTarget::Bytes(shares) => {
             listener.filter_chains = vec![chain("bytes", None, None, bytes(&plan.name, shares, proxy))];
@@ -69,7 +69,7 @@ fn within_tls(listener: &str, plan: &GatewayChain, proxy: &ProxyPlan) -> FilterC
         ..Default::default()
     };
     let filters = match &plan.table {
-        Some(table) => vec![http::gateway(listener, table, &proxy.authorization, verifies(&plan.tls))],
+        Some(table) => vec![http::gateway(listener, table, proxy, verifies(&plan.tls))],
         None => bytes(listener, &plan.bytes, proxy),
     };
     let name = plan.names.first().map_or("tls", String::as_str);

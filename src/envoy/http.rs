@@ -4,8 +4,8 @@ use envoy_types::pb::envoy::config::listener::v3::Filter;
 use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
-    CodecType, ForwardClientCertDetails, RouteSpecifier, ServerHeaderTransformation, SetCurrentClientCertDetails,
-    UpgradeConfig,
+    CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation,
+    SetCurrentClientCertDetails, UpgradeConfig,
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, Rds, http_filter,
@@ -14,33 +14,46 @@ use envoy_types::pb::google::protobuf::BoolValue;
 
 use super::message::{any, seconds};
 use super::{istio, rbac, route, sds};
-use crate::plan::{Authorization, InboundListener, OutboundListener};
+use crate::plan::{InboundListener, OutboundListener, PathNormalization, ProxyPlan};
 
 /// For requests to the application. `verified`: whether they come over mutual TLS.
-pub(super) fn inbound(plan: &InboundListener, authorization: &Authorization, verified: bool) -> Filter {
+pub(super) fn inbound(plan: &InboundListener, proxy: &ProxyPlan, verified: bool) -> Filter {
     let manager = telling(verified, common(format!("inbound_{}", plan.name)));
     filter(HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::RouteConfig(route::inbound(plan))),
-        ..admitting(authorization, manager)
+        ..admitting(proxy, manager)
     })
 }
 
 /// For requests from outside the mesh, routed by a table. `verified`: whether clients show certificates.
-pub(super) fn gateway(listener: &str, table: &str, authorization: &Authorization, verified: bool) -> Filter {
+pub(super) fn gateway(listener: &str, table: &str, proxy: &ProxyPlan, verified: bool) -> Filter {
     let rds = Rds { config_source: Some(sds::ads()), route_config_name: table.to_owned() };
     let manager = telling(verified, common(format!("outbound_{listener}")));
     filter(HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::Rds(rds)),
         // Nobody before the gateway is trusted to say where a request came from.
         use_remote_address: Some(BoolValue { value: true }),
-        ..admitting(authorization, manager)
+        ..admitting(proxy, manager)
     })
 }
 
-/// Refuses whom the operator's policies do not let in.
-fn admitting(authorization: &Authorization, manager: HttpConnectionManager) -> HttpConnectionManager {
-    let http_filters = rbac::of_requests(authorization).into_iter().chain(manager.http_filters).collect();
-    HttpConnectionManager { http_filters, ..manager }
+/// Refuses whom the operator's policies do not let in, by the paths that the operator wants them to look at.
+fn admitting(proxy: &ProxyPlan, manager: HttpConnectionManager) -> HttpConnectionManager {
+    let http_filters = rbac::of_requests(&proxy.authorization).into_iter().chain(manager.http_filters).collect();
+    let decoded = match proxy.paths {
+        PathNormalization::DecodeAndMergeSlashes => PathWithEscapedSlashesAction::UnescapeAndForward,
+        _ => PathWithEscapedSlashesAction::default(),
+    };
+    HttpConnectionManager {
+        http_filters,
+        normalize_path: Some(BoolValue { value: proxy.paths != PathNormalization::None }),
+        merge_slashes: matches!(
+            proxy.paths,
+            PathNormalization::MergeSlashes | PathNormalization::DecodeAndMergeSlashes
+        ),
+        path_with_escaped_slashes_action: decoded.into(),
+        ..manager
+    }
 }
 
 /// What the application reads in `x-forwarded-client-cert` is what this proxy has verified, and nothing that a client has sent.

@@ -178,7 +178,7 @@ impl Chains<'_> {
     }
 
     fn http_filter(&self, verified: bool) -> Vec<Filter> {
-        vec![http::inbound(self.plan, &self.proxy.authorization, verified)]
+        vec![http::inbound(self.plan, self.proxy, verified)]
     }
 
     fn bytes(&self) -> Vec<Filter> {

@@ -96,6 +96,7 @@ pub(super) fn terminating(plan: &Termination) -> TransportSocket {
                 tls_minimum_protocol_version: version(plan.minimum).into(),
                 tls_maximum_protocol_version: version(plan.maximum).into(),
                 cipher_suites: plan.cipher_suites.clone(),
+                ecdh_curves: plan.ecdh_curves.clone(),
                 ..Default::default()
             }),
             tls_certificate_sds_secret_configs: vec![sds::secret(&plan.certificate)],

@@ -1,13 +1,14 @@
 //! Gateways: which workloads they are, and which hosts lead where.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::index::oldest_first;
 use super::rules::qualified;
 use super::visibility::exports;
 use super::{Mesh, Object, Service, Settings, Topic, Warning, Workload, WorkloadKey};
-use crate::policy::{Gateway, PolicySet, Server, VirtualService, WeightedDestination};
+use crate::policy::{Gateway, PolicySet, Server, ServerTlsMode, VirtualService, WeightedDestination};
 
 /// Every Gateway and VirtualService, the oldest of each first.
 #[derive(Debug, Default)]
@@ -49,7 +50,43 @@ impl GatewayIndex {
         }
         let index = Self { gateways, virtual_services, of_workload };
         index.warn_of_missing_gateways(warnings);
+        index.warn_of_names_served_twice(warnings);
         index
+    }
+
+    /// Of names that another server of the same port terminates TLS for: a client can be answered by one of them only.
+    fn warn_of_names_served_twice(&self, warnings: &mut Vec<Warning>) {
+        let together: BTreeSet<&Vec<usize>> = self.of_workload.values().collect();
+        let mut told = BTreeSet::new();
+        for gateways in together {
+            let mut first = HashMap::new();
+            let servers = gateways.iter().flat_map(|&position| {
+                let servers = self.gateways[position].spec.servers.iter().enumerate();
+                servers.map(move |(index, server)| ((position, index), server))
+            });
+            for (place, server) in servers.filter(|(_, server)| terminates(server)) {
+                let bind = server.bind.filter(|bind| !bind.is_unspecified());
+                for host in &server.hosts {
+                    let name = dns_part(&host.value).to_ascii_lowercase();
+                    let taken = match first.entry((bind, server.port.value, name.clone())) {
+                        Entry::Vacant(free) => {
+                            free.insert((place, &host.at));
+                            continue;
+                        }
+                        Entry::Occupied(taken) => *taken.get(),
+                    };
+                    if taken.0 != place && told.insert((place, name.clone())) {
+                        let meta = &self.gateways[place.0].meta;
+                        let message = format!(
+                            "Gateway {}/{} does not serve {name} here: another server of port {} does ({}), by its own TLS and \
+                             routes; name it in one of them",
+                            meta.namespace, meta.name, server.port.value, taken.1
+                        );
+                        warnings.push(Warning::new(Topic::Shadowed, &host.at, message));
+                    }
+                }
+            }
+        }
     }
 
     /// Of routes that lead nowhere, and of those for sidecars, which are not served.
@@ -170,6 +207,17 @@ fn admits<'h>(host: &'h str, gateway: &Object<Gateway>, namespace: &str) -> Opti
         of => of == namespace,
     }
     .then_some(dns)
+}
+
+/// Whether the gateway itself ends TLS there.
+fn terminates(server: &Server) -> bool {
+    let passes_on = |mode| matches!(mode, ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough);
+    server.tls.as_ref().is_some_and(|tls| !passes_on(tls.value.mode))
+}
+
+/// What follows the namespace in one of a server's hosts.
+fn dns_part(host: &str) -> &str {
+    host.split_once('/').map_or(host, |(_, dns)| dns)
 }
 
 /// A VirtualService's host: a name without dots is a Service of its namespace.

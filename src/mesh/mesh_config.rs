@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use super::{Settings, Topic, Warning};
-use crate::policy::{CaCertificate, Located, MeshConfig, OutboundTrafficPolicy, PolicySet, TlsSettings};
+use crate::policy::{
+    CaCertificate, Located, MeshConfig, OutboundTrafficPolicy, PathNormalization, PolicySet, TlsSettings,
+};
 
 impl Settings {
     /// These settings with the MeshConfig of `set`: that of the ConfigMap `istio` in the root namespace, where the server's own
@@ -89,6 +91,11 @@ impl Settings {
         self.mesh_config.outbound_traffic_policy.as_ref().map(|it| it.value)
     }
 
+    /// What servers make of a request's path.
+    pub fn path_normalization(&self) -> PathNormalization {
+        self.mesh_config.path_normalization.as_ref().map(|it| it.value).unwrap_or_default()
+    }
+
     /// Where a sidecar's outbound HTTP proxy listens: on the port of `proxyHttpPort`, if there is one.
     pub fn http_proxy(&self, default: SocketAddr) -> SocketAddr {
         let port = self.mesh_config.proxy_http_port.as_ref().map_or(default.port(), |port| port.value);
@@ -120,6 +127,7 @@ impl Merge<'_> {
                 &own.outbound_traffic_policy,
                 &written.outbound_traffic_policy,
             ),
+            path_normalization: self.field("pathNormalization", &own.path_normalization, &written.path_normalization),
             proxy_http_port: self.field("proxyHttpPort", &own.proxy_http_port, &written.proxy_http_port),
         }
     }

@@ -31,9 +31,9 @@ use serde::Deserialize;
 pub use crate::policy::{
     AccessAction, AccessRule, AuthorizationPolicy, CaCertificate, CaptureMode, Condition,
     Endpoint as ApplicationEndpoint, Gateway, HttpMatch, Matcher, MeshConfig, Network, Object, Origin,
-    OutboundTrafficPolicy, Pattern, Protocol, Server, ServerCertificate, ServerProtocol, ServerTls, ServerTlsMode,
-    ServerTlsVersion, ServicePort, Sidecar, SidecarEgress, SidecarIngress, Through, TlsSettings, TlsVersion, UriMatch,
-    VirtualService, WeightedDestination,
+    OutboundTrafficPolicy, PathNormalization, Pattern, Protocol, Server, ServerCertificate, ServerProtocol, ServerTls,
+    ServerTlsMode, ServerTlsVersion, ServicePort, Sidecar, SidecarEgress, SidecarIngress, Through, TlsSettings,
+    TlsVersion, UriMatch, VirtualService, WeightedDestination,
 };
 pub use gateway::{intersection, names as gateway_named};
 pub use names::{PeerNames, San};

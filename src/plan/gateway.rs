@@ -232,7 +232,8 @@ impl Planner<'_> {
             ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => GatewayTls::Passthrough,
             ServerTlsMode::IstioMutual => GatewayTls::Mesh,
             ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
-                match Termination::new(settings, &self.workload.key.namespace, alpn) {
+                let defaults = self.mesh.settings().tls_defaults();
+                match Termination::new(settings, &self.workload.key.namespace, alpn, &defaults) {
                     Some(termination) => GatewayTls::Own(Box::new(termination)),
                     None => return,
                 }
@@ -252,19 +253,22 @@ impl Planner<'_> {
         }
         let port = self.ports.entry(bind).or_insert_with(|| Port::Tls { chains: Vec::new(), names: BTreeSet::new() });
         let Port::Tls { chains: all, names: taken } = port else { return };
-        let mut added_http = false;
+        let mut served: Option<Server> = None;
         for mut chain in chains {
             // Envoy refuses a listener in which two chains have a name. The older Gateway's counts.
             let had_names = !chain.names.is_empty();
             chain.names.retain(|name| taken.insert(name.clone()));
             let is_free = if had_names { !chain.names.is_empty() } else { taken.insert(String::new()) };
             if is_free {
-                added_http |= chain.table.is_some();
+                if chain.table.is_some() {
+                    served = Some(only(server, &chain.names));
+                }
                 all.push(chain);
             }
         }
-        if added_http {
-            self.route(gateway, server, table);
+        // Not the hosts whose names another server has: a request for one of them would get past that server's TLS.
+        if let Some(served) = served {
+            self.route(gateway, &served, table);
         }
     }
 
@@ -360,6 +364,13 @@ fn path(wanted: &HttpMatch) -> PathMatch {
         Some(UriMatch::Prefix(path)) => PathMatch::Prefix { path: path.clone(), ignore_case },
         Some(UriMatch::Regex(regex)) => PathMatch::Regex(regex.clone()),
     }
+}
+
+/// The server with those of its hosts alone that it is asked for by `names`; empty: by any.
+fn only(server: &Server, names: &[String]) -> Server {
+    let mut server = server.clone();
+    server.hosts.retain(|host| names.is_empty() || names.contains(&dns_part(&host.value).to_ascii_lowercase()));
+    server
 }
 
 fn dns_part(host: &str) -> &str {

@@ -10,7 +10,7 @@ use super::{
     Authorization, GatewayListener, Node, SecretName, VIRTUAL_INBOUND_PORT, is_default, listener_name, unspecified,
 };
 use crate::mesh::decide::{InboundMode, inbound, inbound_elsewhere, ports_named};
-use crate::mesh::{ApplicationEndpoint, Mesh, Protocol, TlsSettings, Workload};
+use crate::mesh::{ApplicationEndpoint, Mesh, PathNormalization, Protocol, TlsSettings, Workload};
 
 /// Istio's name for what takes all that no other cluster does.
 const PASSTHROUGH: &str = "InboundPassthroughCluster";
@@ -34,6 +34,9 @@ pub struct ProxyPlan {
     /// TLS of the ports with mutual TLS.
     #[serde(skip_serializing_if = "is_default")]
     pub tls: TlsSettings,
+    /// What is made of a request's path before anything looks at it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub paths: PathNormalization,
     /// Who may connect, and what they may ask for.
     #[serde(skip_serializing_if = "is_default")]
     pub authorization: Authorization,
@@ -107,6 +110,7 @@ pub fn proxy_plan(mesh: &Mesh, workload: &Workload, node: Node) -> ProxyPlan {
         trust_domains: settings.accepted_trust_domains(),
         roots: if settings.federated.is_empty() { SecretName::Root } else { SecretName::AllRoots },
         tls: settings.mesh_tls(),
+        paths: settings.path_normalization(),
         authorization: authorization(mesh, workload),
     };
     if node.is_gateway {

@@ -20,7 +20,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use crate::mesh::decide::InboundMode;
 pub use crate::mesh::{
-    Discovery, EndpointAddress, Network, Pattern, PeerNames, Protocol, San, ServerTlsVersion, TlsSettings, TlsVersion,
+    Discovery, EndpointAddress, Network, PathNormalization, Pattern, PeerNames, Protocol, San, ServerTlsVersion,
+    TlsSettings, TlsVersion,
 };
 pub use authorization::{AccessRule, Authorization, Condition, Test};
 pub use class::{ClassKey, ClassPlan, Flavour, class_of, class_plan};

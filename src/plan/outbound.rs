@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::{Node, SecretName, is_default};
-use crate::mesh::decide::{self, ClientCertificate, Destination, OutboundMode, Roots, ServerTrust, outbound_to};
+use crate::mesh::decide::{
+    self, Choice, ClientCertificate, Destination, OutboundMode, Roots, ServerTrust, outbound_to,
+};
 use crate::mesh::{
     Discovery, Endpoint, EndpointAddress, Mesh, PeerNames, Protocol, Service, ServicePort, Settings, TlsSettings,
     Workload, WorkloadKey,
@@ -151,21 +153,23 @@ fn cluster<'e>(
     let decision = outbound_to(mesh, client, to, None);
     let in_transit = endpoints.clone().filter_map(|endpoint| in_transit(mesh, endpoint, port)).collect();
     let endpoints: Vec<_> = endpoints.filter_map(|endpoint| planned(endpoint, port, &decision.mode)).collect();
+    let asked = matches!(decision.mode, OutboundMode::PerEndpoint { choice: Choice::Asked | Choice::Insisted, .. });
     let tls = tls(mesh.settings(), decision.mode, port.protocol, &client.key.namespace);
     let (name, protocol) = (cluster_name(service, port.port.value, subset.unwrap_or_default()), port.protocol);
     if node.is_intercepted() && service.client_chooses {
-        let (discovery, tls) = (Discovery::OriginalDestination, to_any_of(&endpoints, tls));
+        let (discovery, tls) = (Discovery::OriginalDestination, to_any_of(&endpoints, asked, tls));
         return Cluster { name, discovery, protocol, tls, endpoints: Vec::new(), in_transit };
     }
     Cluster { name, discovery: service.discovery, protocol, tls, endpoints, in_transit }
 }
 
-/// Where a client chooses the endpoint, its proxy cannot tell which one it is. Mutual TLS is for all of them, or for none.
-fn to_any_of(endpoints: &[ClusterEndpoint], tls: ClusterTls) -> ClusterTls {
+/// Where a client chooses the endpoint, its proxy cannot tell which one it is. Mutual TLS is for all of them, or for none. One endpoint that
+/// takes plaintext only does not take from the others what a rule `asked` for.
+fn to_any_of(endpoints: &[ClusterEndpoint], asked: bool, tls: ClusterTls) -> ClusterTls {
+    let all = !endpoints.is_empty() && endpoints.iter().all(|it| it.mtls);
+    let any = endpoints.iter().any(|it| it.mtls);
     match tls {
-        ClusterTls::PerEndpoint(tls) if !endpoints.is_empty() && endpoints.iter().all(|it| it.mtls) => {
-            ClusterTls::Always(tls)
-        }
+        ClusterTls::PerEndpoint(tls) if all || (asked && any) => ClusterTls::Always(tls),
         ClusterTls::PerEndpoint(_) => ClusterTls::Plaintext,
         tls => tls,
     }

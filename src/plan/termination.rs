@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::SecretName;
-use crate::mesh::{PeerNames, San, ServerCertificate, ServerTls, ServerTlsMode, ServerTlsVersion};
+use crate::mesh::{
+    PeerNames, San, ServerCertificate, ServerTls, ServerTlsMode, ServerTlsVersion, TlsSettings, TlsVersion,
+};
 
 /// One server-side TLS context outside the mesh's PKI.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,6 +24,9 @@ pub struct Termination {
     /// Of TLS 1.2 and before; empty: Envoy's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cipher_suites: Vec<String>,
+    /// Of the key exchange, best first; empty: Envoy's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ecdh_curves: Vec<String>,
 }
 
 /// How clients are verified.
@@ -40,8 +45,14 @@ pub struct Clients {
 }
 
 impl Termination {
-    /// What `tls` asks for, of a proxy of `namespace`. `None`: it shows no certificate of the operator's.
-    pub(super) fn new(tls: &ServerTls, namespace: &str, alpn: Vec<&'static str>) -> Option<Self> {
+    /// What `tls` asks for, of a proxy of `namespace`; where it says nothing, the mesh's `defaults` count. `None`: it shows no certificate of
+    /// the operator's.
+    pub(super) fn new(
+        tls: &ServerTls,
+        namespace: &str,
+        alpn: Vec<&'static str>,
+        defaults: &TlsSettings,
+    ) -> Option<Self> {
         let credential =
             |name: &String, ca| SecretName::Credential { namespace: namespace.to_owned(), name: name.clone(), ca };
         let required = match tls.mode {
@@ -63,13 +74,21 @@ impl Termination {
             crl: tls.ca_crl.clone(),
             required,
         });
+        let maximum = tls.maximum.unwrap_or(ServerTlsVersion::V1_3);
+        let default = match defaults.minimum {
+            None | Some(TlsVersion::V1_2) => ServerTlsVersion::V1_2,
+            Some(TlsVersion::V1_3) => ServerTlsVersion::V1_3,
+        };
+        let suites = if tls.cipher_suites.is_empty() { &defaults.cipher_suites } else { &tls.cipher_suites };
         Some(Self {
             certificate,
             clients,
             alpn,
-            minimum: tls.minimum.unwrap_or(ServerTlsVersion::V1_2),
-            maximum: tls.maximum.unwrap_or(ServerTlsVersion::V1_3),
-            cipher_suites: tls.cipher_suites.clone(),
+            // A server whose newest version is written is not to have an older one than its oldest: Envoy refuses that.
+            minimum: tls.minimum.unwrap_or(default.min(maximum)),
+            maximum,
+            cipher_suites: suites.clone(),
+            ecdh_curves: defaults.ecdh_curves.clone(),
         })
     }
 

@@ -24,7 +24,7 @@ pub struct Gateway {
 pub struct Server {
     /// `port.number`.
     pub port: Located<u16>,
-    /// `port.name`.
+    /// `port.name`: never empty, and no other server of the Gateway has it.
     pub port_name: String,
     /// `port.protocol`.
     pub protocol: ServerProtocol,
@@ -104,7 +104,12 @@ pub(super) fn check(raw: Raw, report: &Report) -> Gateway {
     for (index, server) in raw.servers.value.into_iter().enumerate() {
         let field = format!("spec.servers[{index}]");
         let at = server.port.number.at.clone();
-        if !server.port.name.is_empty() && !names.insert(server.port.name.clone()) {
+        // Route tables are called after port names: two servers without one would share a table, and a request that came in by one
+        // server's TLS would be routed by the other's hosts.
+        if server.port.name.is_empty() {
+            let help = "give each server's port a name of its own, such as \"https-web\"";
+            report.error_with_help(&at, &format!("{field}.port.name"), "a gateway's port needs a name", help);
+        } else if !names.insert(server.port.name.clone()) {
             report.error(&at, &field, format!("the port name {:?} is used twice", server.port.name));
         }
         servers.extend(check_server(server, &field, report));

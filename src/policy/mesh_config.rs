@@ -33,6 +33,8 @@ pub struct MeshConfig {
     pub ca_certificates: Option<Located<Vec<CaCertificate>>>,
     /// `outboundTrafficPolicy.mode`.
     pub outbound_traffic_policy: Option<Located<OutboundTrafficPolicy>>,
+    /// `pathNormalization.normalization`: what servers make of a request's path before policies look at it.
+    pub path_normalization: Option<Located<PathNormalization>>,
     /// `proxyHttpPort`: where a sidecar's outbound HTTP proxy listens.
     pub proxy_http_port: Option<Located<u16>>,
 }
@@ -82,6 +84,22 @@ pub enum OutboundTrafficPolicy {
     RegistryOnly,
 }
 
+/// `pathNormalization.normalization`: what is made of a request's path before policies and routes look at it, and the application gets it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PathNormalization {
+    /// Nothing.
+    None,
+    /// RFC 3986 §6, and `\` becomes `/`; Istio's default.
+    #[default]
+    #[serde(alias = "DEFAULT")]
+    Base,
+    /// The same, and several slashes become one.
+    MergeSlashes,
+    /// The same, after `%2F` and `%5C` have become what they stand for.
+    DecodeAndMergeSlashes,
+}
+
 /// The fields of Istio's message that have no effect here (istio/api, mesh/v1alpha1/config.proto).
 const OF_ISTIO: &[&str] = &[
     "accessLogEncoding",
@@ -114,7 +132,6 @@ const OF_ISTIO: &[&str] = &[
     "ingressService",
     "localityLbSetting",
     "outboundClusterStatName",
-    "pathNormalization",
     "protocolDetectionTimeout",
     "proxyInboundListenPort",
     "proxyListenPort",
@@ -131,6 +148,7 @@ const OURS: &[&str] = &[
     "enableAutoMtls",
     "meshMTLS",
     "outboundTrafficPolicy",
+    "pathNormalization",
     "proxyHttpPort",
     "rootNamespace",
     "tlsDefaults",
@@ -194,6 +212,12 @@ struct RawOutbound {
     mode: Option<Located<OutboundTrafficPolicy>>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawPaths {
+    normalization: Option<Located<PathNormalization>>,
+}
+
 /// Reads one. `base` is what its fields are called by: empty for a ConfigMap's, `meshConfig` for the configuration's.
 pub(super) fn read(node: &Node, base: &str, report: &Report) -> MeshConfig {
     let entries: &[Entry] = match &node.value {
@@ -224,6 +248,9 @@ fn field(config: &mut MeshConfig, entry: &Entry, base: &str, report: &Report) {
         "caCertificates" => config.ca_certificates = value.ca_certificates(),
         "outboundTrafficPolicy" => {
             config.outbound_traffic_policy = value.decoded::<RawOutbound>().and_then(|raw| raw.value.mode);
+        }
+        "pathNormalization" => {
+            config.path_normalization = value.decoded::<RawPaths>().and_then(|raw| raw.value.normalization);
         }
         "proxyHttpPort" => config.proxy_http_port = value.port(),
         key if OF_ISTIO.contains(&key) => {

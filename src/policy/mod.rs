@@ -30,6 +30,7 @@ mod pattern;
 mod peer_authentication;
 mod pod;
 mod protocol;
+mod regex;
 mod report;
 mod secret;
 mod server_tls;
@@ -52,7 +53,7 @@ pub use document::MAX_FILE_BYTES;
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint};
 pub use error::{PolicyError, Topic, Warning};
 pub use gateway::{Gateway, Server, ServerProtocol};
-pub use mesh_config::{CaCertificate, MeshConfig, OutboundTrafficPolicy, TlsSettings, TlsVersion};
+pub use mesh_config::{CaCertificate, MeshConfig, OutboundTrafficPolicy, PathNormalization, TlsSettings, TlsVersion};
 pub use networking::{
     CaptureMode, EgressPort, Endpoint, Protocol, Resolution, Service, ServiceEntry, ServicePort, Sidecar,
     SidecarEgress, SidecarIngress, TargetPort, WorkloadEntry,

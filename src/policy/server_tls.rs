@@ -69,11 +69,11 @@ pub struct ServerTls {
     pub ca_crl: Option<String>,
     /// `subjectAltNames`: a client's certificate must carry one of these.
     pub subject_alt_names: Vec<String>,
-    /// `minProtocolVersion`; `None`: TLS 1.2.
+    /// `minProtocolVersion`; `None`: what MeshConfig's `tlsDefaults` says, or TLS 1.2.
     pub minimum: Option<ServerTlsVersion>,
     /// `maxProtocolVersion`; `None`: TLS 1.3.
     pub maximum: Option<ServerTlsVersion>,
-    /// `cipherSuites` of TLS 1.2 and before, by OpenSSL's names; empty: Envoy's.
+    /// `cipherSuites` of TLS 1.2 and before, by OpenSSL's names; empty: those of `tlsDefaults`, or Envoy's.
     pub cipher_suites: Vec<String>,
 }
 
@@ -167,6 +167,17 @@ pub(super) fn check(raw: Located<Raw>, field: &str, report: &Report) -> Option<L
         let message =
             format!("{field}.subjectAltNames is empty: whoever has any certificate of that authority is let in");
         report.warn_of(Topic::SkipsVerification, &at, message);
+    }
+    let has_tls_settings = raw.min_protocol_version.is_some()
+        || raw.max_protocol_version.is_some()
+        || !raw.cipher_suites.is_empty()
+        || ca_crl.is_some();
+    if mode == ServerTlsMode::IstioMutual && has_tls_settings {
+        let message = format!(
+            "{field}: versions, cipherSuites and caCrl have no effect with ISTIO_MUTUAL, which is TLS of the mesh: MeshConfig's \
+             meshMTLS says how it is spoken"
+        );
+        report.warn(&at, message);
     }
     let (minimum, maximum) =
         (version(raw.min_protocol_version, field, report), version(raw.max_protocol_version, field, report));

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::Deserialize;
 
-use super::fields::{Entries, Unused, optional_selector, port_number};
+use super::fields::{Entries, Unserved, Unused, optional_selector, port_number};
 use super::report::Report;
 use super::{
     CaptureMode, EgressPort, Endpoint, Located, Origin, OutboundTrafficPolicy, Protocol, Sidecar, SidecarEgress,
@@ -48,14 +48,15 @@ struct RawPort {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(dead_code, reason = "fields that are only known, to warn about")]
+#[expect(dead_code, reason = "fields that are only known, to warn about or refuse")]
 struct RawIngress {
     port: RawPort,
     bind: Option<Located<String>>,
     #[serde(default)]
     capture_mode: CaptureMode,
     default_endpoint: Option<Located<String>>,
-    tls: Option<Unused>,
+    // Served without it, a port of a DISABLE workload would take plaintext where TLS was asked for.
+    tls: Option<Unserved>,
     connection_pool: Option<Unused>,
 }
 

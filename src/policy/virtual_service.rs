@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::document::{Node, Value};
 use super::fields::{Unserved, Unused, port_number};
 use super::report::Report;
-use super::{Located, Origin, host};
+use super::{Located, Origin, host, regex};
 
 /// The spec of an Istio `VirtualService`.
 #[derive(Clone, Debug)]
@@ -314,6 +314,10 @@ fn http_match(raw: RawHttpMatch, field: &str, report: &Report) -> HttpMatch {
             if regex.is_empty() || regex.len() > MAX_REGEX_BYTES {
                 let message = format!("a regex of 1 to {MAX_REGEX_BYTES} bytes is expected");
                 report.error(&uri.at, &format!("{field}.uri.regex"), message);
+            } else if let Err(fault) = regex::check(&regex) {
+                let message = format!("not a regular expression that Envoy takes: {fault}");
+                let help = "the syntax is RE2's; a \"{\" that means itself is written \"\\{\"";
+                report.error_with_help(&uri.at, &format!("{field}.uri.regex"), message, help);
             }
             UriMatch::Regex(regex)
         }

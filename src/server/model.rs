@@ -231,11 +231,16 @@ impl Model {
         ca: bool,
         now: OffsetDateTime,
     ) -> Option<(bytes::Bytes, Described)> {
-        let of_policy = |object: &&crate::policy::Object<crate::policy::Secret>| {
-            object.meta.namespace == namespace && object.meta.name == name
+        let find = |name: &str| {
+            self.set.secrets.iter().find(|object| object.meta.namespace == namespace && object.meta.name == name)
         };
-        let Some(object) = self.set.secrets.iter().find(of_policy) else {
-            warn!(secret = %format!("{namespace}/{name}"), "a DestinationRule's credentialName names a Secret that is not there");
+        // As in Istio, roots may have a Secret of their own, which then counts.
+        let of_roots = if ca { find(&format!("{name}-cacert")) } else { None };
+        let Some(object) = of_roots.or_else(|| find(name)) else {
+            warn!(
+                secret = %format!("{namespace}/{name}"),
+                "the credentialName of a DestinationRule or of a Gateway names a Secret that is not there"
+            );
             return None;
         };
         match secrets::credential(name, &object.spec.data, now) {

@@ -107,6 +107,44 @@ fn threat_02_a_gateway_gets_its_own_namespaces_secrets_only() {
     assert_eq!(held("ingress/web", router), [""; 0], "no Gateway selects it");
 }
 
+/// Istio's name for a Secret that has the roots alone; where it is there, it counts before the entry of the other Secret.
+#[test]
+fn a_gateways_roots_may_be_in_a_secret_of_their_own() {
+    let authority = |name: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        rcgen::CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap().pem()
+    };
+    let base64 = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    let secret = |name: &str, pem: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: shop}}\ndata: {{ca.crt: {}}}\n",
+            base64(pem)
+        )
+    };
+    let gateway = "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: edge, namespace: shop}\n\
+                   spec: {address: 127.0.0.2, labels: {app: edge}}\n\
+                   ---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: edge, namespace: shop}\nspec:\n  \
+                   selector: {app: edge}\n  servers:\n  - port: {number: 443, name: a, protocol: HTTPS}\n    hosts: [a.test]\n    \
+                   tls: {mode: MUTUAL, credentialName: own, subjectAltNames: [a]}\n";
+    let roots = |secrets: &[String]| {
+        let model = model(1, &[gateway, &secrets.concat()].concat());
+        let workload = model.mesh.workload(&"shop/edge".parse().unwrap()).unwrap();
+        let node = Node { is_gateway: true, ..Node::default() };
+        let class = model.class(workload, Flavour::Envoy(node), OffsetDateTime::now_utc());
+        class
+            .secrets
+            .resources(ResourceType::Secret)
+            .map(|it| (it.name().to_string(), it.version()))
+            .collect::<Vec<_>>()
+    };
+    let (one, other) = (authority("one.test"), authority("other.test"));
+    let beside = roots(&[secret("own", &one)]);
+    assert_eq!(beside.len(), 1);
+    assert_eq!(beside[0].0, "kubernetes://own-cacert");
+    assert_eq!(roots(&[secret("own-cacert", &one)]), beside);
+    assert_eq!(roots(&[secret("own", &other), secret("own-cacert", &one)]), beside);
+}
+
 /// Whoever began to publish with a policy that has been replaced since has nothing more to say.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_policy_is_never_published_over_a_newer_one() {

@@ -168,6 +168,19 @@ fn cs0301_a_server_that_nobody_verifies() {
 }
 
 #[test]
+fn cs0301_a_gateway_that_asks_no_client_for_its_name() {
+    let gateway = |names: &str| {
+        format!(
+            "---\n{{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {{name: edge, namespace: shop}}, spec: {{selector: \
+             {{app: edge}}, servers: [{{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: [a.test], tls: {{mode: MUTUAL, \
+             credentialName: a{names}}}}}]}}}}\n"
+        )
+    };
+    assert_found(&with_mesh(&[gateway("")]), "CS0301", 3, "whoever has any certificate of that authority");
+    assert_silent(&with_mesh(&[gateway(", subjectAltNames: [client.test]")]), "CS0301");
+}
+
+#[test]
 fn cs0302_no_authority_is_named() {
     assert_found(&with_mesh(&[tls("shop/web", WEB, "{mode: SIMPLE}")]), "CS0302", 3, "names no authority");
     assert_silent(&with_mesh(&[tls("shop/web", WEB, "{mode: SIMPLE, caCertificates: system}")]), "CS0302");

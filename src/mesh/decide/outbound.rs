@@ -347,7 +347,10 @@ impl Explicit<'_> {
         let endpoints = endpoints(self.to, endpoint).iter().filter(is_selected);
         let mode = match tls.mode {
             ClientTlsMode::Disable => plaintext(self.mesh, self.to, endpoints.clone(), endpoint, &mut reasons),
-            ClientTlsMode::IstioMutual => self.istio_mutual(endpoints.clone(), endpoint, &mut reasons),
+            ClientTlsMode::IstioMutual => {
+                warnings.extend(self.differing(endpoints.clone()));
+                self.istio_mutual(endpoints.clone(), endpoint, &mut reasons)
+            }
             ClientTlsMode::Simple => OutboundMode::Simple { sni: self.sni(), trust: self.trust(&mut warnings) },
             ClientTlsMode::Mutual => self.mutual(&mut warnings),
         };
@@ -366,9 +369,10 @@ impl Explicit<'_> {
         let tls = &self.tls.value;
         let sni = tls.sni.clone().unwrap_or_else(|| istio_sni(self.to));
         let sans = written_names(tls).unwrap_or_else(|| mesh_names(self.mesh, self.to.service));
-        let (choice, what) = match self.follows() {
-            true => (Choice::Asked, "accepts only plaintext, which the client follows (istioCompatibility: adaptive)"),
-            false => (Choice::Insisted, "accepts only plaintext"),
+        let choice = self.choice();
+        let what = match self.follows() {
+            true => "accepts only plaintext, which the client follows (istioCompatibility: adaptive)",
+            false => "accepts only plaintext",
         };
         let refusing = exception(endpoints, self.to.port, choice);
         let Some(refusing) = refusing else { return OutboundMode::IstioMutual { sni, sans } };
@@ -377,6 +381,29 @@ impl Explicit<'_> {
             Some(_) => OutboundMode::Plaintext,
             None => OutboundMode::PerEndpoint { sni, sans, choice },
         }
+    }
+
+    fn choice(&self) -> Choice {
+        if self.follows() { Choice::Asked } else { Choice::Insisted }
+    }
+
+    /// Where clients choose the endpoint themselves, a proxy that intercepts their connections cannot tell which one it is.
+    fn differing<'e>(&self, mut endpoints: impl Iterator<Item = &'e Endpoint> + Clone) -> Option<Warning> {
+        let Destination { service, port, .. } = self.to;
+        let choice = self.choice();
+        let refusing = exception(endpoints.clone(), port, choice)?;
+        if !service.client_chooses || !endpoints.any(|endpoint| choice.is_mtls(endpoint, port)) {
+            return None;
+        }
+        let message = format!(
+            "{} asks for ISTIO_MUTUAL to {} port {}, whose endpoints differ, and clients choose among them: a proxy that \
+             intercepts connections speaks mutual TLS to all of them, and those to {} fail",
+            named(self.rule),
+            service.host,
+            port.port.value,
+            refusing.workload.as_ref().map_or_else(|| "addresses of no workload".to_owned(), |it| it.key.to_string()),
+        );
+        Some(Warning::new(Topic::Followed, &self.tls.at, message))
     }
 
     /// Whether the client follows a port that takes plaintext only.
