@@ -258,7 +258,8 @@ async fn a_gate_that_opens_beside_another_has_a_second_of_its_own() {
     web.take_all();
     lab.tick().await;
     assert_eq!(lab.step().await, Some(Step::Switching));
-    (web.take_all(), client.take_all());
+    web.take_all();
+    client.take_all();
     lab.write(&ports("STRICT")).await.unwrap();
     lab.staging.advance().await.unwrap();
     lab.wait().await;
