@@ -37,6 +37,11 @@ pub(super) fn of_connections(authorization: &Authorization) -> Vec<Filter> {
     each(&authorization.of_bytes(), filter).into_iter().map(named).collect()
 }
 
+/// For every chain with the mesh's mutual TLS: who shows a certificate that these rules match is refused, whatever it carries.
+pub(super) fn of_certificates(refused: &[AccessRule]) -> Vec<Filter> {
+    of_connections(&Authorization { deny: refused.to_vec(), allow: None })
+}
+
 /// For a chain that carries requests.
 pub(super) fn of_requests(authorization: &Authorization) -> Vec<HttpFilter> {
     let filter = |rules| HttpRbac { rules, ..Default::default() };

@@ -98,13 +98,6 @@ impl Settings {
         std::iter::once(self.trust_domain.as_str()).chain(self.trust_domain_aliases.iter().map(String::as_str))
     }
 
-    /// Whether this is a name in a federated trust domain.
-    pub fn is_federated(&self, name: &San) -> bool {
-        let (San::Uri(uri) | San::UriPrefix(uri)) = name else { return false };
-        let domain = uri.strip_prefix("spiffe://").and_then(|rest| rest.split('/').next());
-        domain.is_some_and(|domain| self.federated.iter().any(|it| it == domain))
-    }
-
     /// The SPIFFE ID of a service account, in the form Istio gives it.
     pub fn spiffe_id(&self, namespace: &str, service_account: &str) -> String {
         spiffe_id(&self.trust_domain, namespace, service_account)

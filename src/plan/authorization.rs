@@ -92,6 +92,23 @@ pub(super) fn authorization(mesh: &Mesh, workload: &Workload) -> Authorization {
     authorization
 }
 
+/// Nobody has names in several trust domains of different roots. A proxy verifies a certificate by the roots of its first name, and
+/// compares any of its names: whoever vouches for one trust domain would vouch for the others' identities by a second name.
+pub(super) fn in_several_domains(settings: &Settings) -> Vec<AccessRule> {
+    let accepted = settings.accepted_trust_domains();
+    let named_in = |domain: &String| Test::Peer(Pattern::Prefix(format!("spiffe://{domain}/")));
+    let one_of = |any_of| Condition { any_of, none_of: Vec::new() };
+    let rule = |domain: &String| AccessRule {
+        name: format!("several-trust-domains[{domain}]"),
+        peers: vec![vec![
+            one_of(vec![named_in(domain)]),
+            one_of(accepted.iter().filter(|it| *it != domain).map(named_in).collect()),
+        ]],
+        operations: vec![Vec::new()],
+    };
+    settings.further_trust_domains().iter().map(rule).collect()
+}
+
 impl Authorization {
     /// Whether everybody may do everything.
     pub fn is_open(&self) -> bool {

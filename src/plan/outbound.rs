@@ -186,6 +186,18 @@ fn planned(endpoint: &Endpoint, port: &ServicePort, mode: &OutboundMode) -> Opti
     })
 }
 
+/// The roots of nobody else than whose names are expected: with those of several trust domains, a certificate is verified by the roots of
+/// its first name, and taken for any of its names.
+fn roots_of(settings: &Settings, sans: &PeerNames) -> SecretName {
+    let mut domains = sans.iter().map(|name| settings.further_trust_domain(name));
+    let first = domains.next().flatten();
+    match first {
+        _ if domains.any(|other| other != first) => SecretName::AllRoots,
+        None => SecretName::Root,
+        Some(domain) => SecretName::DomainRoots(domain.to_owned()),
+    }
+}
+
 fn tls(settings: &Settings, mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
     let credential = |name: String, ca| SecretName::Credential { namespace: namespace.to_owned(), name, ca };
     // Outside the mesh HTTP/2 has to be negotiated; within it the cluster knows.
@@ -207,9 +219,7 @@ fn tls(settings: &Settings, mode: OutboundMode, protocol: Protocol, namespace: &
         if protocol.is_http2() {
             alpn.push("h2");
         }
-        let foreign = sans.iter().any(|name| settings.is_federated(name));
-        let roots = if foreign { SecretName::AllRoots } else { SecretName::Root };
-        let validation = Validation::Verified { roots, sans, crl: None };
+        let validation = Validation::Verified { roots: roots_of(settings, &sans), sans, crl: None };
         UpstreamTls {
             certificate: Some(SecretName::Workload),
             validation,
