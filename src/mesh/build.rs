@@ -189,6 +189,9 @@ impl Builder<'_> {
             endpoints.extend(sliced);
             endpoints.sort_by(|a, b| a.address.cmp(&b.address));
         }
+        for endpoint in endpoints.iter_mut().filter(|_| spec.publish_not_ready_addresses) {
+            endpoint.ready = true;
+        }
         let mut discovery = Discovery::Endpoints;
         if let Some(name) = &spec.external_name {
             discovery = Discovery::Dns;
@@ -272,9 +275,6 @@ impl Builder<'_> {
         let mut endpoints = Vec::new();
         for position in index.select(workloads, &object.meta.namespace, selector) {
             let workload = &workloads[position];
-            if !workload.ready {
-                continue;
-            }
             if workload.address.is_none() && discovery == Discovery::Endpoints {
                 let message = format!(
                     "{} cannot be an endpoint of {}: its address `{}` is a name, and only a ServiceEntry with `resolution: DNS` resolves names",
@@ -291,6 +291,7 @@ impl Builder<'_> {
                 ports: workload.ports.clone(),
                 locality: workload.locality.clone(),
                 weight: workload.weight,
+                ready: workload.ready,
                 workload: Some(workload.clone()),
             });
         }
@@ -327,6 +328,7 @@ impl Builder<'_> {
             ports: Ports::Entry(entry.ports.clone()),
             locality: entry.locality.clone(),
             weight: entry.weight,
+            ready: true,
             workload: None,
         })
     }
@@ -385,6 +387,7 @@ impl Endpoint {
             ports: Ports::Entry(BTreeMap::new()),
             locality: None,
             weight: None,
+            ready: true,
             workload: None,
         }
     }

@@ -63,10 +63,11 @@ impl<'a> Slices<'a> {
         let slices = self.of_service.get(&(namespace, service))?;
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for slice in slices {
-            for written in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
+            for written in &slice.endpoints {
                 let address = EndpointAddress::Ip(written.address.value);
                 // A slice has the endpoints that serve the same ports; one address may stand in several.
-                if let Some(known) = endpoints.iter_mut().find(|known| known.address == address)
+                let is_known = |known: &&mut Endpoint| known.address == address && known.ready == written.ready;
+                if let Some(known) = endpoints.iter_mut().find(is_known)
                     && let Ports::Slice(ports) = &mut known.ports
                 {
                     ports.extend(slice.ports.clone());
@@ -92,6 +93,7 @@ impl<'a> Slices<'a> {
             ports: Ports::Slice(slice.ports.clone()),
             locality: workload.and_then(|workload| workload.locality.clone()),
             weight: workload.and_then(|workload| workload.weight),
+            ready: written.ready,
             workload: workload.cloned(),
         }
     }

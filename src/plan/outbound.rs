@@ -150,7 +150,8 @@ fn cluster<'e>(
     let Destination { service, port, subset } = to;
     let decision = outbound_to(mesh, client, to, None);
     let in_transit = endpoints.clone().filter_map(|endpoint| in_transit(mesh, endpoint, port)).collect();
-    let endpoints: Vec<_> = endpoints.filter_map(|endpoint| planned(endpoint, port, &decision.mode)).collect();
+    let ready = endpoints.filter(|endpoint| endpoint.ready);
+    let endpoints: Vec<_> = ready.filter_map(|endpoint| planned(endpoint, port, &decision.mode)).collect();
     let tls = tls(mesh.settings(), decision.mode, port.protocol, &client.key.namespace);
     let (name, protocol) = (cluster_name(service, port.port.value, subset.unwrap_or_default()), port.protocol);
     if node.is_intercepted() && service.client_chooses {
