@@ -70,6 +70,22 @@ fn slices_decide_who_is_behind_a_service() {
 }
 
 #[test]
+fn a_proxy_is_reached_at_the_address_it_binds() {
+    let by_name = "targetRef: {kind: Pod, name: a}";
+    let second = slice("two", &format!("[{{addresses: [\"fd00::1\"], {by_name}}}]")).replace("IPv4", "IPv6");
+    let text = [
+        pod("back/a", "10.0.0.1", ""),
+        service("back/web", "[{name: http, port: 80, targetPort: 8080}]"),
+        slice("one", &format!("[{{addresses: [10.0.0.1], {by_name}}}]")),
+        second,
+    ]
+    .concat();
+    assert_eq!(endpoints(&mesh(&text).0), ["back/a 7070"], "nobody listens at fd00::1");
+    let without = text.replace("security.istio.io/tlsMode: istio", "security.istio.io/tlsMode: disabled");
+    assert_eq!(endpoints(&mesh(&without).0).len(), 2, "an application binds what it likes");
+}
+
+#[test]
 fn a_service_may_publish_who_is_not_ready() {
     let pod =
         pod("back/a", "10.0.0.1", "").replace("status: {", "status: {conditions: [{type: Ready, status: 'False'}], ");
