@@ -38,12 +38,13 @@ impl Mesh {
 
         let mut services = builder.services(&workloads, &index);
         builder.drop_duplicate_hosts(&mut services);
-        let mut services_of: HashMap<WorkloadKey, Vec<usize>> = HashMap::new();
+        let mut endpoints_of: HashMap<WorkloadKey, Vec<(usize, usize)>> = HashMap::new();
         for (position, service) in services.iter().enumerate() {
-            for workload in service.endpoints.iter().filter_map(|endpoint| endpoint.workload.as_ref()) {
-                match services_of.get_mut(&workload.key) {
-                    Some(positions) => positions.push(position),
-                    None => drop(services_of.insert(workload.key.clone(), vec![position])),
+            for (index, endpoint) in service.endpoints.iter().enumerate() {
+                let Some(workload) = &endpoint.workload else { continue };
+                match endpoints_of.get_mut(&workload.key) {
+                    Some(endpoints) => endpoints.push((position, index)),
+                    None => drop(endpoints_of.insert(workload.key.clone(), vec![(position, index)])),
                 }
             }
         }
@@ -53,7 +54,7 @@ impl Mesh {
             settings: settings.clone(),
             workloads: workloads.into_iter().map(|workload| (workload.key.clone(), workload)).collect(),
             services,
-            services_of,
+            endpoints_of,
             rules: RuleIndex::new(&set.destination_rules, settings),
             transit,
             gateways,

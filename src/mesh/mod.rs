@@ -115,8 +115,8 @@ pub struct Mesh {
     workloads: BTreeMap<WorkloadKey, Arc<Workload>>,
     /// Every service, ordered by host, then age; the first of a host wins where two are visible.
     services: Vec<Arc<Service>>,
-    /// For each workload, the indexes of the services that select it.
-    services_of: HashMap<WorkloadKey, Vec<usize>>,
+    /// For each workload, the indexes of the services that select it, in order, and of its endpoints there.
+    endpoints_of: HashMap<WorkloadKey, Vec<(usize, usize)>>,
     rules: RuleIndex,
     transit: Transit,
     gateways: GatewayIndex,
@@ -145,7 +145,8 @@ impl Mesh {
 
     /// The services that select this workload, ordered by host.
     pub fn services_of(&self, key: &WorkloadKey) -> impl Iterator<Item = &Arc<Service>> {
-        self.services_of.get(key).into_iter().flatten().map(|&index| &self.services[index])
+        let of = self.endpoints_of.get(key).map(Vec::as_slice).unwrap_or_default();
+        of.chunk_by(|(one, _), (other, _)| one == other).map(|endpoints| &self.services[endpoints[0].0])
     }
 
     /// What a client of this namespace can see, one service a host, ordered by host. Where several namespaces define a
@@ -183,14 +184,11 @@ impl Mesh {
     /// The workload's ports that services send to, and what is spoken there. Of two services with one port, the first by host says it.
     pub fn sent_to(&self, workload: &Workload) -> BTreeMap<u16, Protocol> {
         let mut ports = BTreeMap::new();
-        for service in self.services_of(&workload.key) {
-            let is_workload =
-                |it: &&Endpoint| it.workload.as_ref().is_some_and(|candidate| candidate.key == workload.key);
-            for endpoint in service.endpoints.iter().filter(is_workload) {
-                for port in &service.ports {
-                    if let Some(number) = endpoint.port(port) {
-                        ports.entry(number).or_insert(port.protocol);
-                    }
+        for &(service, endpoint) in self.endpoints_of.get(&workload.key).into_iter().flatten() {
+            let service = &self.services[service];
+            for port in &service.ports {
+                if let Some(number) = service.endpoints[endpoint].port(port) {
+                    ports.entry(number).or_insert(port.protocol);
                 }
             }
         }
