@@ -106,6 +106,7 @@ pub fn describe_service(mesh: &Mesh, host: &str) -> Vec<ServiceDescription> {
         endpoints: service
             .endpoints
             .iter()
+            .filter(|endpoint| endpoint.ready)
             .map(|endpoint| {
                 let numbers = service.ports.iter().filter_map(|port| endpoint.port(port));
                 EndpointDescription {

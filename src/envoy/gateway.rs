@@ -68,10 +68,14 @@ fn within_tls(listener: &str, plan: &GatewayChain, proxy: &ProxyPlan) -> FilterC
         transport_protocol: "tls".to_owned(),
         ..Default::default()
     };
-    let filters = match &plan.table {
+    let mut filters = match plan.tls {
+        GatewayTls::Mesh => rbac::of_certificates(&proxy.several_domains),
+        GatewayTls::Passthrough | GatewayTls::Own(_) => Vec::new(),
+    };
+    filters.extend(match &plan.table {
         Some(table) => vec![http::gateway(listener, table, proxy, verifies(&plan.tls))],
         None => bytes(listener, &plan.bytes, proxy),
-    };
+    });
     let name = plan.names.first().map_or("tls", String::as_str);
     with_limit(chain(name, Some(criteria), socket.clone(), filters), socket.as_ref())
 }

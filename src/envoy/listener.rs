@@ -164,7 +164,8 @@ impl Chains<'_> {
     }
 
     fn mutual(&self, name: &str, alpn_match: &[&str], alpn: &[&str], filters: Vec<Filter>) -> FilterChain {
-        let ProxyPlan { trust_domains, roots, tls, .. } = self.proxy;
+        let ProxyPlan { trust_domains, roots, several_domains, tls, .. } = self.proxy;
+        let filters = [rbac::of_certificates(several_domains), filters].concat();
         chain(name, matching(TLS, alpn_match), Some(tls::downstream(trust_domains, roots, tls, alpn)), filters)
     }
 

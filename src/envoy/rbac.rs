@@ -37,6 +37,11 @@ pub(super) fn of_connections(authorization: &Authorization) -> Vec<Filter> {
     each(&authorization.of_bytes(), filter).into_iter().map(named).collect()
 }
 
+/// For every chain with the mesh's mutual TLS: who shows a certificate that these rules match is refused, whatever it carries.
+pub(super) fn of_certificates(refused: &[AccessRule]) -> Vec<Filter> {
+    of_connections(&Authorization { deny: refused.to_vec(), allow: None })
+}
+
 /// For a chain that carries requests.
 pub(super) fn of_requests(authorization: &Authorization) -> Vec<HttpFilter> {
     let filter = |rules| HttpRbac { rules, ..Default::default() };
@@ -112,9 +117,13 @@ fn permission_of(test: &Test) -> Rule {
         Test::Header(name, pattern) => Rule::Header(header(name, pattern)),
         Test::Path(pattern) => Rule::UrlPath(PathMatcher { rule: Some(PathRule::Path(text(pattern, false))) }),
         // What is about the peer stands among the peers; were it here, it would match nothing.
-        Test::Peer(_) | Test::PeerNamespaceSuffix { .. } | Test::Source(_) | Test::Remote(_) | Test::Never => {
-            Rule::NotRule(Box::new(Permission { rule: Some(Rule::Any(true)) }))
-        }
+        Test::Peer(_)
+        | Test::PeerSuffix(_)
+        | Test::PeerNamespace { .. }
+        | Test::PeerServiceAccount { .. }
+        | Test::Source(_)
+        | Test::Remote(_)
+        | Test::Never => Rule::NotRule(Box::new(Permission { rule: Some(Rule::Any(true)) })),
     }
 }
 
@@ -122,9 +131,20 @@ fn principal_of(test: &Test) -> Identifier {
     let authenticated = |name| Identifier::Authenticated(Authenticated { principal_name: Some(name) });
     match test {
         Test::Peer(pattern) => authenticated(text(pattern, false)),
-        Test::PeerNamespaceSuffix { trust_domain, suffix } => {
-            let [trust_domain, suffix] = [trust_domain, suffix].map(|it| literal(it));
-            authenticated(regex(format!("spiffe://{trust_domain}/ns/[^/]*{suffix}/.*")))
+        Test::PeerSuffix(suffix) => authenticated(regex(format!("spiffe://.*{}", literal(suffix)))),
+        Test::PeerNamespace { trust_domain, namespace } => {
+            let trust_domain = trust_domain.as_deref().map_or_else(|| "[^/]+".to_owned(), literal);
+            let namespace = match namespace {
+                Pattern::Present => "[^/]+".to_owned(),
+                Pattern::Exact(name) => literal(name),
+                Pattern::Prefix(start) => literal(start) + "[^/]*",
+                Pattern::Suffix(end) => "[^/]*".to_owned() + &literal(end),
+            };
+            authenticated(regex(format!("spiffe://{trust_domain}/ns/{namespace}/.*")))
+        }
+        Test::PeerServiceAccount { namespace, name } => {
+            let [namespace, name] = [namespace, name].map(|it| literal(it));
+            authenticated(regex(format!("spiffe://[^/]+/ns/{namespace}/sa/{name}")))
         }
         Test::Source(network) => Identifier::DirectRemoteIp(range(*network)),
         Test::Remote(network) => Identifier::RemoteIp(range(*network)),
@@ -159,9 +179,16 @@ fn regex(regex: String) -> StringMatcher {
     StringMatcher { match_pattern: Some(MatchPattern::SafeRegex(matcher)), ..Default::default() }
 }
 
-/// A part of a regular expression (RE2) that means itself: of trust domains and namespaces only the dot is anything else.
+/// A part of a regular expression (RE2) that means itself: a backslash before every character that may be an operator (RE2's `QuoteMeta`).
 fn literal(text: &str) -> String {
-    text.replace('.', "\\.")
+    let mut quoted = String::new();
+    for character in text.chars() {
+        if character.is_ascii() && !character.is_ascii_alphanumeric() && !"_-/:".contains(character) {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    quoted
 }
 
 fn range(Network { address, prefix }: Network) -> CidrRange {

@@ -23,7 +23,7 @@ pub(super) fn ads() -> ConfigSource {
 /// that the operator forgot must not keep the rest of a proxy from starting, so for those Envoy's limit of 15 s stands.
 pub(super) fn secret(name: &SecretName) -> SdsSecretConfig {
     let initial_fetch_timeout = match name {
-        SecretName::Workload | SecretName::Root | SecretName::AllRoots => seconds(0),
+        SecretName::Workload | SecretName::Root | SecretName::AllRoots | SecretName::DomainRoots(_) => seconds(0),
         SecretName::FileRoot(_)
         | SecretName::SystemRoots
         | SecretName::FileCert { .. }

@@ -38,12 +38,13 @@ impl Mesh {
 
         let mut services = builder.services(&workloads, &index);
         builder.drop_duplicate_hosts(&mut services);
-        let mut services_of: HashMap<WorkloadKey, Vec<usize>> = HashMap::new();
+        let mut endpoints_of: HashMap<WorkloadKey, Vec<(usize, usize)>> = HashMap::new();
         for (position, service) in services.iter().enumerate() {
-            for workload in service.endpoints.iter().filter_map(|endpoint| endpoint.workload.as_ref()) {
-                match services_of.get_mut(&workload.key) {
-                    Some(positions) => positions.push(position),
-                    None => drop(services_of.insert(workload.key.clone(), vec![position])),
+            for (index, endpoint) in service.endpoints.iter().enumerate() {
+                let Some(workload) = &endpoint.workload else { continue };
+                match endpoints_of.get_mut(&workload.key) {
+                    Some(endpoints) => endpoints.push((position, index)),
+                    None => drop(endpoints_of.insert(workload.key.clone(), vec![(position, index)])),
                 }
             }
         }
@@ -53,7 +54,7 @@ impl Mesh {
             settings: settings.clone(),
             workloads: workloads.into_iter().map(|workload| (workload.key.clone(), workload)).collect(),
             services,
-            services_of,
+            endpoints_of,
             rules: RuleIndex::new(&set.destination_rules, settings),
             transit,
             gateways,
@@ -189,6 +190,9 @@ impl Builder<'_> {
             endpoints.extend(sliced);
             endpoints.sort_by(|a, b| a.address.cmp(&b.address));
         }
+        for endpoint in endpoints.iter_mut().filter(|_| spec.publish_not_ready_addresses) {
+            endpoint.ready = true;
+        }
         let mut discovery = Discovery::Endpoints;
         if let Some(name) = &spec.external_name {
             discovery = Discovery::Dns;
@@ -272,9 +276,6 @@ impl Builder<'_> {
         let mut endpoints = Vec::new();
         for position in index.select(workloads, &object.meta.namespace, selector) {
             let workload = &workloads[position];
-            if !workload.ready {
-                continue;
-            }
             if workload.address.is_none() && discovery == Discovery::Endpoints {
                 let message = format!(
                     "{} cannot be an endpoint of {}: its address `{}` is a name, and only a ServiceEntry with `resolution: DNS` resolves names",
@@ -291,6 +292,7 @@ impl Builder<'_> {
                 ports: workload.ports.clone(),
                 locality: workload.locality.clone(),
                 weight: workload.weight,
+                ready: workload.ready,
                 workload: Some(workload.clone()),
             });
         }
@@ -327,6 +329,7 @@ impl Builder<'_> {
             ports: Ports::Entry(entry.ports.clone()),
             locality: entry.locality.clone(),
             weight: entry.weight,
+            ready: true,
             workload: None,
         })
     }
@@ -385,6 +388,7 @@ impl Endpoint {
             ports: Ports::Entry(BTreeMap::new()),
             locality: None,
             weight: None,
+            ready: true,
             workload: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Settings, Topic, Warning};
+use super::{San, Settings, Topic, Warning};
 use crate::policy::{
     CaCertificate, Located, MeshConfig, OutboundTrafficPolicy, PathNormalization, PolicySet, TlsSettings,
 };
@@ -84,6 +84,22 @@ impl Settings {
             }
         }
         domains
+    }
+
+    /// Of these, the trust domains with other roots than our own.
+    pub fn further_trust_domains(&self) -> Vec<String> {
+        let mut domains = self.accepted_trust_domains();
+        domains.retain(|domain| self.trust_domains().all(|own| own != domain));
+        domains
+    }
+
+    /// The trust domain with other roots than our own that this is a name in.
+    pub fn further_trust_domain<'n>(&self, name: &'n San) -> Option<&'n str> {
+        let (San::Uri(uri) | San::UriPrefix(uri)) = name else { return None };
+        let domain = uri.strip_prefix("spiffe://")?.split('/').next()?;
+        let further = self.ca_certificates().iter().flat_map(|it| &it.trust_domains).chain(&self.federated);
+        let is_further = further.into_iter().any(|it| it == domain) && self.trust_domains().all(|own| own != domain);
+        is_further.then_some(domain)
     }
 
     /// What becomes of requests to hosts that the mesh does not know; `None` where nothing is said.

@@ -98,13 +98,6 @@ impl Settings {
         std::iter::once(self.trust_domain.as_str()).chain(self.trust_domain_aliases.iter().map(String::as_str))
     }
 
-    /// Whether this is a name in a federated trust domain.
-    pub fn is_federated(&self, name: &San) -> bool {
-        let (San::Uri(uri) | San::UriPrefix(uri)) = name else { return false };
-        let domain = uri.strip_prefix("spiffe://").and_then(|rest| rest.split('/').next());
-        domain.is_some_and(|domain| self.federated.iter().any(|it| it == domain))
-    }
-
     /// The SPIFFE ID of a service account, in the form Istio gives it.
     pub fn spiffe_id(&self, namespace: &str, service_account: &str) -> String {
         spiffe_id(&self.trust_domain, namespace, service_account)
@@ -122,8 +115,8 @@ pub struct Mesh {
     workloads: BTreeMap<WorkloadKey, Arc<Workload>>,
     /// Every service, ordered by host, then age; the first of a host wins where two are visible.
     services: Vec<Arc<Service>>,
-    /// For each workload, the indexes of the services that select it.
-    services_of: HashMap<WorkloadKey, Vec<usize>>,
+    /// For each workload, the indexes of the services that select it, in order, and of its endpoints there.
+    endpoints_of: HashMap<WorkloadKey, Vec<(usize, usize)>>,
     rules: RuleIndex,
     transit: Transit,
     gateways: GatewayIndex,
@@ -152,7 +145,8 @@ impl Mesh {
 
     /// The services that select this workload, ordered by host.
     pub fn services_of(&self, key: &WorkloadKey) -> impl Iterator<Item = &Arc<Service>> {
-        self.services_of.get(key).into_iter().flatten().map(|&index| &self.services[index])
+        let of = self.endpoints_of.get(key).map(Vec::as_slice).unwrap_or_default();
+        of.chunk_by(|(one, _), (other, _)| one == other).map(|endpoints| &self.services[endpoints[0].0])
     }
 
     /// What a client of this namespace can see, one service a host, ordered by host. Where several namespaces define a
@@ -190,14 +184,11 @@ impl Mesh {
     /// The workload's ports that services send to, and what is spoken there. Of two services with one port, the first by host says it.
     pub fn sent_to(&self, workload: &Workload) -> BTreeMap<u16, Protocol> {
         let mut ports = BTreeMap::new();
-        for service in self.services_of(&workload.key) {
-            let is_workload =
-                |it: &&Endpoint| it.workload.as_ref().is_some_and(|candidate| candidate.key == workload.key);
-            for endpoint in service.endpoints.iter().filter(is_workload) {
-                for port in &service.ports {
-                    if let Some(number) = endpoint.port(port) {
-                        ports.entry(number).or_insert(port.protocol);
-                    }
+        for &(service, endpoint) in self.endpoints_of.get(&workload.key).into_iter().flatten() {
+            let service = &self.services[service];
+            for port in &service.ports {
+                if let Some(number) = service.endpoints[endpoint].port(port) {
+                    ports.entry(number).or_insert(port.protocol);
                 }
             }
         }

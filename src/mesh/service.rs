@@ -43,7 +43,7 @@ pub struct Service {
     /// Whether clients choose the endpoint: a headless `v1` Service, or a ServiceEntry with `resolution: NONE`. A proxy that
     /// intercepts connections then sends each to where it was going.
     pub client_chooses: bool,
-    /// Its endpoints, ordered by address.
+    /// Its endpoints, ordered by address, with those that are not ready.
     pub endpoints: Vec<Endpoint>,
     /// What the endpoints' certificates carry, if the operator said.
     pub subject_alt_names: Vec<String>,
@@ -80,6 +80,8 @@ pub struct Endpoint {
     pub locality: Option<String>,
     /// Its share of the load.
     pub weight: Option<u32>,
+    /// Whether clients may be sent to it. One that is not ready serves its ports nevertheless: else it would never become ready.
+    pub ready: bool,
     /// The workload, when it is one; `None` for addresses written in a ServiceEntry.
     pub workload: Option<Arc<Workload>>,
 }

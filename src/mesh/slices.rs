@@ -1,6 +1,6 @@
 //! The endpoints that EndpointSlices and Endpoints give a Service.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -31,12 +31,11 @@ impl<'a> Slices<'a> {
             of_service.entry(service).or_insert_with(|| object.spec.iter().collect());
         }
         if !of_service.is_empty() {
-            let known = |service: &(&str, &str)| {
-                set.services.iter().any(|it| (it.meta.namespace.as_str(), it.meta.name.as_str()) == *service)
-            };
+            let names = set.services.iter().map(|it| (it.meta.namespace.as_str(), it.meta.name.as_str()));
+            let known: HashSet<(&str, &str)> = names.collect();
             let of_nobody = set.endpoint_slices.iter().filter_map(|object| {
                 let service = object.spec.service.as_deref()?;
-                (!known(&(&object.meta.namespace, service))).then_some((object, service))
+                (!known.contains(&(object.meta.namespace.as_str(), service))).then_some((object, service))
             });
             warnings.extend(of_nobody.map(|(object, service)| {
                 let message = format!(
@@ -62,29 +61,33 @@ impl<'a> Slices<'a> {
     pub(super) fn of(&self, namespace: &str, service: &str) -> Option<Vec<Endpoint>> {
         let slices = self.of_service.get(&(namespace, service))?;
         let mut endpoints: Vec<Endpoint> = Vec::new();
+        let mut positions: HashMap<(IpAddr, bool), usize> = HashMap::new();
         for slice in slices {
-            for written in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
-                let address = EndpointAddress::Ip(written.address.value);
+            for written in &slice.endpoints {
                 // A slice has the endpoints that serve the same ports; one address may stand in several.
-                if let Some(known) = endpoints.iter_mut().find(|known| known.address == address)
-                    && let Ports::Slice(ports) = &mut known.ports
-                {
+                let position = positions.get(&(written.address.value, written.ready));
+                if let Some(Ports::Slice(ports)) = position.map(|position| &mut endpoints[*position].ports) {
                     ports.extend(slice.ports.clone());
-                    continue;
+                } else if let Some(endpoint) = self.endpoint(written, slice) {
+                    positions.insert((written.address.value, written.ready), endpoints.len());
+                    endpoints.push(endpoint);
                 }
-                endpoints.push(self.endpoint(written, slice));
             }
         }
         Some(endpoints)
     }
 
-    fn endpoint(&self, written: &SliceEndpoint, slice: &EndpointSlice) -> Endpoint {
+    /// `None`: nobody listens there. A Pod of two families has two addresses, and its proxy binds the first.
+    fn endpoint(&self, written: &SliceEndpoint, slice: &EndpointSlice) -> Option<Endpoint> {
         let named = written.pod.as_ref().map(|(namespace, name)| WorkloadKey::new(namespace, name));
         let workload = match &named {
             Some(key) => self.by_name.get(key).copied(),
             None => self.by_address.get(&written.address.value).copied().flatten(),
         };
-        Endpoint {
+        if workload.is_some_and(|it| it.meshed && it.address.is_some_and(|own| own != written.address.value)) {
+            return None;
+        }
+        Some(Endpoint {
             address: EndpointAddress::Ip(written.address.value),
             labels: workload.map(|workload| workload.labels.clone()).unwrap_or_default(),
             identities: workload.map(|workload| workload.identities.clone()).unwrap_or_default(),
@@ -92,7 +95,8 @@ impl<'a> Slices<'a> {
             ports: Ports::Slice(slice.ports.clone()),
             locality: workload.and_then(|workload| workload.locality.clone()),
             weight: workload.and_then(|workload| workload.weight),
+            ready: written.ready,
             workload: workload.cloned(),
-        }
+        })
     }
 }

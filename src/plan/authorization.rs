@@ -47,12 +47,21 @@ pub struct Condition {
 pub enum Test {
     /// The SPIFFE ID of the peer, over mutual TLS. Nobody has one in plaintext.
     Peer(Pattern),
-    /// The peer's namespace ends so, in this trust domain.
-    PeerNamespaceSuffix {
-        /// The trust domain.
-        trust_domain: String,
-        /// What the namespace ends in.
-        suffix: String,
+    /// The SPIFFE ID of the peer ends so, in whatever trust domain. Other names of its certificate may end so too, and do not count.
+    PeerSuffix(String),
+    /// The peer's namespace is so, in this trust domain.
+    PeerNamespace {
+        /// The trust domain; `None`: any.
+        trust_domain: Option<String>,
+        /// The namespace.
+        namespace: Pattern,
+    },
+    /// The peer is this service account, in whatever trust domain.
+    PeerServiceAccount {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
     },
     /// The address that the connection comes from.
     Source(Network),
@@ -90,6 +99,23 @@ pub(super) fn authorization(mesh: &Mesh, workload: &Workload) -> Authorization {
         }
     }
     authorization
+}
+
+/// Nobody has names in several trust domains of different roots. A proxy verifies a certificate by the roots of its first name, and
+/// compares any of its names: whoever vouches for one trust domain would vouch for the others' identities by a second name.
+pub(super) fn in_several_domains(settings: &Settings) -> Vec<AccessRule> {
+    let accepted = settings.accepted_trust_domains();
+    let named_in = |domain: &String| Test::Peer(Pattern::Prefix(format!("spiffe://{domain}/")));
+    let one_of = |any_of| Condition { any_of, none_of: Vec::new() };
+    let rule = |domain: &String| AccessRule {
+        name: format!("several-trust-domains[{domain}]"),
+        peers: vec![vec![
+            one_of(vec![named_in(domain)]),
+            one_of(accepted.iter().filter(|it| *it != domain).map(named_in).collect()),
+        ]],
+        operations: vec![Vec::new()],
+    };
+    settings.further_trust_domains().iter().map(rule).collect()
 }
 
 impl Authorization {
@@ -170,22 +196,24 @@ impl Resolve<'_> {
         Condition { any_of: tests(&written.values, self.is_allow), none_of: tests(&written.not_values, !self.is_allow) }
     }
 
-    /// `grants`: whether a match lets somebody pass. Names of this mesh then mean its own trust domains; where a match refuses, those
-    /// of further authorities too (Istio takes any trust domain for both).
+    /// `grants`: whether a match lets somebody pass. Names of this mesh then mean its own trust domains; where a match refuses, any,
+    /// as in Istio, which takes any for both.
     fn tests(&self, matcher: &Matcher, grants: bool) -> Vec<Test> {
-        let domains = || -> Vec<String> {
-            match grants {
-                true => self.settings.trust_domains().map(str::to_owned).collect(),
-                false => self.settings.accepted_trust_domains(),
-            }
-        };
         match matcher {
-            Matcher::Principal(pattern) => self.principal(pattern),
-            Matcher::Namespace(pattern) => domains().into_iter().map(|domain| namespace(domain, pattern)).collect(),
+            Matcher::Principal(pattern) => self.principal(pattern, grants),
+            Matcher::Namespace(pattern) if grants => {
+                self.settings.trust_domains().map(|domain| namespace(domain, pattern)).collect()
+            }
+            Matcher::Namespace(pattern) => {
+                vec![Test::PeerNamespace { trust_domain: None, namespace: pattern.clone() }]
+            }
             Matcher::ServiceAccount(of, name) => {
                 let of = of.as_deref().unwrap_or(self.namespace);
-                let exact = |domain: String| Test::Peer(Pattern::Exact(format!("spiffe://{domain}/ns/{of}/sa/{name}")));
-                domains().into_iter().map(exact).collect()
+                let exact = |domain: &str| Test::Peer(Pattern::Exact(format!("spiffe://{domain}/ns/{of}/sa/{name}")));
+                match grants {
+                    true => self.settings.trust_domains().map(exact).collect(),
+                    false => vec![Test::PeerServiceAccount { namespace: of.to_owned(), name: name.clone() }],
+                }
             }
             Matcher::SourceIp(network) => vec![Test::Source(*network)],
             Matcher::RemoteIp(network) => vec![Test::Remote(*network)],
@@ -200,33 +228,39 @@ impl Resolve<'_> {
         }
     }
 
-    /// A principal of one of the mesh's trust domains means the same workload under each of them; `cluster.local`, Istio's default, always
-    /// means this mesh.
-    fn principal(&self, pattern: &Pattern) -> Vec<Test> {
+    /// A principal of one of the mesh's trust domains means the same workload under each of them; so does `cluster.local`, Istio's default.
+    /// Where that is another mesh whose identities are accepted, it means that one, and ours too only where a match refuses.
+    fn principal(&self, pattern: &Pattern, grants: bool) -> Vec<Test> {
         let peer = |make: fn(String) -> Pattern, rest: &str| Test::Peer(make(format!("spiffe://{rest}")));
         let (text, make): (&str, fn(String) -> Pattern) = match pattern {
             Pattern::Present => return vec![peer(Pattern::Prefix, "")],
-            // The trust domain is not said. A SPIFFE ID is the only URI that a port takes.
-            Pattern::Suffix(_) => return vec![Test::Peer(pattern.clone())],
+            // The trust domain is not said.
+            Pattern::Suffix(suffix) => return vec![Test::PeerSuffix(suffix.clone())],
             Pattern::Exact(text) => (text, Pattern::Exact),
             Pattern::Prefix(text) => (text, Pattern::Prefix),
         };
-        match text.split_once('/') {
-            Some((domain, path))
-                if domain == "cluster.local" || self.settings.trust_domains().any(|it| it == domain) =>
-            {
-                self.settings.trust_domains().map(|domain| peer(make, &format!("{domain}/{path}"))).collect()
-            }
-            _ => vec![peer(make, text)],
+        let Some((domain, path)) = text.split_once('/') else { return vec![peer(make, text)] };
+        let is_foreign = self.settings.further_trust_domains().iter().any(|it| it == domain);
+        let means_ours = match domain {
+            "cluster.local" => !is_foreign || !grants,
+            _ => self.settings.trust_domains().any(|it| it == domain),
+        };
+        let ours = self.settings.trust_domains().filter(|_| means_ours);
+        let mut tests: Vec<Test> = ours.map(|domain| peer(make, &format!("{domain}/{path}"))).collect();
+        if is_foreign || !means_ours {
+            tests.push(peer(make, text));
         }
+        tests
     }
 }
 
-fn namespace(trust_domain: String, pattern: &Pattern) -> Test {
+fn namespace(trust_domain: &str, pattern: &Pattern) -> Test {
     match pattern {
         Pattern::Present => Test::Peer(Pattern::Prefix(format!("spiffe://{trust_domain}/ns/"))),
         Pattern::Exact(name) => Test::Peer(Pattern::Prefix(format!("spiffe://{trust_domain}/ns/{name}/"))),
         Pattern::Prefix(start) => Test::Peer(Pattern::Prefix(format!("spiffe://{trust_domain}/ns/{start}"))),
-        Pattern::Suffix(suffix) => Test::PeerNamespaceSuffix { trust_domain, suffix: suffix.clone() },
+        Pattern::Suffix(_) => {
+            Test::PeerNamespace { trust_domain: Some(trust_domain.to_owned()), namespace: pattern.clone() }
+        }
     }
 }

@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::Serialize;
 
-use super::authorization::authorization;
+use super::authorization::{authorization, in_several_domains};
 use super::gateway::GatewayPlan;
 use super::{
-    Authorization, GatewayListener, Node, SecretName, VIRTUAL_INBOUND_PORT, is_default, listener_name, unspecified,
+    AccessRule, Authorization, GatewayListener, Node, SecretName, VIRTUAL_INBOUND_PORT, is_default, listener_name,
+    unspecified,
 };
 use crate::mesh::decide::{InboundMode, inbound, inbound_elsewhere, ports_named};
 use crate::mesh::{ApplicationEndpoint, Mesh, PathNormalization, Protocol, TlsSettings, Workload};
@@ -31,6 +32,9 @@ pub struct ProxyPlan {
     /// What their certificates are verified against.
     #[serde(skip_serializing_if = "is_own")]
     pub roots: SecretName,
+    /// Whom a port with mutual TLS refuses before all else: who has names in several trust domains of different roots.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub several_domains: Vec<AccessRule>,
     /// TLS of the ports with mutual TLS.
     #[serde(skip_serializing_if = "is_default")]
     pub tls: TlsSettings,
@@ -103,12 +107,14 @@ pub enum InboundTarget {
 /// PeerAuthentication names. A workload without a proxy, or whose address is a name, has none, and a gateway has its Gateways' instead.
 pub fn proxy_plan(mesh: &Mesh, workload: &Workload, node: Node) -> ProxyPlan {
     let settings = mesh.settings();
+    let several_domains = in_several_domains(settings);
     let mut plan = ProxyPlan {
         inbound: Vec::new(),
         intercepted: None,
         gateway: Vec::new(),
         trust_domains: settings.accepted_trust_domains(),
-        roots: if settings.federated.is_empty() { SecretName::Root } else { SecretName::AllRoots },
+        roots: if several_domains.is_empty() { SecretName::Root } else { SecretName::AllRoots },
+        several_domains,
         tls: settings.mesh_tls(),
         paths: settings.path_normalization(),
         authorization: authorization(mesh, workload),

@@ -155,7 +155,8 @@ fn addresses(service: &Service) -> Vec<IpAddr> {
     if !service.addresses.is_empty() || !service.client_chooses {
         return service.addresses.clone();
     }
-    let ips = service.endpoints.iter().filter_map(|endpoint| match endpoint.address {
+    let ready = service.endpoints.iter().filter(|endpoint| endpoint.ready);
+    let ips = ready.filter_map(|endpoint| match endpoint.address {
         EndpointAddress::Ip(ip) => Some(ip),
         EndpointAddress::Dns(_) => None,
     });

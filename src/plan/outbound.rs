@@ -152,7 +152,8 @@ fn cluster<'e>(
     let Destination { service, port, subset } = to;
     let decision = outbound_to(mesh, client, to, None);
     let in_transit = endpoints.clone().filter_map(|endpoint| in_transit(mesh, endpoint, port)).collect();
-    let endpoints: Vec<_> = endpoints.filter_map(|endpoint| planned(endpoint, port, &decision.mode)).collect();
+    let ready = endpoints.filter(|endpoint| endpoint.ready);
+    let endpoints: Vec<_> = ready.filter_map(|endpoint| planned(endpoint, port, &decision.mode)).collect();
     let asked = matches!(decision.mode, OutboundMode::PerEndpoint { choice: Choice::Asked | Choice::Insisted, .. });
     let tls = tls(mesh.settings(), decision.mode, port.protocol, &client.key.namespace);
     let (name, protocol) = (cluster_name(service, port.port.value, subset.unwrap_or_default()), port.protocol);
@@ -190,6 +191,18 @@ fn planned(endpoint: &Endpoint, port: &ServicePort, mode: &OutboundMode) -> Opti
     })
 }
 
+/// The roots of nobody else than whose names are expected: with those of several trust domains, a certificate is verified by the roots of
+/// its first name, and taken for any of its names.
+fn roots_of(settings: &Settings, sans: &PeerNames) -> SecretName {
+    let mut domains = sans.iter().map(|name| settings.further_trust_domain(name));
+    let first = domains.next().flatten();
+    match first {
+        _ if domains.any(|other| other != first) => SecretName::AllRoots,
+        None => SecretName::Root,
+        Some(domain) => SecretName::DomainRoots(domain.to_owned()),
+    }
+}
+
 fn tls(settings: &Settings, mode: OutboundMode, protocol: Protocol, namespace: &str) -> ClusterTls {
     let credential = |name: String, ca| SecretName::Credential { namespace: namespace.to_owned(), name, ca };
     // Outside the mesh HTTP/2 has to be negotiated; within it the cluster knows.
@@ -211,9 +224,7 @@ fn tls(settings: &Settings, mode: OutboundMode, protocol: Protocol, namespace: &
         if protocol.is_http2() {
             alpn.push("h2");
         }
-        let foreign = sans.iter().any(|name| settings.is_federated(name));
-        let roots = if foreign { SecretName::AllRoots } else { SecretName::Root };
-        let validation = Validation::Verified { roots, sans, crl: None };
+        let validation = Validation::Verified { roots: roots_of(settings, &sans), sans, crl: None };
         UpstreamTls {
             certificate: Some(SecretName::Workload),
             validation,

@@ -13,6 +13,8 @@ pub enum SecretName {
     Root,
     /// The roots of every trust domain, each for its own identities: `ALL`.
     AllRoots,
+    /// The roots of one trust domain that is not ours: `spiffe://DOMAIN`.
+    DomainRoots(String),
     /// Roots in a file on the proxy's machine: `file-root:PATH`.
     FileRoot(String),
     /// The trust store of the proxy's machine: `file-root:system`. It is a secret since Envoy has no other way to it: a context with
@@ -42,6 +44,7 @@ impl fmt::Display for SecretName {
             Self::Workload => f.write_str("default"),
             Self::Root => f.write_str("ROOTCA"),
             Self::AllRoots => f.write_str("ALL"),
+            Self::DomainRoots(domain) => write!(f, "spiffe://{domain}"),
             Self::FileRoot(path) => write!(f, "file-root:{path}"),
             Self::SystemRoots => f.write_str("file-root:system"),
             Self::FileCert { certificate, key } => write!(f, "file-cert:{certificate}~{key}"),

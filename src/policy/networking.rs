@@ -80,6 +80,8 @@ pub struct Service {
     pub headless: bool,
     /// `externalName`.
     pub external_name: Option<String>,
+    /// Whether clients are sent to workloads that are not ready too.
+    pub publish_not_ready_addresses: bool,
 }
 
 /// `resolution` of a ServiceEntry.

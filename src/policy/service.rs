@@ -30,7 +30,7 @@ pub(super) struct Raw {
     external_traffic_policy: Option<IgnoredAny>,
     traffic_distribution: Option<IgnoredAny>,
     health_check_node_port: Option<IgnoredAny>,
-    publish_not_ready_addresses: Option<IgnoredAny>,
+    publish_not_ready_addresses: bool,
     allocate_load_balancer_node_ports: Option<IgnoredAny>,
     #[serde(rename = "loadBalancerIP")]
     load_balancer_ip: Option<IgnoredAny>,
@@ -127,7 +127,8 @@ pub(super) fn check(raw: Raw, report: &Report) -> Service {
         }
     }
     let (selector, external_name) = (LabelSelector(raw.selector), non_empty(raw.external_name));
-    Service { selector, ports, cluster_ips, headless, external_name }
+    let publish_not_ready_addresses = raw.publish_not_ready_addresses;
+    Service { selector, ports, cluster_ips, headless, external_name, publish_not_ready_addresses }
 }
 
 fn target_port(target: Located<NumberOrName>, field: &str, report: &Report) -> TargetPort {

@@ -62,6 +62,19 @@ pub fn validation_of(name: &str, bundle: &TrustBundle) -> Bytes {
     by_trust_domain(name, [(bundle.trust_domain().as_str(), bundle.pem().to_owned() + &lists(bundle))].into())
 }
 
+/// The roots of a trust domain that is not the bundle's: those of `authorities` that name it. Where there are none, nobody is verified; the
+/// secret is there nevertheless, since a proxy keeps what it has of one that is taken away.
+pub fn validation_of_further(name: &str, domain: &str, bundle: &TrustBundle, authorities: &[Authority]) -> Bytes {
+    let mut pem = String::new();
+    for authority in authorities.iter().filter(|it| it.trust_domains.iter().any(|named| named == domain)) {
+        pem.push_str(authority.pem.trim_end());
+        pem.push('\n');
+    }
+    // A validator has to have a trust domain and a root. RFC 2606 keeps `.invalid` from being anybody's.
+    let roots = if pem.is_empty() { ("nobody.invalid", bundle.pem().to_owned()) } else { (domain, pem) };
+    by_trust_domain(name, [roots].into())
+}
+
 /// The same secret in other bytes.
 pub(super) fn restate(validator: &mut TypedExtensionConfig) -> Option<()> {
     let typed = validator.typed_config.as_mut()?;

@@ -8,7 +8,7 @@ mod by_trust_domain;
 mod credential;
 mod sds;
 
-pub use by_trust_domain::{Authority, validation_by_trust_domain, validation_of};
+pub use by_trust_domain::{Authority, validation_by_trust_domain, validation_of, validation_of_further};
 pub use credential::{Credential, CredentialError, Validity, credential};
 pub use sds::{file_certificate, file_root, restate, system_roots, tls_certificate, validation_context};
 

@@ -125,15 +125,23 @@ fn each_authority_is_for_its_own_trust_domain() {
     let validator = context.custom_validator_config.unwrap();
     assert_eq!(validator.name, "envoy.tls.cert_validator.spiffe");
     let config = SpiffeCertValidatorConfig::decode(&*validator.typed_config.unwrap().value).unwrap();
-    let roots: Vec<(String, usize, bool)> = config
-        .trust_domains
-        .into_iter()
-        .map(|domain| {
+    let roots = |config: SpiffeCertValidatorConfig| -> Vec<(String, usize, bool)> {
+        let each = config.trust_domains.into_iter().map(|domain| {
             let Some(Specifier::InlineBytes(pem)) = domain.trust_bundle.unwrap().specifier else { panic!() };
             let pem = String::from_utf8(pem).unwrap();
             (domain.name, pem.matches("BEGIN CERTIFICATE").count(), pem.contains(partner.trim_end()))
-        })
-        .collect();
+        });
+        each.collect()
+    };
     let expected = [("old.example", 2, false), ("partner.example", 1, true), ("prod.example", 2, false)];
-    assert_eq!(roots, expected.map(|(name, count, is_partners)| (name.to_owned(), count, is_partners)));
+    assert_eq!(roots(config), expected.map(|(name, count, is_partners)| (name.to_owned(), count, is_partners)));
+
+    let of = |domain: &str| {
+        let secret = decode(&validation_of_further("it", domain, &bundle, &further));
+        let Some(Type::ValidationContext(context)) = secret.r#type else { panic!("{}", secret.name) };
+        let validator = context.custom_validator_config.unwrap().typed_config.unwrap();
+        roots(SpiffeCertValidatorConfig::decode(&*validator.value).unwrap())
+    };
+    assert_eq!(of("partner.example"), [("partner.example".to_owned(), 1, true)], "nobody else is verified");
+    assert_eq!(of("unknown.example")[0].0, "nobody.invalid", "whose roots are not known is not verified");
 }

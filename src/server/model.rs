@@ -212,7 +212,7 @@ impl Model {
     fn secret(&self, name: &SecretName, now: OffsetDateTime) -> Option<(Arc<Resource>, Described)> {
         let of_file = |is_roots| Described { is_roots, certificates: Vec::new() };
         let (value, described) = match name {
-            SecretName::Workload | SecretName::Root | SecretName::AllRoots => return None,
+            SecretName::Workload | SecretName::Root | SecretName::AllRoots | SecretName::DomainRoots(_) => return None,
             SecretName::FileRoot(path) => (secrets::file_root(path), of_file(true)),
             SecretName::SystemRoots => (secrets::system_roots(SYSTEM_ROOTS), of_file(true)),
             SecretName::FileCert { certificate, key } => (secrets::file_certificate(certificate, key), of_file(false)),

@@ -80,7 +80,7 @@ pub(super) fn look(
 ) -> Vec<Participant> {
     let served = proxies.served();
     // Contexts name our roots alone, or together with those of other trust domains.
-    let (roots, federates) = (proxies.roots(), !model.mesh.settings().federated.is_empty());
+    let (roots, federates) = (proxies.roots(), !model.mesh.settings().further_trust_domains().is_empty());
     let trusted = roots.own().iter().map(|(name, version)| (name.as_str(), *version));
     let trusted: Vec<_> =
         trusted.filter(|(name, _)| *name == secrets::ROOT || (federates && *name == secrets::ALL)).collect();

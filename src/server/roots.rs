@@ -26,6 +26,21 @@ pub(super) struct ServedRoots {
 pub(super) struct Further {
     aliases: BTreeSet<String>,
     authorities: Vec<Authority>,
+    /// The trust domains with other roots than our own, whether or not these are known.
+    domains: BTreeSet<String>,
+}
+
+impl Further {
+    /// What is to be believed about our own identities: an authority that names others only is none of them.
+    fn of_ours(&self) -> Vec<Authority> {
+        let of_ours = |it: &Authority| {
+            let mut trust_domains = it.trust_domains.clone();
+            trust_domains.retain(|domain| !self.domains.contains(domain));
+            let is_one = it.trust_domains.is_empty() || !trust_domains.is_empty();
+            is_one.then(|| Authority { pem: it.pem.clone(), trust_domains })
+        };
+        self.authorities.iter().filter_map(of_ours).collect()
+    }
 }
 
 impl From<&mesh::Settings> for Further {
@@ -36,23 +51,25 @@ impl From<&mesh::Settings> for Further {
         // Without further authorities the aliases change nothing about the roots.
         let alone = authorities.is_empty() && settings.federated.is_empty();
         let aliases = if alone { &[][..] } else { &settings.trust_domain_aliases };
-        Self { aliases: aliases.iter().cloned().collect(), authorities }
+        let domains = settings.further_trust_domains().into_iter().collect();
+        Self { aliases: aliases.iter().cloned().collect(), authorities, domains }
     }
 }
 
 impl ServedRoots {
     pub(super) fn new(bundle: Arc<TrustBundle>, federation: Arc<Federation>, further: Further) -> Self {
-        let Further { aliases, authorities } = &further;
-        let root = if authorities.is_empty() {
+        let Further { aliases, authorities, domains } = &further;
+        if !authorities.is_empty() && bundle.crls().is_some() && bundle.root_crls().is_none() {
+            warn!(
+                "proxies are given no revocation lists while a MeshConfig has caCertificates and a root's key is elsewhere: what is \
+                 revoked is refused by this server only"
+            );
+        }
+        let of_ours = further.of_ours();
+        let root = if of_ours.is_empty() {
             secrets::validation_context(secrets::ROOT, &bundle)
         } else {
-            if bundle.crls().is_some() && bundle.root_crls().is_none() {
-                warn!(
-                    "proxies are given no revocation lists while a MeshConfig has caCertificates and a root's key is elsewhere: what is \
-                     revoked is refused by this server only"
-                );
-            }
-            secrets::validation_by_trust_domain(secrets::ROOT, &bundle, aliases, authorities)
+            secrets::validation_by_trust_domain(secrets::ROOT, &bundle, aliases, &of_ours)
         };
         let foreign: Vec<&TrustBundle> = federation.bundles().map(|it| &it.bundle).collect();
         let federated = foreign
@@ -60,17 +77,30 @@ impl ServedRoots {
             .map(|it| Authority { pem: it.pem().to_owned(), trust_domains: vec![it.trust_domain().to_string()] });
         let everybody: Vec<Authority> = authorities.iter().cloned().chain(federated).collect();
         let all = secrets::validation_by_trust_domain(secrets::ALL, &bundle, aliases, &everybody);
-        let alone = |it: &TrustBundle| {
+        let alone_of = |it: &TrustBundle| {
             let name = it.trust_domain().uri();
             resource(&name, &secrets::validation_of(&name, it), &[it])
         };
         let own = [
             resource(secrets::ROOT, &root, &[&bundle]),
             resource(secrets::ALL, &all, &[&[&*bundle], &foreign[..]].concat()),
-            alone(&bundle),
+            alone_of(&bundle),
         ];
         let versions = own.iter().map(|it| (it.name().to_string(), it.version())).collect();
-        let secrets = own.into_iter().chain(foreign.iter().map(|it| alone(it)));
+        let imported: BTreeSet<&str> = foreign.iter().map(|it| it.trust_domain().as_str()).collect();
+        let added = |domain: &str| authorities.iter().any(|it| it.trust_domains.iter().any(|named| named == domain));
+        let mixed = domains.iter().filter(|domain| added(domain) || !imported.contains(domain.as_str()));
+        let mixed: Vec<Resource> = mixed
+            .map(|domain| {
+                let name = format!("spiffe://{domain}");
+                let bundles: Vec<&TrustBundle> =
+                    foreign.iter().copied().filter(|it| it.trust_domain().as_str() == domain).collect();
+                resource(&name, &secrets::validation_of_further(&name, domain, &bundle, &everybody), &bundles)
+            })
+            .collect();
+        let alone = foreign.iter().filter(|it| !mixed.iter().any(|known| **known.name() == *it.trust_domain().uri()));
+        let alone: Vec<Resource> = alone.map(|it| alone_of(it)).collect();
+        let secrets = own.into_iter().chain(alone).chain(mixed);
         let secrets: Vec<_> = secrets.map(|it| (ResourceType::Secret, Arc::new(it))).collect();
         let layer = Arc::new(Layer::new(secrets, None));
         Self { bundle, federation, further, own: versions, layer }
@@ -116,4 +146,24 @@ fn resource(name: &str, value: &[u8], bundles: &[&TrustBundle]) -> Resource {
     let roots = bundles.iter().flat_map(|bundle| bundle.roots());
     let serials: Vec<_> = roots.map(|root| root.serial.to_string()).collect();
     Resource::new(ResourceType::Secret, name, value).with_serial(serials.join(",")).restated_by(secrets::restate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_of_another_trust_domain_is_not_beside_our_roots() {
+        let authority = |domains: &[&str]| Authority {
+            pem: domains.join(" "),
+            trust_domains: domains.iter().map(|it| (*it).to_owned()).collect(),
+        };
+        let further = Further {
+            aliases: BTreeSet::new(),
+            authorities: [&[][..], &["partner"], &["ours", "partner"]].map(authority).into(),
+            domains: ["partner".to_owned()].into(),
+        };
+        let trusted = further.of_ours().into_iter().map(|it| it.trust_domains);
+        assert_eq!(trusted.collect::<Vec<_>>(), [vec![], vec!["ours".to_owned()]]);
+    }
 }

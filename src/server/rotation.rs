@@ -206,7 +206,8 @@ impl Rotation {
     async fn look(&self, state: &mut Inner, now: OffsetDateTime) {
         let roots = self.proxies.roots();
         let trusted: Vec<Serial> = roots.bundle.roots().iter().map(|root| root.serial.clone()).collect();
-        let federates = self.proxies.model.load().as_ref().is_some_and(|it| !it.mesh.settings().federated.is_empty());
+        let model = self.proxies.model.load_full();
+        let federates = model.is_some_and(|it| !it.mesh.settings().further_trust_domains().is_empty());
         let served = self.proxies.served();
         let connections = self.proxies.peers.by_identity();
         let under_way = state.current.as_ref().filter(|current| !current.is_over());

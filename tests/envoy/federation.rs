@@ -1,14 +1,22 @@
 //! Two trust domains, each with a server and a root of its own, that exchange bundles: their workloads reach each other, and the root of
 //! one never vouches for an identity of the other.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use countersign::admin::api::{RootRotationAction, RootRotationRequest, RootRotationStatus};
 use countersign::lab::checks::{Peer, served_by_proxy};
+use countersign::lab::http;
 use countersign::trust::{AuthorityKind, AuthorityState, SqliteStore, Store};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use crate::harness::{LIMIT, Mesh, Setting, countersign, eventually, on_envoys, pair};
 use crate::revocation::{revoke, shows, steals, thief};
@@ -68,10 +76,10 @@ impl Stolen {
         Self { certificate: record.certificate.into(), key }
     }
 
-    /// A certificate under this identity.
-    fn forge(&self, identity: &str) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    /// A certificate under these names.
+    fn forge(&self, names: &[SanType]) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(identity.try_into().unwrap())];
+        params.subject_alt_names = names.to_vec();
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
@@ -83,9 +91,79 @@ impl Stolen {
 
     /// What payment-service of a mesh answers to who shows such a certificate.
     async fn gets(&self, identity: &str, mesh: &Mesh) -> Option<u16> {
-        let (chain, key) = self.forge(identity);
+        self.gets_as(&[uri(identity)], mesh).await
+    }
+
+    async fn gets_as(&self, names: &[SanType], mesh: &Mesh) -> Option<u16> {
+        let (chain, key) = self.forge(names);
         shows(mesh, chain, key).await
     }
+
+    /// A server that shows such a certificate, and answers whoever takes it.
+    async fn serves_as(&self, names: &[SanType]) -> SocketAddr {
+        let (chain, key) = self.forge(names);
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                if stream.read(&mut [0; 4096]).await.is_ok() {
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                    stream.write_all(answer).await.ok();
+                }
+            }
+        });
+        address
+    }
+}
+
+fn uri(identity: &str) -> SanType {
+    SanType::URI(identity.try_into().unwrap())
+}
+
+/// NAME.test, where payment-service of the other trust domain is expected.
+fn expected_at(name: &str, address: SocketAddr) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: production}}\n\
+         spec:\n  hosts: [{name}.test]\n  location: MESH_INTERNAL\n  resolution: STATIC\n  ports:\n  \
+         - {{number: 8080, name: http, protocol: HTTP}}\n  endpoints:\n  - address: {}\n    ports: {{http: {}}}\n    \
+         labels: {{security.istio.io/tlsMode: istio}}\n\
+         ---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}, namespace: production}}\n\
+         spec:\n  host: {name}.test\n  trafficPolicy:\n    tls:\n      mode: ISTIO_MUTUAL\n      \
+         subjectAltNames: [\"{}\"]\n---\n",
+        address.ip(),
+        address.port(),
+        identity(THERE, "payment-service")
+    )
+}
+
+/// A certificate with names of both trust domains is verified by the roots of the first one only.
+async fn a_second_name_is_worth_nothing(here: &Mesh, of_here: &Stolen, of_there: &Stolen) {
+    let [theirs, ours] = [THERE, HERE].map(|domain| identity(domain, "client"));
+    let dns = SanType::DnsName(ours.as_str().try_into().unwrap());
+    for second in [uri(&ours), dns] {
+        for names in [[uri(&theirs), second.clone()], [second, uri(&theirs)]] {
+            assert_eq!(of_there.gets_as(&names, here).await, None, "it shows {names:?}");
+        }
+    }
+    let expected = uri(&identity(THERE, "payment-service"));
+    let honest = of_there.serves_as(std::slice::from_ref(&expected)).await;
+    let impostor = of_here.serves_as(&[uri(&ours), expected]).await;
+    here.write_policy("servers.yaml", &(expected_at("honest", honest) + &expected_at("impostor", impostor)));
+    let proxy = here.topology().client.http_proxy();
+    let get = async |host: &str| {
+        let answer = http::get_via_proxy(proxy, &format!("http://{host}.test:8080/"), LIMIT).await;
+        answer.map(|answer| answer.status.as_u16())
+    };
+    eventually("the server is reached", async || (get("honest").await.ok()? == 200).then_some(())).await;
+    assert_eq!(get("impostor").await.unwrap(), 503);
 }
 
 async fn reach(mesh: &Mesh, own: &str) -> Result<String, String> {
@@ -125,6 +203,8 @@ async fn threat_02_one_trust_domain_does_not_vouch_for_another(setting: Setting)
     assert_eq!(thief_here.gets(&identity(HERE, "client"), &there).await, Some(200), "the check can fail");
     assert_eq!(thief_here.gets(&of_theirs, &there).await, None);
     assert_eq!(thief_here.gets(&identity("third.test", "client"), &there).await, None);
+
+    a_second_name_is_worth_nothing(&here, &thief_here, &thief_there).await;
 
     lists_hold(&here).await;
     reach(&there, THERE).await.unwrap();

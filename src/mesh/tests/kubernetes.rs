@@ -30,7 +30,7 @@ fn endpoints(mesh: &Mesh) -> Vec<String> {
         Some(workload) => format!("{} {}", workload.key, port(endpoint)),
         None => format!("? {}", port(endpoint)),
     };
-    service.endpoints.iter().map(named).collect()
+    service.endpoints.iter().filter(|endpoint| endpoint.ready).map(named).collect()
 }
 
 #[test]
@@ -62,8 +62,37 @@ fn slices_decide_who_is_behind_a_service() {
     assert_eq!(endpoints(&mesh), ["back/a 7070", "back/c 7070", "back/web 8080", "? 7070"]);
     let service = mesh.services().next().unwrap();
     assert_eq!(service.endpoints[0].port(&service.ports[1]), None, "the slice does not have the port");
-    assert!(service.endpoints[0].meshed && !service.endpoints[3].meshed, "nobody knows who is at 10.9.9.9");
+    assert!(service.endpoints[0].meshed && !service.endpoints[4].meshed, "nobody knows who is at 10.9.9.9");
     assert_eq!(service.endpoints[0].identities[..], ["spiffe://cluster.local/ns/back/sa/a"]);
+    let served = mesh.sent_to(workload(&mesh, "back/b"));
+    assert!(served.contains_key(&7070), "or its readiness could never be probed: {served:?}");
+    assert!(mesh.modes().contains_key(&workload(&mesh, "back/b").key));
+}
+
+#[test]
+fn a_proxy_is_reached_at_the_address_it_binds() {
+    let by_name = "targetRef: {kind: Pod, name: a}";
+    let second = slice("two", &format!("[{{addresses: [\"fd00::1\"], {by_name}}}]")).replace("IPv4", "IPv6");
+    let text = [
+        pod("back/a", "10.0.0.1", ""),
+        service("back/web", "[{name: http, port: 80, targetPort: 8080}]"),
+        slice("one", &format!("[{{addresses: [10.0.0.1], {by_name}}}]")),
+        second,
+    ]
+    .concat();
+    assert_eq!(endpoints(&mesh(&text).0), ["back/a 7070"], "nobody listens at fd00::1");
+    let without = text.replace("security.istio.io/tlsMode: istio", "security.istio.io/tlsMode: disabled");
+    assert_eq!(endpoints(&mesh(&without).0).len(), 2, "an application binds what it likes");
+}
+
+#[test]
+fn a_service_may_publish_who_is_not_ready() {
+    let pod =
+        pod("back/a", "10.0.0.1", "").replace("status: {", "status: {conditions: [{type: Ready, status: 'False'}], ");
+    let service = service("back/web", "[{name: http, port: 80, targetPort: api}]");
+    assert!(endpoints(&mesh(&[pod.clone(), service.clone()].concat()).0).is_empty());
+    let publishing = service.replace("ports:", "publishNotReadyAddresses: true, ports:");
+    assert_eq!(endpoints(&mesh(&[pod, publishing].concat()).0), ["back/a 8080"]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(crate) fn mesh(text: &str) -> (Mesh, Vec<String>) {
     mesh_with(text, &Settings::default())
 }
 
-fn mesh_with(text: &str, settings: &Settings) -> (Mesh, Vec<String>) {
+pub(crate) fn mesh_with(text: &str, settings: &Settings) -> (Mesh, Vec<String>) {
     let (set, _) = parse_set([("f.yaml", text)]).unwrap_or_else(|errors| panic!("{}\n{text}", errors[0]));
     let (mesh, warnings) = Mesh::build(&set, settings);
     (mesh, warnings.iter().map(ToString::to_string).collect())

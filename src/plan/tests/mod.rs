@@ -2,11 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::{ClassPlan, Flavour, Node, ProxyPlan, Settings, class_of, class_plan, proxy_plan};
+use super::{
+    Authorization, ClassPlan, Flavour, Node, Pattern, ProxyPlan, Settings, Test, class_of, class_plan, proxy_plan,
+};
 use crate::mesh::Mesh;
-use crate::mesh::tests::mesh;
 use crate::mesh::tests::random::policies;
-use crate::mesh::tests::text::{client_and_server, destination_rule, workload_entry};
+use crate::mesh::tests::text::{client_and_server, destination_rule, object, workload_entry};
+use crate::mesh::tests::{mesh, mesh_with};
 
 /// A proxy that says nothing of itself.
 const ENVOY: Flavour = Flavour::Envoy(Node::PLAIN);
@@ -43,6 +45,31 @@ fn a_workload_without_a_proxy_or_an_address_has_no_listener() {
         let web = mesh.workload(&"back/web".parse().unwrap()).unwrap();
         assert_eq!(proxy_plan(&mesh, web, Node::default()).inbound, []);
     }
+}
+
+/// Whom the plan of back/web refuses and lets in, where the policy names `principals`.
+fn principals(action: &str, principals: &str, settings: &crate::mesh::Settings) -> Vec<Test> {
+    let spec = format!("{{action: {action}, rules: [{{from: [{{source: {{principals: [{principals}]}}}}]}}]}}");
+    let policy = object("security.istio.io/v1", "AuthorizationPolicy", "back/a", &spec);
+    let (mesh, _) = mesh_with(&(client_and_server() + &policy), settings);
+    let web = mesh.workload(&"back/web".parse().unwrap()).unwrap();
+    let Authorization { deny, allow } = proxy_plan(&mesh, web, Node::default()).authorization;
+    let rules = deny.into_iter().chain(allow.into_iter().flatten());
+    rules.flat_map(|rule| rule.peers).flatten().flat_map(|condition| condition.any_of).collect()
+}
+
+#[test]
+fn cluster_local_is_another_mesh_where_its_identities_are_accepted() {
+    let here = crate::mesh::Settings { trust_domain: "prod.example".into(), ..Default::default() };
+    let beside = crate::mesh::Settings { federated: vec!["cluster.local".into()], ..here.clone() };
+    let exact = |domain: &str| Test::Peer(Pattern::Exact(format!("spiffe://{domain}/ns/a/sa/b")));
+    let [ours, theirs] = ["prod.example", "cluster.local"].map(exact);
+    let written = "cluster.local/ns/a/sa/b";
+    for action in ["ALLOW", "DENY"] {
+        assert_eq!(principals(action, written, &here), std::slice::from_ref(&ours), "{action}");
+    }
+    assert_eq!(principals("ALLOW", written, &beside), std::slice::from_ref(&theirs));
+    assert_eq!(principals("DENY", written, &beside), [ours, theirs]);
 }
 
 proptest! {

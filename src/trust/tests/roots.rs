@@ -90,7 +90,11 @@ fn until_when_something_may_be_valid_is_known_before_it_is_handed_out() {
     let requested = |since, last| Some(Requested { issuer: issuer.clone(), since, last });
     assert_eq!(trust.last_request(&id("a", "b")), requested(NOW, NOW));
     trust.sign_csr(&csr, &id("a", "b"), None, NOW + DAY / 4).unwrap();
-    assert_eq!(trust.last_request(&id("a", "b")), requested(NOW, NOW + DAY / 4), "a renewal is told from the first one");
+    assert_eq!(
+        trust.last_request(&id("a", "b")),
+        requested(NOW, NOW + DAY / 4),
+        "a renewal is told from the first one"
+    );
     let until = trust.issued_until(&root);
     let again = open(directory.path(), settings(), NOW).unwrap();
     assert_eq!(again.issued_until(&root), until);
