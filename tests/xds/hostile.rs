@@ -268,7 +268,8 @@ async fn requests_at_line_rate_in_frames_of_their_own_end_the_connection() {
         while call.send_within_windows(request.clone()).await.is_ok() {}
     });
     let end = flood.closed().await.unwrap_err();
-    assert_eq!(end.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM), "{end}");
+    // Who goes on sending is reset, and a reset may overtake the farewell. Why it ended is counted at the server in any case.
+    assert!(end.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) || end.is_io(), "{end}");
     flooding.await.unwrap();
     server.eventually("it is counted", async || (server.refused("http2").await == 1).then_some(())).await;
     server.honest_client(honest).await;
