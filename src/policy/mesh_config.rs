@@ -157,7 +157,7 @@ const OURS: &[&str] = &[
 ];
 
 /// The suites of TLS 1.2 that Envoy takes (envoyproxy.io, `TlsParameters.cipher_suites`). It refuses a whole listener for another word.
-const CIPHER_SUITES: &[&str] = &[
+pub(super) const CIPHER_SUITES: &[&str] = &[
     "ECDHE-ECDSA-AES128-GCM-SHA256",
     "ECDHE-RSA-AES128-GCM-SHA256",
     "ECDHE-ECDSA-AES256-GCM-SHA384",

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::fields::{Unserved, Unused, non_empty};
+use super::mesh_config::CIPHER_SUITES;
 use super::report::Report;
 use super::{Located, Topic};
 
@@ -229,24 +230,6 @@ fn version(raw: Option<Located<RawVersion>>, field: &str, report: &Report) -> Op
     }
     Some(version)
 }
-
-/// Envoy refuses a listener for a suite that it does not know, and all of its ports with it.
-const CIPHER_SUITES: &[&str] = &[
-    "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "ECDHE-RSA-AES128-GCM-SHA256",
-    "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384",
-    "ECDHE-ECDSA-CHACHA20-POLY1305",
-    "ECDHE-RSA-CHACHA20-POLY1305",
-    "ECDHE-ECDSA-AES128-SHA",
-    "ECDHE-RSA-AES128-SHA",
-    "ECDHE-ECDSA-AES256-SHA",
-    "ECDHE-RSA-AES256-SHA",
-    "AES128-GCM-SHA256",
-    "AES256-GCM-SHA384",
-    "AES128-SHA",
-    "AES256-SHA",
-];
 
 fn cipher_suites(suites: Vec<Located<String>>, field: &str, report: &Report) -> Vec<String> {
     let mut known = Vec::new();
