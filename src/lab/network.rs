@@ -1,7 +1,7 @@
 //! Loopback addresses and ports of a lab, chosen so that several labs and test processes do not meet. Envoy listens with
 //! SO_REUSEPORT: two on one address would not fail but share its connections, so an address in use has to be found beforehand.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::LabError;
@@ -50,12 +50,15 @@ impl Network {
     }
 }
 
-/// Hands out ports of 127.0.0.1 that nobody listens on.
-#[derive(Clone, Debug)]
+/// Hands out ports of 127.0.0.1 that nobody listens on, and keeps them from every other lab and test of the machine until it is
+/// dropped, whether somebody listens already, not yet, or not just now.
+#[derive(Debug)]
 pub struct Ports {
     first: u16,
     next: u16,
     last: u16,
+    /// What keeps a port: nobody here uses UDP, so the datagram port of the same number is free to say that it is taken.
+    kept: Vec<UdpSocket>,
 }
 
 impl Ports {
@@ -64,7 +67,7 @@ impl Ports {
 
     /// From `base` upwards.
     pub fn from_base(base: u16) -> Self {
-        Self { first: base, next: base, last: base.saturating_add(Self::SPAN) }
+        Self { first: base, next: base, last: base.saturating_add(Self::SPAN), kept: Vec::new() }
     }
 
     /// For one lab or test of this process. Below the range from which the system gives ports to outgoing connections.
@@ -77,10 +80,12 @@ impl Ports {
     /// The next free port.
     pub fn free(&mut self) -> Result<u16, LabError> {
         while self.next < self.last {
-            let port = self.next;
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.next));
             self.next += 1;
-            if can_listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {
-                return Ok(port);
+            let Ok(kept) = UdpSocket::bind(address) else { continue };
+            if can_listen(address) {
+                self.kept.push(kept);
+                return Ok(address.port());
             }
         }
         Err(LabError::NoPort { first: self.first, last: self.last })
@@ -94,4 +99,19 @@ impl Ports {
 
 fn can_listen(address: SocketAddr) -> bool {
     TcpListener::bind(address).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ports;
+
+    #[test]
+    fn no_port_is_handed_out_twice_before_its_keeper_is_gone() {
+        let base = Ports::unique().free().unwrap();
+        let (mut one, mut other) = (Ports::from_base(base), Ports::from_base(base));
+        let first = one.free().unwrap();
+        assert!((0..50).all(|_| other.free().unwrap() != first));
+        drop(one);
+        assert_eq!(Ports::from_base(first).free().unwrap(), first);
+    }
 }

@@ -75,6 +75,7 @@ struct Lone {
     xds: SocketAddr,
     admin: SocketAddr,
     child: Child,
+    _ports: Ports,
 }
 
 impl Lone {
@@ -85,7 +86,7 @@ impl Lone {
         let mut ports = Ports::unique();
         let (xds, admin) = (ports.free_address().unwrap(), ports.free_address().unwrap());
         let child = Self::command(directory.path(), xds, admin).spawn().unwrap();
-        let lone = Self { directory, xds, admin, child };
+        let lone = Self { directory, xds, admin, child, _ports: ports };
         lone.ready().await;
         lone
     }

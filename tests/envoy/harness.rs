@@ -180,7 +180,7 @@ impl ServerProcess {
         let file = setup.data.with_extension("yaml");
         std::fs::write(&file, config).unwrap();
         let child = spawn(&setup);
-        let server = Self { setup, mode, child };
+        let mut server = Self { setup, mode, child };
         server.wait_ready().await;
         server
     }
@@ -213,10 +213,13 @@ impl ServerProcess {
         tokio::time::timeout(LIMIT, self.child.wait()).await.expect("it ends").unwrap()
     }
 
-    async fn wait_ready(&self) {
+    async fn wait_ready(&mut self) {
         let deadline = Instant::now() + LIMIT;
         loop {
             let answer = lab::http::get(self.setup.admin, "admin", "/ready", LIMIT).await;
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the server has ended ({status}): {}", self.log());
+            }
             if answer.is_ok_and(|answer| answer.status.is_success()) {
                 return;
             }

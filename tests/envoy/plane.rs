@@ -64,6 +64,7 @@ pub struct Plane {
     serving: JoinHandle<()>,
     connections: Connections,
     pub envoy: EnvoyProcess,
+    _ports: Ports,
     _directory: TempDir,
 }
 
@@ -82,13 +83,14 @@ impl Plane {
         let connections = Connections::default();
         let serving = serve(listener, Arc::clone(&show), Arc::clone(&connections));
         let directory = tempfile::tempdir().unwrap();
-        let admin = Ports::unique().free_address().unwrap();
+        let mut ports = Ports::unique();
+        let admin = ports.free_address().unwrap();
         let config = directory.path().join("envoy.yaml");
         std::fs::write(&config, bootstrap(setting.mode, xds, admin)).unwrap();
         let log = directory.path().join("envoy.log");
         let options = EnvoyOptions { name: "lone".into(), binary: setting.envoy().await, config, admin, log };
         let envoy = EnvoyProcess::start(options).unwrap();
-        Self { show, serving, connections, envoy, _directory: directory }
+        Self { show, serving, connections, envoy, _ports: ports, _directory: directory }
     }
 
     pub fn show(&self, resources: Vec<Resource>) {

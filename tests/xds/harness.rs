@@ -33,6 +33,7 @@ pub struct Server {
     pub xds: SocketAddr,
     pub admin: SocketAddr,
     child: Child,
+    _ports: Ports,
     directory: TempDir,
 }
 
@@ -68,7 +69,7 @@ impl Server {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let server = Self { xds, admin, child, directory };
+        let server = Self { xds, admin, child, directory, _ports: ports };
         server
             .eventually("the server is ready", async || {
                 let answer = http::get(admin, "admin", "/ready", LIMIT).await;
