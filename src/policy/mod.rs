@@ -24,6 +24,7 @@ mod mesh_config;
 mod nearest;
 mod networking;
 mod object;
+mod objects;
 mod origin;
 mod parse;
 mod pattern;
@@ -59,6 +60,7 @@ pub use networking::{
     SidecarEgress, SidecarIngress, TargetPort, WorkloadEntry,
 };
 pub use object::{LabelSelector, Metadata, Object};
+pub use objects::Objects;
 pub use origin::{Located, Origin};
 pub use parse::{parse_set, parse_set_after};
 pub use pattern::{Network, Pattern};
