@@ -68,9 +68,13 @@ fn within_tls(listener: &str, plan: &GatewayChain, proxy: &ProxyPlan) -> FilterC
         transport_protocol: "tls".to_owned(),
         ..Default::default()
     };
-    let mut filters = match plan.tls {
+    let mut filters = match &plan.tls {
         GatewayTls::Mesh => rbac::of_certificates(&proxy.several_domains),
-        GatewayTls::Passthrough | GatewayTls::Own(_) => Vec::new(),
+        GatewayTls::Own(termination) => {
+            let clients = termination.clients.as_ref();
+            clients.map(|clients| rbac::of_certificates(&clients.refused)).unwrap_or_default()
+        }
+        GatewayTls::Passthrough => Vec::new(),
     };
     filters.extend(match &plan.table {
         Some(table) => vec![http::gateway(listener, table, proxy, verifies(&plan.tls))],

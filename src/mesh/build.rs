@@ -8,6 +8,7 @@ use super::gateway::{GatewayIndex, warn_of_missing_destinations};
 use super::index::{LabelIndex, age_key, oldest_first};
 use super::rules::RuleIndex;
 use super::service::{Discovery, Endpoint, EndpointAddress, Ports, Service};
+use super::sidecar::warn_of_tls_without_effect;
 use super::slices::Slices;
 use super::workload::{TLS_MODE_LABEL, Workload, WorkloadKey};
 use super::{Mesh, Object, Settings, Sidecar, Topic, Transit, Warning, decide, spiffe_id};
@@ -35,6 +36,7 @@ impl Mesh {
         builder.authorize(&mut workloads, &index);
         let workloads: Vec<Arc<Workload>> = workloads.into_iter().map(Arc::new).collect();
         builder.warn_of_permissive_default(&workloads);
+        warn_of_tls_without_effect(&workloads, &mut builder.warnings);
 
         let mut services = builder.services(&workloads, &index);
         builder.drop_duplicate_hosts(&mut services);

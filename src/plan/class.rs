@@ -9,6 +9,7 @@ use super::gateway::GatewayPlan;
 use super::intercepted::Intercepted;
 use super::outbound::clusters;
 use super::routes::Outbound;
+use super::termination::Termination;
 use super::{Cluster, GatewayTable, InterceptedOutbound, Node, OutboundListener, RouteTable, SecretName, Settings};
 use crate::mesh::{HostFilter, Mesh, OutboundTrafficPolicy, Protocol, Service, Sidecar, SidecarEgress, Workload};
 
@@ -122,6 +123,12 @@ pub fn class_plan(mesh: &Mesh, workload: &Workload, node: Node, settings: &Setti
     }
     let mut secrets: BTreeSet<_> = clusters.iter().flat_map(Cluster::secrets).collect();
     secrets.extend(gateway.secrets());
+    if let Some(sidecar) = sidecar.filter(|_| !node.is_gateway) {
+        // Whether a port ends its TLS is a question of its workload; who may have the secret is not.
+        let terminated = sidecar.ingress.iter().filter_map(|listener| listener.tls.as_ref());
+        let terminated = terminated.filter_map(|tls| Termination::new(&tls.value, namespace, vec![], mesh.settings()));
+        secrets.extend(terminated.flat_map(|it| it.secrets().collect::<Vec<_>>()));
+    }
     let (mut listeners, routes) = outbound.finish();
     for listener in listeners.iter_mut().filter(|_| node.is_istios) {
         listener.offers_http = listener.target.may_be_http();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::outbound::cluster_name;
-use super::termination::Termination;
+use super::termination::{HTTP_ALPN, Termination};
 use super::{SecretName, listener_name, unspecified};
 use crate::mesh::{
     Gateway, HttpMatch, Mesh, Object, Server, ServerProtocol, ServerTlsMode, Service, Through, UriMatch,
@@ -227,13 +227,12 @@ impl Planner<'_> {
         let is_http = server.protocol == ServerProtocol::Https;
         let table =
             format!("https.{}.{}.{}.{}", bind.port(), server.port_name, gateway.meta.name, gateway.meta.namespace);
-        let alpn = if is_http { vec!["h2", "http/1.1"] } else { Vec::new() };
+        let alpn = if is_http { HTTP_ALPN.to_vec() } else { Vec::new() };
         let tls = match settings.mode {
             ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => GatewayTls::Passthrough,
             ServerTlsMode::IstioMutual => GatewayTls::Mesh,
             ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
-                let defaults = self.mesh.settings().tls_defaults();
-                match Termination::new(settings, &self.workload.key.namespace, alpn, &defaults) {
+                match Termination::new(settings, &self.workload.key.namespace, alpn, self.mesh.settings()) {
                     Some(termination) => GatewayTls::Own(Box::new(termination)),
                     None => return,
                 }

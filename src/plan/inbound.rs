@@ -6,12 +6,15 @@ use serde::Serialize;
 
 use super::authorization::{authorization, in_several_domains};
 use super::gateway::GatewayPlan;
+use super::termination::{HTTP_ALPN, Termination};
 use super::{
     AccessRule, Authorization, GatewayListener, Node, SecretName, VIRTUAL_INBOUND_PORT, is_default, listener_name,
     unspecified,
 };
-use crate::mesh::decide::{InboundMode, inbound, inbound_elsewhere, ports_named};
-use crate::mesh::{ApplicationEndpoint, Mesh, PathNormalization, Protocol, TlsSettings, Workload};
+use crate::mesh::decide::{InboundMode, inbound, inbound_elsewhere, ports_named, termination};
+use crate::mesh::{
+    ApplicationEndpoint, Mesh, PathNormalization, Protocol, ServerTls, SidecarIngress, TlsSettings, Workload,
+};
 
 /// Istio's name for what takes all that no other cluster does.
 const PASSTHROUGH: &str = "InboundPassthroughCluster";
@@ -61,6 +64,9 @@ pub struct InboundListener {
     pub protocol: Protocol,
     /// Plaintext, mutual TLS, or both.
     pub mode: InboundMode,
+    /// TLS with a certificate of the operator's, in place of plaintext.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub termination: Option<Box<Termination>>,
     /// Istio's name for the cluster behind it: `inbound|PORT||`.
     pub cluster: String,
     /// Where the application listens.
@@ -145,12 +151,16 @@ pub fn proxy_plan(mesh: &Mesh, workload: &Workload, node: Node) -> ProxyPlan {
             continue;
         }
         taken.push(bind);
-        if captures {
-            let target = planner.original(endpoint, bind.port());
-            captured.push(planner.listener(SocketAddr::new(own, bind.port()), listener.protocol, target));
-        } else {
-            plan.inbound.push(planner.listener(bind, listener.protocol, application(endpoint, bind, address)));
-        }
+        let termination = termination(workload, bind.port()).and_then(|tls| planner.terminating(&tls.value, listener));
+        let planned = match captures {
+            true => {
+                let target = planner.original(endpoint, bind.port());
+                planner.listener(SocketAddr::new(own, bind.port()), listener.protocol, target)
+            }
+            false => planner.listener(bind, listener.protocol, application(endpoint, bind, address)),
+        };
+        let planned = InboundListener { termination, ..planned };
+        if captures { captured.push(planned) } else { plan.inbound.push(planned) }
     }
     plan.inbound.sort_by_key(|listener| listener.bind);
     if node.is_intercepted() {
@@ -184,9 +194,15 @@ impl Planner<'_> {
             bind,
             protocol,
             mode: inbound(self.mesh, self.workload, bind.port()).mode,
+            termination: None,
             cluster: format!("inbound|{}||", bind.port()),
             target,
         }
+    }
+
+    fn terminating(&self, tls: &ServerTls, listener: &SidecarIngress) -> Option<Box<Termination>> {
+        let alpn = if listener.protocol.is_http() { HTTP_ALPN.to_vec() } else { Vec::new() };
+        Termination::new(tls, &self.workload.key.namespace, alpn, self.mesh.settings()).map(Box::new)
     }
 
     /// The ports that services send to.
@@ -205,6 +221,7 @@ impl Planner<'_> {
             bind: SocketAddr::new(unspecified(self.address), port),
             protocol: Protocol::Undeclared,
             mode,
+            termination: None,
             cluster: PASSTHROUGH.to_owned(),
             target: self.original(None, port),
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LabelSelector, Located, OutboundTrafficPolicy};
+use super::{LabelSelector, Located, OutboundTrafficPolicy, ServerTls};
 
 /// An application protocol, as Istio reads `protocol:`, `appProtocol:` and port name prefixes (`http-web`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -156,8 +156,10 @@ pub struct SidecarIngress {
     pub port: Located<u16>,
     /// `port.name`.
     pub name: String,
-    /// `port.protocol`.
+    /// `port.protocol`; where there is `tls`, what is within.
     pub protocol: Protocol,
+    /// `tls`, where the proxy ends it with a certificate of the operator's: SIMPLE, MUTUAL or OPTIONAL_MUTUAL.
+    pub tls: Option<Located<ServerTls>>,
     /// `bind`; `None`: the workload's address.
     pub bind: Option<IpAddr>,
     /// `captureMode`.

@@ -17,6 +17,7 @@ mod federation;
 mod gateways;
 mod grpc;
 mod identity;
+mod ingress_tls;
 mod interception;
 mod kubernetes;
 mod lab;
