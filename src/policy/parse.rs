@@ -14,7 +14,7 @@ use super::report::Report;
 use super::{
     Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Topic, Warning, authorization_policy, config_map,
     destination_rule, endpoint_slice, gateway, peer_authentication, pod, secret, service, service_entry, sidecar,
-    virtual_service, workload_entry, workload_group,
+    spire, virtual_service, workload_entry, workload_group,
 };
 
 /// Parses and checks a whole set of files, given as (name for messages, text). The result does not depend on the order of
@@ -118,6 +118,7 @@ fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet,
         mesh_configs,
         secrets,
         namespaces,
+        spire_servers,
     } = before;
     each(Kind::PeerAuthentication, (peer_authentications, &mut set.peer_authentications), files, seen);
     each(Kind::AuthorizationPolicy, (authorization_policies, &mut set.authorization_policies), files, seen);
@@ -135,6 +136,7 @@ fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet,
     each(Kind::ConfigMap, (mesh_configs, &mut set.mesh_configs), files, seen);
     each(Kind::Secret, (secrets, &mut set.secrets), files, seen);
     each(Kind::Namespace, (namespaces, &mut set.namespaces), files, seen);
+    each(Kind::ConfigMap, (spire_servers, &mut set.spire_servers), files, seen);
 }
 
 fn document_into(root: &Node, source: &Source<'_>, set: &mut PolicySet, seen: &mut Vec<Seen>, report: &Report) {
@@ -155,7 +157,7 @@ fn document_into(root: &Node, source: &Source<'_>, set: &mut PolicySet, seen: &m
         return;
     }
     match kind::find(api_version, kind) {
-        Found::Known(Kind::ConfigMap) if !config_map::is_istios(root) => {
+        Found::Known(Kind::ConfigMap) if !config_map::is_istios(root) && !spire::is_server_conf(root) => {
             report.warn(&at, format!("{api_version} {kind} is not read"));
         }
         Found::Known(kind) => object_into(kind, root, source, set, seen, report),
@@ -244,6 +246,10 @@ fn object_into(
         Kind::Service => {
             set.services.extend(reader.spec::<RawKubernetesRoot, _, _>(|raw, _| service::check(raw, report)));
         }
+        Kind::ConfigMap if reader.meta.name == spire::CONFIG_MAP => {
+            let read = reader.whole(|_: config_map::Raw| spire::read_config_map(root, source, report));
+            set.spire_servers.extend(read.and_then(|Object { meta, spec, at }| Some(Object { meta, spec: spec?, at })));
+        }
         Kind::ConfigMap => {
             set.mesh_configs.extend(reader.whole(|_: config_map::Raw| config_map::read(root, source, report)));
         }
@@ -329,4 +335,5 @@ fn sort(set: &mut PolicySet) {
     by_name(&mut set.mesh_configs);
     by_name(&mut set.secrets);
     by_name(&mut set.namespaces);
+    by_name(&mut set.spire_servers);
 }

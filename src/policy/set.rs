@@ -2,7 +2,7 @@
 
 use super::{
     AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, MeshConfig, Namespace, Object, PeerAuthentication,
-    Pod, Secret, Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
+    Pod, Secret, Service, ServiceEntry, Sidecar, SpireServer, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 
 /// A whole, valid policy set. A set is replaced by the next one, never edited.
@@ -40,6 +40,8 @@ pub struct PolicySet {
     pub secrets: Vec<Object<Secret>>,
     /// `v1` `Namespace`s.
     pub namespaces: Vec<Object<Namespace>>,
+    /// SPIRE's `server.conf`, from ConfigMaps named `spire-server`.
+    pub spire_servers: Vec<Object<SpireServer>>,
 }
 
 impl PolicySet {
@@ -62,6 +64,7 @@ impl PolicySet {
             mesh_configs,
             secrets,
             namespaces,
+            spire_servers,
         } = self;
         peer_authentications.len()
             + authorization_policies.len()
@@ -79,6 +82,7 @@ impl PolicySet {
             + mesh_configs.len()
             + secrets.len()
             + namespaces.len()
+            + spire_servers.len()
     }
 
     /// Whether there is none.
