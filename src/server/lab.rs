@@ -45,7 +45,8 @@ pub async fn lab(args: cli::lab::LabArgs) -> ExitCode {
             }
         },
     };
-    let options = Options { envoy, keep: args.keep, port_base: args.port_base, once: args.once, ..Options::default() };
+    let (port_base, once, scenario) = (args.port_base, args.once, args.scenario);
+    let options = Options { envoy, keep: args.keep, port_base, once, scenario, ..Options::default() };
     match run::<LabServer>(options, &mut Progress::stdout()).await {
         Ok(outcome) => outcome.into(),
         Err(LabError::Interrupted) => ExitCode::from(130),

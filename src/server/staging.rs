@@ -318,7 +318,12 @@ fn build(
     let (mesh, found) = Mesh::build(&update.set, &settings.mesh);
     let modes = mesh.modes();
     let next = match served {
-        Some(served) => served.retarget(&modes, settings.staged, now),
+        Some(served) => {
+            // Proxies that were seen no later than that are not waited for either.
+            let absent = time::Duration::try_from(settings.wait_for_absent).unwrap_or(time::Duration::MAX);
+            let forgotten = now.checked_sub(absent).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+            served.retarget(&modes, settings.staged, forgotten, now)
+        }
         None => ModeRollout::first(&modes),
     };
     let mesh = match next.is_under_way() {

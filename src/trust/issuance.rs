@@ -16,7 +16,7 @@ use super::hierarchy::Hierarchy;
 use super::revocation::Note;
 use super::upstream::{Keys, Upstream};
 use super::{
-    AuthorityInfo, AuthorityRecord, AuthorityState, CrlRecord, IssuedChain, IssuedRecord, RevocationRecord,
+    AuthorityInfo, AuthorityRecord, AuthorityState, CrlRecord, IssuedChain, IssuedRecord, LeafNames, RevocationRecord,
     RotationRecord, Serial, Settings, Store, TrustBundle, TrustError, WorkloadCertificate, WorkloadRecord, csr, leaf,
     server_identity,
 };
@@ -88,7 +88,7 @@ type Issued = Result<Vec<Arc<WorkloadCertificate>>, TrustError>;
 /// Certificates that somebody waits for.
 #[derive(Debug)]
 struct Order {
-    workloads: Vec<(String, SpiffeId)>,
+    workloads: Vec<(String, LeafNames)>,
     /// Whether a certificate that is not due yet will do.
     reuse: bool,
     now: OffsetDateTime,
@@ -180,44 +180,48 @@ impl Trust {
         Ok(())
     }
 
-    /// The certificate of the workload `namespace/name` under this identity: the one it has, or a new one if there is none, it is due, or
-    /// the identity is another.
+    /// The certificate of the workload `namespace/name` under these names: the one it has, or a new one if there is none, it is due, or
+    /// it has other names.
     pub fn workload_certificate(
         &self,
         workload: &str,
-        id: &SpiffeId,
+        names: impl Into<LeafNames>,
         now: OffsetDateTime,
     ) -> Result<Arc<WorkloadCertificate>, TrustError> {
-        if let Some(held) = self.held(workload, id, now) {
+        let names = names.into();
+        if let Some(held) = self.held(workload, &names, now) {
             return Ok(held);
         }
-        let issued = self.order(vec![(workload.to_owned(), id.clone())], true, now)?;
+        let issued = self.order(vec![(workload.to_owned(), names)], true, now)?;
         issued.into_iter().next().ok_or_else(|| TrustError::material(workload, "nothing was issued"))
     }
 
     /// New certificates for all of these, in their order. They are kept in one transaction: all or none.
-    pub fn renew_workload_certificates(
+    pub fn renew_workload_certificates<N: Clone + Into<LeafNames>>(
         &self,
-        workloads: &[(String, SpiffeId)],
+        workloads: &[(String, N)],
         now: OffsetDateTime,
     ) -> Result<Vec<Arc<WorkloadCertificate>>, TrustError> {
-        self.order(workloads.to_vec(), false, now)
+        let named = workloads.iter().map(|(workload, names)| (workload.clone(), names.clone().into()));
+        self.order(named.collect(), false, now)
     }
 
-    /// A certificate for the key of a request, under this identity, whatever the request says. It lives as long as any workload's, or
+    /// A certificate for the key of a request, under these names, whatever the request says. It lives as long as any workload's, or
     /// shorter if `lifetime` is. It is not kept: its key is not ours.
     pub fn sign_csr(
         &self,
         csr_pem: &str,
-        id: &SpiffeId,
+        names: impl Into<LeafNames>,
         lifetime: Option<Duration>,
         now: OffsetDateTime,
     ) -> Result<IssuedChain, TrustError> {
+        let names = names.into();
+        let id = names.id();
         let key = csr::checked_key(csr_pem, id)?;
         let lifetime = lifetime.map_or(self.settings.workload_ttl, |wish| wish.min(self.settings.workload_ttl));
         loop {
             let signer = Arc::clone(&self.hierarchy.load().signer);
-            let issued = leaf::issue_for(&signer, &self.settings, id, &key, lifetime, now)?;
+            let issued = leaf::issue_for(&signer, &self.settings, &names, &key, lifetime, now)?;
             if signer.issued_until.load(Ordering::Acquire) < issued.not_after.unix_timestamp() {
                 self.reserve(&mut self.books(), &signer, issued.not_after)?;
             }
@@ -378,10 +382,10 @@ impl Trust {
     }
 
     /// The certificate that [`workload_certificate`](Self::workload_certificate) would return without issuing one. Waits for nothing.
-    pub fn held(&self, workload: &str, id: &SpiffeId, now: OffsetDateTime) -> Option<Arc<WorkloadCertificate>> {
+    pub fn held(&self, workload: &str, names: &LeafNames, now: OffsetDateTime) -> Option<Arc<WorkloadCertificate>> {
         let issued = self.issued.read().unwrap_or_else(PoisonError::into_inner);
         let good = |held: &&Arc<WorkloadCertificate>| {
-            held.id == *id
+            held.is_under(names)
                 && now < held.renew_at
                 && self.hierarchy.load().is_trusted(&held.issuer)
                 && !self.is_revoked(&held.serial)
@@ -399,7 +403,7 @@ impl Trust {
 
     /// Waits for its turn to write. Whoever gets it fills every order that is queued by then in one transaction, so that a fleet which
     /// comes at once waits for the disk a few times and not once for each proxy.
-    fn order(&self, workloads: Vec<(String, SpiffeId)>, reuse: bool, now: OffsetDateTime) -> Issued {
+    fn order(&self, workloads: Vec<(String, LeafNames)>, reuse: bool, now: OffsetDateTime) -> Issued {
         let order = Arc::new(Order { workloads, reuse, now, done: OnceLock::new() });
         self.queue().push(Arc::clone(&order));
         let mut books = self.books();
@@ -431,13 +435,19 @@ impl Trust {
         let hierarchy = self.hierarchy.load();
         let mut all = Vec::with_capacity(order.workloads.len());
         let mut made = Vec::new();
-        for (workload, id) in &order.workloads {
-            let just_made = fresh.get(workload).filter(|made| made.id == *id).cloned();
-            let enough = if order.reuse { just_made.or_else(|| self.held(workload, id, order.now)) } else { None };
+        for (workload, names) in &order.workloads {
+            let just_made = fresh.get(workload).filter(|made| made.is_under(names)).cloned();
+            let enough = if order.reuse { just_made.or_else(|| self.held(workload, names, order.now)) } else { None };
             let certificate = match enough {
                 Some(enough) => enough,
                 None => {
-                    let new = Arc::new(leaf::issue(&hierarchy.signer, &self.settings, id, &[], order.now)?);
+                    let new = Arc::new(leaf::issue(
+                        &hierarchy.signer,
+                        &self.settings,
+                        names.id(),
+                        &names.beside()?,
+                        order.now,
+                    )?);
                     made.push((workload.clone(), Arc::clone(&new)));
                     new
                 }

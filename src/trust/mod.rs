@@ -24,6 +24,7 @@ mod hierarchy;
 mod issuance;
 mod key;
 mod leaf;
+mod leaf_names;
 mod revocation;
 mod serial;
 mod store;
@@ -44,6 +45,7 @@ pub use exchange::BundleError;
 pub use federation::{FederatedBundle, Federation, PublishedBundle};
 pub use issuance::{Requested, Trust};
 pub use key::KeyAlgorithm;
+pub use leaf_names::LeafNames;
 pub use revocation::Revoke;
 pub use serial::{Serial, SerialError};
 pub use store::{

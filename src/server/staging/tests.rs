@@ -392,6 +392,19 @@ async fn a_service_that_is_deleted_and_made_again_does_not_jump() {
     assert_eq!(lab.late().await, "back/web: it has not acknowledged the listener 10.0.0.2_8080\n");
 }
 
+/// A WorkloadEntry that is deleted and written again, or a Pod that is made anew under its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_that_is_deleted_and_made_again_does_not_jump() {
+    let mut lab = Lab::new(&at("DISABLE")).await;
+    let (_web, mut client) = (lab.connect("back/web").await, lab.connect("shop/client").await);
+    lab.write(&workload_entry("shop/client", "10.0.0.1")).await.unwrap();
+    client.take_all();
+    lab.restart().await;
+    lab.mode("STRICT").await;
+    assert_eq!(lab.step().await, Some(Step::Accepting));
+    assert_eq!(lab.late().await, "back/web: it has not acknowledged the listener 10.0.0.2_8080\n");
+}
+
 /// Without it, the port is as good as new to a server that is started under the next policy.
 #[tokio::test(flavor = "multi_thread")]
 async fn new_ports_that_could_not_be_kept_are_kept_when_they_can_be() {
