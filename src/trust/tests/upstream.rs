@@ -24,7 +24,7 @@ fn of_root(pki: &Pki) -> Upstream {
 
 /// Each certificate of a workload's chain is signed by the next, and the last by a root of the bundle.
 fn chains(trust: &Trust, length: usize) {
-    let issued = trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    let issued = trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
     assert_eq!(issued.chain.len(), length);
     let all: Vec<_> = issued.chain.iter().map(|der| der.to_vec()).collect();
     let bundle = trust.bundle();
@@ -66,7 +66,7 @@ fn a_restart_makes_a_new_intermediate_below_the_same_upstream() {
     let (directory, pki) = (tempfile::tempdir().unwrap(), Pki::new());
     let trust = open_below(directory.path(), Some(of_root(&pki)), NOW);
     let (root, first) = (trust.root(), trust.intermediate().serial);
-    let before = trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    let before = trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
     drop(trust);
     let trust = open_below(directory.path(), Some(of_root(&pki)), NOW + DAY / 24);
     assert_eq!(trust.root(), root);
