@@ -15,7 +15,7 @@ impl Builder<'_> {
     /// Gives each workload its policies: those of the root namespace and of its own that select it, the oldest first. Unlike a
     /// PeerAuthentication's, a selector in the root namespace selects in every namespace.
     pub(super) fn authorize(&mut self, workloads: &mut [Workload], index: &LabelIndex) {
-        let mut policies: Vec<_> = self.set.authorization_policies.iter().cloned().map(Arc::new).collect();
+        let mut policies: Vec<_> = self.set.authorization_policies.to_vec();
         oldest_first(&mut policies);
         let root = self.settings.root_namespace.clone();
         policies.sort_by_key(|policy| policy.meta.namespace != root);

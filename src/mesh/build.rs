@@ -74,7 +74,7 @@ pub(super) struct Builder<'a> {
 impl Builder<'_> {
     /// Gives each workload the winning PeerAuthentication of each scope.
     fn authenticate(&mut self, workloads: &mut [Workload], index: &LabelIndex) {
-        let mut policies: Vec<_> = self.set.peer_authentications.iter().cloned().map(Arc::new).collect();
+        let mut policies: Vec<_> = self.set.peer_authentications.to_vec();
         oldest_first(&mut policies);
         let mut of_namespace: HashMap<String, Arc<Object<PeerAuthentication>>> = HashMap::new();
         for policy in policies {
@@ -124,7 +124,7 @@ impl Builder<'_> {
     }
 
     fn assign_sidecars(&mut self, workloads: &mut [Workload], index: &LabelIndex) {
-        let mut sidecars: Vec<Arc<Object<Sidecar>>> = self.set.sidecars.iter().cloned().map(Arc::new).collect();
+        let mut sidecars: Vec<Arc<Object<Sidecar>>> = self.set.sidecars.to_vec();
         oldest_first(&mut sidecars);
         let mut of_namespace: HashMap<&str, &Arc<Object<Sidecar>>> = HashMap::new();
         for sidecar in &sidecars {

@@ -24,8 +24,8 @@ const ALL_SIDECARS: &str = "mesh";
 
 impl GatewayIndex {
     pub(super) fn new(set: &PolicySet, workloads: &[Arc<Workload>], warnings: &mut Vec<Warning>) -> Self {
-        let mut gateways: Vec<_> = set.gateways.iter().cloned().map(Arc::new).collect();
-        let mut virtual_services: Vec<_> = set.virtual_services.iter().cloned().map(Arc::new).collect();
+        let mut gateways: Vec<_> = set.gateways.to_vec();
+        let mut virtual_services: Vec<_> = set.virtual_services.to_vec();
         oldest_first(&mut gateways);
         oldest_first(&mut virtual_services);
         let mut of_workload: HashMap<WorkloadKey, Vec<usize>> = HashMap::new();

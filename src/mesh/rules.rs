@@ -26,8 +26,8 @@ struct NamespaceRules {
 }
 
 impl RuleIndex {
-    pub(super) fn new(rules: &[Object<DestinationRule>], settings: &Settings) -> Self {
-        let mut sorted: Vec<Rule> = rules.iter().cloned().map(Arc::new).collect();
+    pub(super) fn new(rules: &[Rule], settings: &Settings) -> Self {
+        let mut sorted = rules.to_vec();
         oldest_first(&mut sorted);
         let mut namespaces: HashMap<String, NamespaceRules> = HashMap::new();
         let mut wildcards: HashMap<String, BTreeMap<String, Vec<Rule>>> = HashMap::new();

@@ -79,6 +79,8 @@ pub struct Workload {
     pub spiffe_id: String,
     /// The same in every trust domain that counts as the mesh's own.
     pub(super) identities: Arc<[String]>,
+    /// DNS names in its certificate beside its SPIFFE ID, in order, each once.
+    pub dns_names: Arc<[String]>,
     /// Whether a proxy stands before it. Label `security.istio.io/tlsMode: disabled` says no.
     pub meshed: bool,
     /// The ports that have names.

@@ -37,7 +37,7 @@ use crate::mesh::{Workload, WorkloadKey};
 use crate::rollout::{Port, Stuck};
 use crate::secrets;
 use crate::source;
-use crate::trust::{self, Revoke, Serial, TrustError};
+use crate::trust::{self, LeafNames, Revoke, Serial, TrustError};
 use crate::xds::ResourceType;
 
 /// The running server, as the admin API sees it.
@@ -330,8 +330,8 @@ impl Backend for ServerBackend {
         let workload = self.workload(&request.workload)?;
         let id = identity_of(&workload)?;
         let (trust, now) = (Arc::clone(&self.proxies.trust), (self.clock)());
-        let (csr, csr_id) = (request.csr, id.clone());
-        let issued = blocking(move || trust.enroll(&csr, &csr_id, None, None, now))
+        let (csr, names) = (request.csr, LeafNames::new(id.clone(), workload.dns_names.iter().cloned()));
+        let issued = blocking(move || trust.enroll(&csr, names, None, None, now))
             .await
             .map_err(|error| Failure::Invalid(format!("the certificate request is refused: {error}"), String::new()))?;
         self.proxies.metrics.certificates_issued.inc();

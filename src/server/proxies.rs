@@ -27,7 +27,7 @@ use crate::mesh::{Transit, Workload, WorkloadKey};
 use crate::plan::{Flavour, Node};
 use crate::secrets;
 use crate::telemetry::Metrics;
-use crate::trust::{Federation, Serial, Trust, TrustBundle, WorkloadCertificate};
+use crate::trust::{Federation, LeafNames, Serial, Trust, TrustBundle, WorkloadCertificate};
 use crate::xds::{Attachment, ControlPlane, Layer, NodeInfo, Resource, ResourceType, Version, View};
 
 /// Everything that streams are served from.
@@ -158,6 +158,14 @@ impl Proxies {
                 see(&proxy.key, id, certificate);
             }
         }
+    }
+
+    /// What the policy says that this workload's certificate is to say, under this identity.
+    pub(super) fn leaf_names(&self, key: &WorkloadKey, id: &SpiffeId) -> LeafNames {
+        let model = self.model.load();
+        let workload = model.as_ref().and_then(|model| model.mesh.workload(key));
+        let dns = workload.filter(|it| speaks_for(Some(id), it)).map(|it| Arc::clone(&it.dns_names));
+        LeafNames::new(id.clone(), dns.iter().flat_map(|names| names.iter().cloned()))
     }
 
     /// The connected workloads that hold a certificate, with it.
@@ -426,11 +434,12 @@ impl ControlPlane for Proxies {
         let certificate = match &identity {
             Some(id) if flavour.is_proxy() => {
                 let (name, now) = (workload.key.to_string(), (self.clock)());
-                let issued = match self.trust.held(&name, id, now) {
+                let names = LeafNames::new(id.clone(), workload.dns_names.iter().cloned());
+                let issued = match self.trust.held(&name, &names, now) {
                     Some(held) => Ok(held),
                     None => {
-                        let (trust, id) = (Arc::clone(&self.trust), id.clone());
-                        let issued = blocking(move || trust.workload_certificate(&name, &id, now)).await;
+                        let trust = Arc::clone(&self.trust);
+                        let issued = blocking(move || trust.workload_certificate(&name, names, now)).await;
                         self.metrics.certificates_issued.inc_by(u64::from(issued.is_ok()));
                         issued
                     }

@@ -149,7 +149,8 @@ impl Work {
         it.renew_at <= now || it.not_before > now || self.proxies.trust.is_revoked(&it.serial)
     }
 
-    /// The proxies' certificates: those that are due, and some of those whose signer does not sign any more. Returns when the next is due.
+    /// The proxies' certificates: those that are due, and some of those whose signer does not sign any more, or whose names are not
+    /// what the policy says any more. Returns when the next is due.
     async fn leaves(&mut self, now: OffsetDateTime) -> Result<OffsetDateTime, TrustError> {
         let proxies = &self.proxies;
         let signer = proxies.trust.intermediate().serial;
@@ -157,7 +158,7 @@ impl Work {
         proxies.see_certificates(|key, id, it| {
             if self.is_due(it, now) {
                 replaced.push((key.clone(), id.clone()));
-            } else if it.issuer != signer {
+            } else if it.issuer != signer || !it.is_under(&proxies.leaf_names(key, id)) {
                 outdated.push((key.clone(), id.clone()));
             }
         });
@@ -247,7 +248,7 @@ pub(super) async fn replace(
     workloads: Vec<(WorkloadKey, SpiffeId)>,
 ) -> Result<Vec<Replaced>, TrustError> {
     let (trust, now) = (Arc::clone(&proxies.trust), (proxies.clock)());
-    let names: Vec<_> = workloads.iter().map(|(key, id)| (key.to_string(), id.clone())).collect();
+    let names: Vec<_> = workloads.iter().map(|(key, id)| (key.to_string(), proxies.leaf_names(key, id))).collect();
     let issued = blocking(move || trust.renew_workload_certificates(&names, now)).await?;
     proxies.metrics.certificates_issued.inc_by(issued.len() as u64);
     let replaced = workloads.into_iter().zip(issued).map(|((key, _), certificate)| {
