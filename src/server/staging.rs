@@ -236,7 +236,7 @@ impl Staging {
         self.write(&next).await?;
         let (settings, transit) = (self.settings.clone(), next.transit());
         let model = blocking(move || {
-            let (mesh, _) = Mesh::build_in_transit(&model.set, &settings.mesh, transit);
+            let (mesh, _) = Mesh::build_after(Some(&model.mesh), &model.set, &settings.mesh, transit);
             Arc::new(model.at_other_steps(mesh))
         });
         let model = model.await;
@@ -315,14 +315,17 @@ fn build(
     before: Option<&Model>,
     now: OffsetDateTime,
 ) -> (Arc<Model>, ModeRollout) {
-    let (mesh, found) = Mesh::build(&update.set, &settings.mesh);
-    let modes = mesh.modes();
+    let was = before.map(|before| &before.mesh);
+    let (mesh, found) = Mesh::build_after(was, &update.set, &settings.mesh, Transit::default());
+    let same = was.is_some_and(|was| Arc::ptr_eq(was.modes(), mesh.modes()));
     let next = match served {
-        Some(served) => served.retarget(&modes, settings.staged, now),
-        None => ModeRollout::first(&modes),
+        // Nothing else is written of any port, and each serves what is written.
+        Some(served) if same && !served.is_under_way() => served.clone(),
+        Some(served) => served.retarget(mesh.modes(), settings.staged, now),
+        None => ModeRollout::first(mesh.modes()),
     };
     let mesh = match next.is_under_way() {
-        true => Mesh::build_in_transit(&update.set, &settings.mesh, next.transit()).0,
+        true => Mesh::build_after(was, &update.set, &settings.mesh, next.transit()).0,
         false => mesh,
     };
     let warnings = (update.warnings.clone(), found);

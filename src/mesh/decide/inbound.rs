@@ -61,7 +61,7 @@ pub fn inbound(_mesh: &Mesh, workload: &Workload, port: u16) -> InboundDecision 
         }
         reasons.push(step.reason(workload, port));
     });
-    let Some(moving) = workload.moving.get(&port) else {
+    let Some(moving) = workload.governance.moving.get(&port) else {
         return InboundDecision { mode, policy: decided, reasons };
     };
     reasons.push(Reason::default(on_its_way(*moving, mode)));
@@ -75,7 +75,7 @@ pub fn inbound_elsewhere(workload: &Workload) -> InboundMode {
 
 /// The workload's ports of which its PeerAuthentication speaks by number.
 pub fn ports_named(workload: &Workload) -> impl Iterator<Item = u16> + '_ {
-    workload.authentication.workload.iter().flat_map(|policy| policy.spec.port_modes.keys().copied())
+    workload.governance.authentication.workload.iter().flat_map(|policy| policy.spec.port_modes.keys().copied())
 }
 
 fn on_its_way(moving: Moving, to: InboundMode) -> String {
@@ -112,7 +112,7 @@ pub(super) struct Facing {
 
 /// What the clients of a port go by: what it served before, until all of its servers take what the policy says too.
 pub(super) fn facing(workload: &Workload, port: u16) -> Facing {
-    match workload.moving.get(&port).filter(|moving| moving.holds_clients()) {
+    match workload.governance.moving.get(&port).filter(|moving| moving.holds_clients()) {
         Some(moving) => Facing { mode: moving.from, holds: true },
         None => Facing { mode: mode_and_place(workload, port).0, holds: false },
     }
@@ -159,7 +159,7 @@ fn walk<'a>(workload: &'a Workload, port: Option<u16>, mut see: impl FnMut(Step<
         see(Step::Unmeshed);
         return InboundMode::Disable;
     }
-    let policies = &workload.authentication;
+    let policies = &workload.governance.authentication;
     let port_mode = policies.workload.as_deref().and_then(|p| Some((p, p.spec.port_modes.get(&port?)?)));
     let port_scope = port_mode.map(|(policy, mode)| (Scope::Port, policy, Some(mode)));
     let wider = [

@@ -185,7 +185,7 @@ impl World {
     fn new(policy: Policy, compatibility: IstioCompatibility, staged: bool) -> Self {
         let settings = Settings { istio_compatibility: compatibility, ..Settings::default() };
         let (mesh, _) = Mesh::build(&policy.set(), &settings);
-        let (rollout, served) = (ModeRollout::first(&mesh.modes()), Served::of(&mesh));
+        let (rollout, served) = (ModeRollout::first(mesh.modes()), Served::of(&mesh));
         Self {
             settings,
             staged,
@@ -208,7 +208,7 @@ impl World {
         let (mesh, _) = Mesh::build(&policy.set(), &self.settings);
         self.policy = policy;
         self.ends.push(Served::of(&mesh));
-        let next = self.rollout.retarget(&mesh.modes(), self.staged, NOW);
+        let next = self.rollout.retarget(mesh.modes(), self.staged, NOW);
         self.keep(next);
     }
 
@@ -280,7 +280,7 @@ impl World {
 
     fn restart(&mut self) {
         let (mesh, _) = Mesh::build(&self.policy.set(), &self.settings);
-        let next = self.rollout.retarget(&mesh.modes(), self.staged, NOW);
+        let next = self.rollout.retarget(mesh.modes(), self.staged, NOW);
         assert_eq!(next.transit(), self.rollout.transit(), "the same policy changes nothing");
         self.keep(next);
         self.serve();
@@ -522,7 +522,7 @@ fn the_old_policy_put_back_is_the_target() {
 fn a_port_that_was_not_served_is_not_opened_on_its_way() {
     let before = World::new(one("DISABLE"), IstioCompatibility::Adaptive, true);
     let (mesh, _) = Mesh::build(&one("STRICT").set(), &Settings::default());
-    let mut modes = mesh.modes();
+    let mut modes = (**mesh.modes()).clone();
     let ports = modes.get_mut(&"s/a".parse().unwrap()).unwrap();
     let strict = ports[&80];
     ports.insert(81, strict);
@@ -532,9 +532,9 @@ fn a_port_that_was_not_served_is_not_opened_on_its_way() {
     assert!(before.rollout.differs_in_known(&next));
     // A port that is merely new changes nothing that has to be kept first.
     let mut more =
-        before.rollout.retarget(&Mesh::build(&one("DISABLE").set(), &Settings::default()).0.modes(), true, NOW);
+        before.rollout.retarget(Mesh::build(&one("DISABLE").set(), &Settings::default()).0.modes(), true, NOW);
     assert_eq!(more, before.rollout);
-    more.ports.values_mut().next().unwrap().insert(81, Port::Settled(InboundMode::Strict));
+    Arc::make_mut(&mut more.ports).values_mut().next().unwrap().insert(81, Port::Settled(InboundMode::Strict));
     assert!(!before.rollout.differs_in_known(&more) && more != before.rollout);
 }
 
@@ -543,8 +543,9 @@ fn a_port_that_was_not_served_is_not_opened_on_its_way() {
 fn a_port_that_is_gone_for_a_while_goes_on_from_where_it_was() {
     use InboundMode::{Disable, Permissive, Strict};
     let key: WorkloadKey = "s/a".parse().unwrap();
-    let strict = Mesh::build(&one("STRICT").set(), &Settings::default()).0.modes();
-    let (mut without_port, mut without_workload) = (strict.clone(), strict.clone());
+    let strict = Mesh::build(&one("STRICT").set(), &Settings::default()).0;
+    let strict = strict.modes();
+    let (mut without_port, mut without_workload) = ((**strict).clone(), (**strict).clone());
     without_port.get_mut(&key).unwrap().clear();
     without_workload.remove(&key);
     let accepting = |from| Port::Moving { from, to: Strict, step: Step::Accepting };
