@@ -29,6 +29,7 @@ impl Mesh {
         let settings = &settings.of_set(set, &mut warnings);
         let mut builder = Builder { set, settings, warnings };
         let mut workloads = builder.workloads();
+        let processes = builder.register(&mut workloads);
         workloads.iter_mut().for_each(|workload| workload.moving = transit.of(&workload.key));
         let index = LabelIndex::new(workloads.iter().enumerate());
         builder.authenticate(&mut workloads, &index);
@@ -60,6 +61,7 @@ impl Mesh {
             rules: RuleIndex::new(&set.destination_rules, settings),
             transit,
             gateways,
+            processes,
         };
         (mesh, builder.warnings)
     }
