@@ -12,7 +12,7 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_pro
 use envoy_types::pb::google::protobuf::BoolValue;
 use prost::{Message, Name};
 
-use super::message::{any, seconds, socket};
+use super::message::{additional, any, seconds, socket};
 use super::{http, rbac, tls};
 use crate::plan::{
     Detect, InboundListener, InboundMode, OutboundListener, OutboundTarget, Protocol, ProxyPlan, ServerNames,
@@ -42,6 +42,7 @@ pub(super) fn outbound(plan: &OutboundListener) -> Listener {
     let mut listener = Listener {
         name: plan.name.clone(),
         address: Some(socket(plan.bind)),
+        additional_addresses: additional(plan.also),
         traffic_direction: TrafficDirection::Outbound.into(),
         bind_to_port: plan.captured.then_some(BoolValue { value: false }),
         ..Default::default()
@@ -93,6 +94,7 @@ pub(super) fn inbound(plan: &InboundListener, proxy: &ProxyPlan) -> Listener {
     Listener {
         name: plan.name.clone(),
         address: Some(socket(plan.bind)),
+        additional_addresses: additional(plan.also),
         traffic_direction: TrafficDirection::Inbound.into(),
         listener_filters: filters,
         listener_filters_timeout: if waits { seconds(SILENT_CLIENT_SECONDS) } else { None },

@@ -187,7 +187,8 @@ impl Builder<'_> {
         let namespace = &object.meta.namespace;
         // A Service without a selector selects nothing, where an empty selector would select everything.
         let selector = Some(&spec.selector).filter(|selector| !selector.0.is_empty());
-        let mut endpoints = self.selected(object, selector, Discovery::Endpoints, workloads, index);
+        let addresses = |first, other| spec.addresses_of(first, other);
+        let mut endpoints = self.selected(object, selector, Discovery::Endpoints, addresses, workloads, index);
         if let Some(sliced) = slices.of(namespace, &object.meta.name) {
             // As in Istio: what the cluster says of its Pods, and WorkloadEntries besides.
             endpoints.retain(|endpoint| matches!(endpoint.ports, Ports::Entry(_)));
@@ -235,7 +236,8 @@ impl Builder<'_> {
             Resolution::None if written => Discovery::Endpoints,
             Resolution::None => Discovery::Dns,
         };
-        let mut endpoints = self.selected(object, spec.workload_selector.as_ref(), discovery, workloads, index);
+        let selector = spec.workload_selector.as_ref();
+        let mut endpoints = self.selected(object, selector, discovery, |first, other| (first, other), workloads, index);
         for entry in &spec.endpoints {
             endpoints.extend(self.inline_endpoint(object, entry, discovery));
         }
@@ -273,6 +275,7 @@ impl Builder<'_> {
         object: &Object<S>,
         selector: Option<&LabelSelector>,
         discovery: Discovery,
+        addresses: impl Fn(IpAddr, Option<IpAddr>) -> (IpAddr, Option<IpAddr>),
         workloads: &[Arc<Workload>],
         index: &LabelIndex,
     ) -> Vec<Endpoint> {
@@ -288,8 +291,16 @@ impl Builder<'_> {
                 self.warnings.push(Warning::new(Topic::Unreachable, &workload.at, message));
                 continue;
             }
+            let (address, other_address) = match workload.address {
+                Some(first) => {
+                    let (first, other) = addresses(first, workload.other_address);
+                    (EndpointAddress::Ip(first), other)
+                }
+                None => (address(&workload.address_text), None),
+            };
             endpoints.push(Endpoint {
-                address: address(&workload.address_text),
+                address,
+                other_address,
                 labels: workload.labels.clone(),
                 identities: workload.identities.clone(),
                 meshed: workload.meshed,
@@ -327,6 +338,7 @@ impl Builder<'_> {
         };
         Some(Endpoint {
             address,
+            other_address: None,
             labels: Arc::new(entry.labels.clone()),
             identities,
             meshed,
@@ -386,6 +398,7 @@ impl Endpoint {
     fn at(address: EndpointAddress) -> Self {
         Self {
             address,
+            other_address: None,
             labels: Arc::default(),
             identities: Arc::default(),
             meshed: false,

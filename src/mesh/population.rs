@@ -67,6 +67,7 @@ impl Builder<'_> {
         let account = account.map_or("default", String::as_str).to_owned();
         Workload {
             address: entry.address.value.parse().ok(),
+            other_address: None,
             address_text: entry.address.value.clone(),
             spiffe_id: self.settings.spiffe_id(namespace, &account),
             identities: self.identities(namespace, &account),
@@ -96,6 +97,7 @@ impl Builder<'_> {
         let is_disabled = object.meta.labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "disabled");
         Some(Workload {
             address: Some(address),
+            other_address: pod.other_address,
             address_text: address.to_string(),
             spiffe_id: self.settings.spiffe_id(namespace, &pod.service_account),
             identities: self.identities(namespace, &pod.service_account),

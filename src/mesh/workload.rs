@@ -68,6 +68,8 @@ pub struct Workload {
     pub key: WorkloadKey,
     /// Its address; `None` when the operator gave a DNS name, which a listener cannot bind.
     pub address: Option<IpAddr>,
+    /// Its address of the other family, where it has both.
+    pub other_address: Option<IpAddr>,
     /// The address as written.
     pub address_text: String,
     /// `metadata.labels`, with the spec's labels over them.

@@ -10,7 +10,10 @@ use super::intercepted::Intercepted;
 use super::outbound::clusters;
 use super::routes::Outbound;
 use super::termination::Termination;
-use super::{Cluster, GatewayTable, InterceptedOutbound, Node, OutboundListener, RouteTable, SecretName, Settings};
+use super::{
+    Cluster, GatewayTable, InterceptedOutbound, Node, OutboundListener, RouteTable, SecretName, Settings, Wildcards,
+    wildcards,
+};
 use crate::mesh::{HostFilter, Mesh, OutboundTrafficPolicy, Protocol, Service, Sidecar, SidecarEgress, Workload};
 
 /// What tells one class of proxies from another: workloads with equal keys have equal plans.
@@ -23,8 +26,8 @@ pub struct ClassKey {
     sidecar: Option<String>,
     /// The labels that some DestinationRule of the namespace selects clients by.
     labels: BTreeMap<String, String>,
-    /// Of a proxy that binds every address: whether these are of IPv6.
-    is_ipv6: bool,
+    /// Of a proxy that binds every address: those of which families.
+    wildcards: Option<Wildcards>,
     /// The Gateways that a gateway serves, as `namespace/name`.
     gateways: Vec<String>,
 }
@@ -56,8 +59,7 @@ pub fn class_of(mesh: &Mesh, workload: &Workload, flavour: Flavour) -> ClassKey 
         namespace: workload.key.namespace.clone(),
         sidecar: workload.sidecar().map(|sidecar| format!("{}/{}", sidecar.meta.namespace, sidecar.meta.name)),
         labels: mesh.client_labels(workload),
-        is_ipv6: (node.is_intercepted() || node.is_gateway)
-            && workload.address.is_some_and(|address| address.is_ipv6()),
+        wildcards: (node.is_intercepted() || node.is_gateway).then(|| wildcards(workload)),
         gateways: match node.is_gateway {
             true => {
                 mesh.gateways_of(&workload.key).map(|it| format!("{}/{}", it.meta.namespace, it.meta.name)).collect()
@@ -103,7 +105,7 @@ pub fn class_plan(mesh: &Mesh, workload: &Workload, node: Node, settings: &Setti
         let policy = sidecar.and_then(|sidecar| sidecar.outbound_traffic_policy);
         let policy = policy.or(mesh.settings().outbound_traffic_policy()).unwrap_or_default();
         let registry_only = policy == OutboundTrafficPolicy::RegistryOnly;
-        InterceptedOutbound::new(workload.address, node, registry_only)
+        InterceptedOutbound::new(wildcards(workload), node, registry_only)
     });
     match (&intercepted, egress_of(sidecar)) {
         (Some(intercepted), _) => {

@@ -59,7 +59,7 @@ pub use error::{PolicyError, Topic, Warning};
 pub use gateway::{Gateway, Server, ServerProtocol};
 pub use mesh_config::{CaCertificate, MeshConfig, OutboundTrafficPolicy, PathNormalization, TlsSettings, TlsVersion};
 pub use networking::{
-    CaptureMode, EgressPort, Endpoint, Protocol, Resolution, Service, ServiceEntry, ServicePort, Sidecar,
+    CaptureMode, EgressPort, Endpoint, IpFamily, Protocol, Resolution, Service, ServiceEntry, ServicePort, Sidecar,
     SidecarEgress, SidecarIngress, TargetPort, WorkloadEntry,
 };
 pub use object::{LabelSelector, Metadata, Object};

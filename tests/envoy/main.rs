@@ -12,6 +12,7 @@ mod bytes;
 mod clients;
 mod clusters;
 mod credentials;
+mod dual_stack;
 mod enrollment;
 mod federation;
 mod gateways;
