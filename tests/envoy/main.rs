@@ -36,6 +36,7 @@ mod renewal;
 mod revocation;
 mod root_rotation;
 mod sleep;
+mod spire;
 mod staged;
 mod twenty_of_each;
 mod ways_in;
