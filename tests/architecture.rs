@@ -27,6 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("enrollment", &["identity"]),
     // What came back from the proxies, and what waits for it.
     ("fleet", &["xds", "identity"]),
+    ("certificates", &["policy", "trust"]),
     ("rollout", &["fleet", "trust", "mesh"]),
     ("telemetry", &[]),
     // The operator's door reads everything above.
@@ -41,6 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "xds",
             "identity",
             "trust",
+            "certificates",
             "secrets",
             "fleet",
             "rollout",
@@ -64,6 +66,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "xds",
             "identity",
             "trust",
+            "certificates",
             "secrets",
             "enrollment",
             "fleet",

@@ -8,10 +8,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 mod authority;
+mod certificates;
 
 pub use authority::{
     AuthorityRequest, BundleDocument, BundleStatus, ImportAuthorityRequest, ImportBundleRequest, RemoveBundleRequest,
     RootStatus,
+};
+pub use certificates::{
+    CertificateEvent, CertificateStatus, Condition, ExportCertificateRequest, ExportedCertificate, IssuerStatus,
+    RenewCertificatesRequest,
 };
 
 /// The longest that `POST /v1/rotate/workload` and `GET /v1/adoption` wait for acknowledgements: 300 seconds.

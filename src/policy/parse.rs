@@ -12,9 +12,9 @@ use super::kind::{self, Found, Kind};
 use super::object::{RawKubernetesRoot, RawRoot, check_metadata};
 use super::report::Report;
 use super::{
-    Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Topic, Warning, authorization_policy, config_map,
-    destination_rule, endpoint_slice, gateway, peer_authentication, pod, secret, service, service_entry, sidecar,
-    virtual_service, workload_entry, workload_group,
+    Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Topic, Warning, authorization_policy, certificate,
+    config_map, destination_rule, endpoint_slice, gateway, issuer, peer_authentication, pod, reference_grant, secret,
+    service, service_entry, sidecar, virtual_service, workload_entry, workload_group,
 };
 
 /// Parses and checks a whole set of files, given as (name for messages, text). The result does not depend on the order of
@@ -118,6 +118,10 @@ fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet,
         mesh_configs,
         secrets,
         namespaces,
+        issuers,
+        cluster_issuers,
+        certificates,
+        reference_grants,
     } = before;
     each(Kind::PeerAuthentication, (peer_authentications, &mut set.peer_authentications), files, seen);
     each(Kind::AuthorizationPolicy, (authorization_policies, &mut set.authorization_policies), files, seen);
@@ -135,6 +139,10 @@ fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet,
     each(Kind::ConfigMap, (mesh_configs, &mut set.mesh_configs), files, seen);
     each(Kind::Secret, (secrets, &mut set.secrets), files, seen);
     each(Kind::Namespace, (namespaces, &mut set.namespaces), files, seen);
+    each(Kind::Issuer, (issuers, &mut set.issuers), files, seen);
+    each(Kind::ClusterIssuer, (cluster_issuers, &mut set.cluster_issuers), files, seen);
+    each(Kind::Certificate, (certificates, &mut set.certificates), files, seen);
+    each(Kind::ReferenceGrant, (reference_grants, &mut set.reference_grants), files, seen);
 }
 
 fn document_into(root: &Node, source: &Source<'_>, set: &mut PolicySet, seen: &mut Vec<Seen>, report: &Report) {
@@ -249,6 +257,21 @@ fn object_into(
         }
         Kind::Secret => set.secrets.extend(reader.whole(|raw| secret::check(raw, report))),
         Kind::Namespace => set.namespaces.extend(reader.whole(|_: secret::RawNamespace| Namespace)),
+        Kind::Issuer | Kind::ClusterIssuer => {
+            let at = reader.at.clone();
+            let issuer = reader.spec::<RawKubernetesRoot, _, _>(|raw, _| issuer::check(raw, &at, report));
+            let issuers = if kind == Kind::Issuer { &mut set.issuers } else { &mut set.cluster_issuers };
+            issuers.extend(issuer);
+        }
+        Kind::Certificate => {
+            let at = reader.at.clone();
+            set.certificates
+                .extend(reader.spec::<RawKubernetesRoot, _, _>(|raw, _| certificate::check(raw, &at, report)));
+        }
+        Kind::ReferenceGrant => {
+            set.reference_grants
+                .extend(reader.spec::<RawKubernetesRoot, _, _>(|raw, _| reference_grant::check(raw, report)));
+        }
     }
 }
 
@@ -329,4 +352,8 @@ fn sort(set: &mut PolicySet) {
     by_name(&mut set.mesh_configs);
     by_name(&mut set.secrets);
     by_name(&mut set.namespaces);
+    by_name(&mut set.issuers);
+    by_name(&mut set.cluster_issuers);
+    by_name(&mut set.certificates);
+    by_name(&mut set.reference_grants);
 }

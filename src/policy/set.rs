@@ -1,8 +1,9 @@
 //! Everything the operator wrote, by kind.
 
 use super::{
-    AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, MeshConfig, Namespace, Object, PeerAuthentication,
-    Pod, Secret, Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
+    AuthorizationPolicy, Certificate, DestinationRule, EndpointSlice, Gateway, Issuer, MeshConfig, Namespace, Object,
+    PeerAuthentication, Pod, ReferenceGrant, Secret, Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry,
+    WorkloadGroup,
 };
 
 /// A whole, valid policy set. A set is replaced by the next one, never edited.
@@ -40,6 +41,14 @@ pub struct PolicySet {
     pub secrets: Vec<Object<Secret>>,
     /// `v1` `Namespace`s.
     pub namespaces: Vec<Object<Namespace>>,
+    /// cert-manager `Issuer`s.
+    pub issuers: Vec<Object<Issuer>>,
+    /// cert-manager `ClusterIssuer`s.
+    pub cluster_issuers: Vec<Object<Issuer>>,
+    /// cert-manager `Certificate`s.
+    pub certificates: Vec<Object<Certificate>>,
+    /// `ReferenceGrant`s of the Gateway API.
+    pub reference_grants: Vec<Object<ReferenceGrant>>,
 }
 
 impl PolicySet {
@@ -62,6 +71,10 @@ impl PolicySet {
             mesh_configs,
             secrets,
             namespaces,
+            issuers,
+            cluster_issuers,
+            certificates,
+            reference_grants,
         } = self;
         peer_authentications.len()
             + authorization_policies.len()
@@ -79,6 +92,10 @@ impl PolicySet {
             + mesh_configs.len()
             + secrets.len()
             + namespaces.len()
+            + issuers.len()
+            + cluster_issuers.len()
+            + certificates.len()
+            + reference_grants.len()
     }
 
     /// Whether there is none.

@@ -292,6 +292,7 @@ impl Proxies {
     fn publish_from(&self, proxy: &Arc<Proxy>, model: &Arc<Model>) -> bool {
         let workload = model.mesh.workload(&proxy.key).filter(|it| speaks_for(proxy.identity.as_ref(), it));
         let class = workload.map(|workload| model.class(workload, proxy.flavour, (self.clock)()));
+        let granted = workload.map(|workload| model.granted(workload, (self.clock)())).unwrap_or_default();
         let mut state = proxy.state();
         if !self.model.load().as_ref().is_some_and(|newest| Arc::ptr_eq(newest, model)) {
             return false;
@@ -313,7 +314,8 @@ impl Proxies {
                 let mut layers = vec![Arc::clone(&own.layer), class.configuration];
                 state.own = Some(own);
                 if proxy.identity.is_some() {
-                    layers.extend([Arc::clone(&state.secrets), Arc::clone(self.roots.load().layer()), class.secrets]);
+                    let (own, roots) = (Arc::clone(&state.secrets), Arc::clone(self.roots.load().layer()));
+                    layers.extend([own, roots, class.secrets, granted.secrets]);
                 }
                 layers
             }
