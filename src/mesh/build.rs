@@ -11,7 +11,7 @@ use super::service::{Discovery, Endpoint, EndpointAddress, Ports, Service};
 use super::sidecar::warn_of_tls_without_effect;
 use super::slices::Slices;
 use super::workload::{TLS_MODE_LABEL, Workload, WorkloadKey};
-use super::{Mesh, Object, Settings, Sidecar, Topic, Transit, Warning, decide, spiffe_id};
+use super::{Mesh, Object, Settings, Sidecar, Topic, Transit, Warning, decide, server_conf, spiffe_id};
 use crate::policy::{
     LabelSelector, PeerAuthentication, PolicySet, Resolution, Service as K8sService, ServiceEntry, WorkloadEntry,
 };
@@ -27,9 +27,14 @@ impl Mesh {
     pub fn build_in_transit(set: &PolicySet, settings: &Settings, transit: Transit) -> (Self, Vec<Warning>) {
         let mut warnings = Vec::new();
         let settings = &settings.of_set(set, &mut warnings);
+        server_conf::compare(set, settings, &mut warnings);
         let mut builder = Builder { set, settings, warnings };
         let mut workloads = builder.workloads();
         let processes = builder.register(&mut workloads);
+        let is_registered = |it: &&Workload| it.spiffe_id != settings.spiffe_id(&it.key.namespace, &it.service_account);
+        let mut registered: Vec<WorkloadKey> =
+            workloads.iter().filter(is_registered).map(|it| it.key.clone()).collect();
+        registered.sort();
         workloads.iter_mut().for_each(|workload| workload.moving = transit.of(&workload.key));
         let index = LabelIndex::new(workloads.iter().enumerate());
         builder.authenticate(&mut workloads, &index);
@@ -62,6 +67,7 @@ impl Mesh {
             transit,
             gateways,
             processes,
+            registered,
         };
         (mesh, builder.warnings)
     }

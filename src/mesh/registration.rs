@@ -276,6 +276,7 @@ impl Builder<'_> {
             key,
             address: None,
             address_text: "a process of this machine".to_owned(),
+            other_address: None,
             labels: Arc::default(),
             service_account: object.meta.name.clone(),
             spiffe_id: spec.spiffe_id.value.clone(),

@@ -17,6 +17,7 @@ mod client_status;
 mod connection;
 mod enroller;
 mod error;
+mod federated;
 mod flavour;
 mod handshakes;
 mod held;

@@ -229,7 +229,7 @@ impl Proxies {
     }
 
     /// By workload: the names under which its certificate is served with the version of each, `default` first, and who signed it.
-    pub(super) fn served(&self) -> HashMap<String, (Vec<(Arc<str>, Version)>, Serial)> {
+    pub(super) fn served(&self) -> HashMap<String, (Vec<Named>, Serial)> {
         let served = self.connected.iter().filter_map(|entry| {
             let state = entry.value().state();
             let mut names: Vec<_> =
@@ -511,7 +511,10 @@ fn node_workload(node: &NodeInfo) -> Option<WorkloadKey> {
 }
 
 /// The names of a workload's certificate, with the version that is served under each.
-pub(super) type Served = [(Arc<str>, Version); 2];
+pub(super) type Served = [Named; 2];
+
+/// The name of a secret, and the version that is served under it.
+pub(super) type Named = (Arc<str>, Version);
 
 /// A workload's certificate under Istio's name for it, and under SPIRE's, which is the identity itself.
 fn certificate_layer(certificate: &WorkloadCertificate) -> (Arc<Layer>, Served) {
