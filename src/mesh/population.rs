@@ -4,43 +4,105 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::build::Builder;
+use super::index::LabelIndex;
 use super::service::Ports;
-use super::workload::{Authentication, TLS_MODE_LABEL, Workload, WorkloadKey};
-use super::{Object, Topic, Warning};
-use crate::policy::{Pod, WorkloadEntry, WorkloadGroup};
+use super::workload::{Registered, TLS_MODE_LABEL, WorkloadKey};
+use super::{Object, Process, Settings, Topic, Warning};
+use crate::policy::{
+    ClusterSpiffeId, ClusterStaticEntry, Namespace, Objects, Pod, PolicySet, WorkloadEntry, WorkloadGroup,
+};
 
 /// The annotation by which a WorkloadEntry names its group (istio/api, annotation/annotations.yaml).
 const GROUP: &str = "istio.io/autoRegistrationGroup";
 
 type Groups<'a> = HashMap<(&'a str, &'a str), &'a WorkloadGroup>;
 
+/// Every workload.
+#[derive(Debug)]
+pub(super) struct Population {
+    /// What it was made from.
+    from: (Objects<WorkloadEntry>, Objects<WorkloadGroup>, Objects<Pod>),
+    /// What registers them.
+    registers: (Objects<ClusterStaticEntry>, Objects<ClusterSpiffeId>, Objects<Namespace>),
+    /// WorkloadEntries first, each kind by name.
+    pub(super) all: Vec<Arc<Registered>>,
+    /// Where each one is.
+    pub(super) by_key: BTreeMap<WorkloadKey, usize>,
+    pub(super) index: LabelIndex,
+    pub(super) warnings: Vec<Warning>,
+    /// Processes of this machine that have an identity.
+    pub(super) processes: Vec<Process>,
+    /// Those whose identity is not made of their namespace and service account. The very same as in the population before, where nothing of
+    /// it has changed.
+    pub(super) registered: Arc<[(WorkloadKey, Arc<[String]>)]>,
+}
+
+impl Population {
+    /// That of `set`: the one before, if it was made from the very same.
+    pub(super) fn after(before: Option<&Arc<Self>>, set: &PolicySet, settings: &Settings) -> Arc<Self> {
+        let same = |it: &&Arc<Self>| {
+            let (entries, groups, pods) = &it.from;
+            let (statics, templates, namespaces) = &it.registers;
+            let registers = statics.are(&set.static_entries)
+                && templates.are(&set.cluster_spiffe_ids)
+                && (namespaces.are(&set.namespaces) || templates.is_empty());
+            entries.are(&set.workload_entries) && groups.are(&set.workload_groups) && pods.are(&set.pods) && registers
+        };
+        let before_registered = before.map(|it| &it.registered);
+        if let Some(before) = before.filter(same) {
+            return Arc::clone(before);
+        }
+        let mut builder = Builder { set, settings, warnings: Vec::new() };
+        let (mut all, mut by_key) = builder.workloads();
+        let processes = builder.register(&mut all);
+        for (position, workload) in all.iter().enumerate().skip(by_key.len()) {
+            by_key.insert(workload.key.clone(), position);
+        }
+        let all: Vec<Arc<Registered>> = all.into_iter().map(Arc::new).collect();
+        let is_registered =
+            |it: &Registered| it.spiffe_id != settings.spiffe_id(&it.key.namespace, &it.service_account);
+        let named = by_key.iter().map(|(key, &position)| (key, &all[position]));
+        let named = named.filter(|(_, workload)| is_registered(workload));
+        let named = named.map(|(key, workload)| (key.clone(), Arc::clone(&workload.identities)));
+        let registered: Arc<[(WorkloadKey, Arc<[String]>)]> = named.collect();
+        let known = before_registered.filter(|known| **known == registered);
+        let registered = known.cloned().unwrap_or(registered);
+        let index = LabelIndex::new(&all);
+        let from = (set.workload_entries.clone(), set.workload_groups.clone(), set.pods.clone());
+        let registers = (set.static_entries.clone(), set.cluster_spiffe_ids.clone(), set.namespaces.clone());
+        let warnings = builder.warnings;
+        Arc::new(Self { from, registers, all, by_key, index, warnings, processes, registered })
+    }
+}
+
 impl Builder<'_> {
     /// WorkloadEntries first: of two workloads of one name the first counts.
-    pub(super) fn workloads(&mut self) -> Vec<Workload> {
+    fn workloads(&mut self) -> (Vec<Registered>, BTreeMap<WorkloadKey, usize>) {
         let set = self.set;
         let groups: Groups<'_> = set
             .workload_groups
             .iter()
             .map(|object| ((object.meta.namespace.as_str(), object.meta.name.as_str()), &object.spec))
             .collect();
-        let mut workloads: Vec<Workload> = Vec::with_capacity(set.workload_entries.len() + set.pods.len());
-        let mut seen: HashMap<WorkloadKey, String> = HashMap::new();
+        let mut all: Vec<Registered> = Vec::with_capacity(set.workload_entries.len() + set.pods.len());
+        let mut by_key = BTreeMap::new();
         let entries = set.workload_entries.iter().map(|object| (self.of_entry(object, &groups), "WorkloadEntry"));
         let entries: Vec<_> = entries.collect();
         let pods = set.pods.iter().filter_map(|object| Some((self.of_pod(object)?, "Pod")));
         for (workload, kind) in entries.into_iter().chain(pods.collect::<Vec<_>>()) {
-            if let Some(first) = seen.get(&workload.key) {
-                let message = format!("a second workload {} ({kind}): the one at {first} counts", workload.key);
+            if let Some(&first) = by_key.get(&workload.key) {
+                let first: &Registered = &all[first];
+                let message = format!("a second workload {} ({kind}): the one at {} counts", workload.key, first.at);
                 self.warnings.push(Warning::new(Topic::Shadowed, &workload.at, message));
                 continue;
             }
-            seen.insert(workload.key.clone(), workload.at.to_string());
-            workloads.push(workload);
+            by_key.insert(workload.key.clone(), all.len());
+            all.push(workload);
         }
-        workloads
+        (all, by_key)
     }
 
-    fn of_entry(&mut self, object: &Object<WorkloadEntry>, groups: &Groups<'_>) -> Workload {
+    fn of_entry(&mut self, object: &Object<WorkloadEntry>, groups: &Groups<'_>) -> Registered {
         let (entry, namespace) = (&object.spec, &object.meta.namespace);
         let none = WorkloadGroup::default();
         let group = match object.meta.annotations.get(GROUP) {
@@ -65,7 +127,7 @@ impl Builder<'_> {
         ports.extend(entry.ports.clone());
         let account = entry.service_account.as_ref().or(group.service_account.as_ref());
         let account = account.map_or("default", String::as_str).to_owned();
-        Workload {
+        Registered {
             address: entry.address.value.parse().ok(),
             other_address: None,
             address_text: entry.address.value.clone(),
@@ -81,21 +143,17 @@ impl Builder<'_> {
             weight: entry.weight.or(group.weight),
             ready: true,
             at: object.at.clone(),
-            authentication: Authentication::default(),
-            sidecar: None,
-            moving: BTreeMap::new(),
-            access: Vec::new(),
             key: WorkloadKey::new(namespace, &object.meta.name),
         }
     }
 
     /// `None`: it has no address, because it does not run yet or any more. A Pod has a proxy where Istio's injector has left its marks, and
     /// never on its machine's network.
-    fn of_pod(&self, object: &Object<Pod>) -> Option<Workload> {
+    fn of_pod(&self, object: &Object<Pod>) -> Option<Registered> {
         let (pod, namespace) = (&object.spec, &object.meta.namespace);
         let address = pod.address.as_ref()?.value;
         let is_disabled = object.meta.labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "disabled");
-        Some(Workload {
+        Some(Registered {
             address: Some(address),
             other_address: pod.other_address,
             address_text: address.to_string(),
@@ -111,10 +169,6 @@ impl Builder<'_> {
             weight: None,
             ready: pod.ready,
             at: object.at.clone(),
-            authentication: Authentication::default(),
-            sidecar: None,
-            moving: BTreeMap::new(),
-            access: Vec::new(),
             key: WorkloadKey::new(namespace, &object.meta.name),
         })
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::build::Builder;
 use super::index::age_key;
 use super::service::Ports;
-use super::workload::{Authentication, Workload, WorkloadKey};
+use super::workload::{Registered, WorkloadKey};
 use super::{Object, Origin, Topic, Warning};
 use crate::identity::SpiffeId;
 use crate::policy::{ClusterSpiffeId, ClusterStaticEntry, Selector, TemplateData, is_leaf_name};
@@ -41,7 +41,7 @@ struct Registration {
 
 impl Builder<'_> {
     /// Gives the workloads that are registered their identities, adds those that are processes alone, and returns these.
-    pub(super) fn register(&mut self, workloads: &mut Vec<Workload>) -> Vec<Process> {
+    pub(super) fn register(&mut self, workloads: &mut Vec<Registered>) -> Vec<Process> {
         let set = self.set;
         if set.static_entries.is_empty() && set.cluster_spiffe_ids.is_empty() {
             return Vec::new();
@@ -84,7 +84,7 @@ impl Builder<'_> {
     fn register_entry(
         &mut self,
         object: &Object<ClusterStaticEntry>,
-        workloads: &[Workload],
+        workloads: &[Registered],
         registered: &mut [Option<Registration>],
     ) {
         let (spec, name) = (&object.spec, format!("ClusterStaticEntry {}", object.meta.name));
@@ -108,7 +108,7 @@ impl Builder<'_> {
     }
 
     /// The first registration of a workload counts: it has one certificate.
-    fn put(&mut self, slot: &mut Option<Registration>, new: Registration, workload: &Workload) {
+    fn put(&mut self, slot: &mut Option<Registration>, new: Registration, workload: &Registered) {
         match slot {
             None => *slot = Some(new),
             Some(first) if first.id == new.id => {}
@@ -122,7 +122,7 @@ impl Builder<'_> {
         }
     }
 
-    fn register_templates(&mut self, workloads: &[Workload], registered: &mut [Option<Registration>]) {
+    fn register_templates(&mut self, workloads: &[Registered], registered: &mut [Option<Registration>]) {
         let set = self.set;
         let mut objects: Vec<&Arc<Object<ClusterSpiffeId>>> = set.cluster_spiffe_ids.iter().collect();
         objects.sort_by_key(|object| (object.spec.fallback, age_key(&object.meta)));
@@ -163,7 +163,7 @@ impl Builder<'_> {
     fn rendered(
         &mut self,
         object: &Object<ClusterSpiffeId>,
-        workload: &Workload,
+        workload: &Registered,
         annotations: &BTreeMap<String, String>,
     ) -> Option<Registration> {
         let data = TemplateData {
@@ -209,8 +209,8 @@ impl Builder<'_> {
     }
 
     /// Two workloads of different service accounts that are one to everybody else. Whoever wrote one object for both knows.
-    fn warn_of_shared_identities(&mut self, workloads: &[Workload], registered: &[Option<Registration>]) {
-        let mut first: HashMap<&str, (&Workload, Option<&Registration>)> = HashMap::new();
+    fn warn_of_shared_identities(&mut self, workloads: &[Registered], registered: &[Option<Registration>]) {
+        let mut first: HashMap<&str, (&Registered, Option<&Registration>)> = HashMap::new();
         let mut told = Vec::new();
         for (workload, registration) in workloads.iter().zip(registered) {
             let registration = registration.as_ref();
@@ -218,7 +218,7 @@ impl Builder<'_> {
                 first.insert(&workload.spiffe_id, (workload, registration));
                 continue;
             };
-            let account = |it: &Workload| (it.key.namespace.clone(), it.service_account.clone());
+            let account = |it: &Registered| (it.key.namespace.clone(), it.service_account.clone());
             let one_object = registration.map(|it| &it.at) == by.map(|it| &it.at);
             let Some(it) = registration.or(*by).filter(|_| account(workload) != account(other)) else { continue };
             let is_static = one_object && it.by.starts_with("ClusterStaticEntry");
@@ -237,7 +237,7 @@ impl Builder<'_> {
     fn processes(
         &mut self,
         entries: &[&Arc<Object<ClusterStaticEntry>>],
-        workloads: &mut Vec<Workload>,
+        workloads: &mut Vec<Registered>,
     ) -> Vec<Process> {
         let mut processes = Vec::new();
         for object in entries {
@@ -269,10 +269,10 @@ impl Builder<'_> {
         processes
     }
 
-    fn process(&self, object: &Object<ClusterStaticEntry>, key: WorkloadKey) -> Workload {
+    fn process(&self, object: &Object<ClusterStaticEntry>, key: WorkloadKey) -> Registered {
         let spec = &object.spec;
         let path = spec.spiffe_id.value.parse::<SpiffeId>().map(|id| id.path().to_owned()).unwrap_or_default();
-        Workload {
+        Registered {
             key,
             address: None,
             address_text: "a process of this machine".to_owned(),
@@ -289,15 +289,11 @@ impl Builder<'_> {
             weight: None,
             ready: true,
             at: object.at.clone(),
-            authentication: Authentication::default(),
-            sidecar: None,
-            moving: BTreeMap::new(),
-            access: Vec::new(),
         }
     }
 }
 
-fn fits(selector: &Selector, workload: &Workload) -> bool {
+fn fits(selector: &Selector, workload: &Registered) -> bool {
     match selector {
         Selector::Namespace(namespace) => workload.key.namespace == *namespace,
         Selector::ServiceAccount(account) => workload.service_account == *account,
@@ -310,7 +306,7 @@ fn fits(selector: &Selector, workload: &Workload) -> bool {
 /// A namespace has the label of its name, whether or not it is written (Kubernetes, well-known labels).
 fn in_namespace(
     spec: &ClusterSpiffeId,
-    workload: &Workload,
+    workload: &Registered,
     namespaces: &HashMap<&str, &BTreeMap<String, String>>,
 ) -> bool {
     const NAME: &str = "kubernetes.io/metadata.name";

@@ -190,7 +190,9 @@ impl<'m> Asking<'m> {
         }
         let model = self.model;
         let place = (workload.key.clone(), node);
-        let own = self.own.entry(place).or_insert_with(|| model.own(workload, node, None));
-        Arc::new(own.listeners(&ports))
+        let own = self.own.remove(&place).or_else(|| Some(model.own(model.mesh.basis(&workload.key)?, node, None)));
+        let need = own.as_ref().map_or_else(|| Arc::clone(&self.nothing), |own| Arc::new(own.listeners(&ports)));
+        self.own.extend(own.map(|own| (place, own)));
+        need
     }
 }

@@ -14,9 +14,13 @@ const RSA_1024: &str = include_str!("rsa_1024.pem");
 const SHA1_SIGNATURE: &str = include_str!("sha1_signature.pem");
 
 fn secret(entries: &[(&str, &str)]) -> String {
+    named_secret("edge", "gateway", entries)
+}
+
+pub(super) fn named_secret(namespace: &str, name: &str, entries: &[(&str, &str)]) -> String {
     let data: Vec<String> = entries.iter().map(|(key, value)| format!("{key}: {}", STANDARD.encode(value))).collect();
     format!(
-        "---\n{{apiVersion: v1, kind: Secret, type: kubernetes.io/tls, metadata: {{name: gateway, namespace: edge}},\n data: {{{}}}}}\n",
+        "---\n{{apiVersion: v1, kind: Secret, type: kubernetes.io/tls, metadata: {{name: {name}, namespace: {namespace}}},\n data: {{{}}}}}\n",
         data.join(", ")
     )
 }
@@ -34,7 +38,7 @@ fn leaf(not_before: OffsetDateTime, not_after: OffsetDateTime) -> (String, Strin
     (params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
 }
 
-fn good() -> (String, String) {
+pub(super) fn good() -> (String, String) {
     leaf(datetime!(2026-06-01 00:00 UTC), datetime!(2027-06-01 00:00 UTC))
 }
 

@@ -236,6 +236,8 @@ async fn a_client_counts_when_the_roots_of_another_trust_domain_are_there_too() 
     let policy = |mode| at(mode) + &destination_rule("shop/web", rule);
     let mut lab = Lab::with(config, &policy("DISABLE")).await;
     let (mut web, mut client) = (lab.connect("back/web").await, lab.connect("shop/client").await);
+    // Long enough to ask for whatever they use.
+    lab.ahead.store(20, Ordering::Relaxed);
     lab.write(&policy("STRICT")).await.unwrap();
     web.take_all();
     // Who has had time to ask for what it uses does not use what it has not asked for.
