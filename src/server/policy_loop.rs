@@ -9,9 +9,11 @@ use tokio::task::JoinHandle;
 use tracing::{error, info};
 
 use super::config::Config;
+use super::federated;
 use super::model::Model;
 use super::proxies::Proxies;
 use super::staging::{Pace, Staging};
+use crate::mesh::ServerConf;
 use crate::{mesh, plan, source};
 
 /// After a failure to keep what is to be served it tries again this much later.
@@ -40,6 +42,7 @@ impl From<&Config> for Settings {
                 cluster: config.cluster.clone(),
                 cluster_domain: config.cluster_domain.clone(),
                 istio_compatibility: config.istio_compatibility,
+                server_conf: config.spire.as_ref().map_or(ServerConf::None, |it| ServerConf::Of(it.clone().into())),
                 mesh_config: config.mesh_config.clone(),
             },
             plan: plan::Settings { http_proxy },
@@ -105,6 +108,8 @@ async fn follow(
     if proxies.model.load().as_ref().is_some_and(|model| model.generation == update.generation) {
         return true;
     }
+    let before = proxies.model.load_full();
+    federated::take(proxies, before.as_deref(), &update.set).await;
     let model = match staging.follow(update).await {
         Ok(Some(model)) => model,
         Ok(None) => {
