@@ -4,21 +4,28 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::population::Population;
 use super::service::{Endpoint, EndpointAddress, Ports};
 use super::workload::{Workload, WorkloadKey};
 use super::{Topic, Warning};
 use crate::policy::{EndpointSlice, PolicySet, SliceEndpoint};
 
-/// Every slice by its Service, and every workload by name and address.
+/// Every slice by its Service, and every workload by address.
 pub(super) struct Slices<'a> {
     of_service: HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>,
-    by_name: HashMap<&'a WorkloadKey, &'a Arc<Workload>>,
+    population: &'a Population,
+    workloads: &'a [Arc<Workload>],
     /// `None`: several have it, as Pods on their machine's network do.
     by_address: HashMap<IpAddr, Option<&'a Arc<Workload>>>,
 }
 
 impl<'a> Slices<'a> {
-    pub(super) fn new(set: &'a PolicySet, workloads: &'a [Arc<Workload>], warnings: &mut Vec<Warning>) -> Self {
+    pub(super) fn new(
+        set: &'a PolicySet,
+        population: &'a Population,
+        workloads: &'a [Arc<Workload>],
+        warnings: &mut Vec<Warning>,
+    ) -> Self {
         let mut of_service: HashMap<(&str, &str), Vec<&EndpointSlice>> = HashMap::new();
         for object in &set.endpoint_slices {
             if let Some(service) = &object.spec.service {
@@ -53,8 +60,7 @@ impl<'a> Slices<'a> {
                 }
             }
         }
-        let by_name = workloads.iter().map(|workload| (&workload.key, workload)).collect();
-        Self { of_service, by_name, by_address }
+        Self { of_service, population, workloads, by_address }
     }
 
     /// The endpoints of a Service; `None`: no slice speaks of it, and its selector decides.
@@ -84,7 +90,7 @@ impl<'a> Slices<'a> {
     fn endpoint(&self, written: &SliceEndpoint, slice: &EndpointSlice) -> Option<Endpoint> {
         let named = written.pod.as_ref().map(|(namespace, name)| WorkloadKey::new(namespace, name));
         let workload = match &named {
-            Some(key) => self.by_name.get(key).copied(),
+            Some(key) => self.population.by_key.get(key).map(|&position| &self.workloads[position]),
             None => self.by_address.get(&written.address.value).copied().flatten(),
         };
         let is_its =

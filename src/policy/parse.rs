@@ -189,6 +189,19 @@ fn object_into(kind: Kind, root: &Node, source: &Source<'_>, set: &mut PolicySet
             set.mesh_configs.extend(reader.whole(|_: config_map::Raw| config_map::read(root, source, report)));
         }
         Kind::Secret => set.secrets.extend(reader.whole(|raw| secret::check(raw, report))),
+        Kind::ClusterStaticEntry => {
+            set.static_entries.extend(
+                reader.spec::<RawKubernetesRoot, _, _>(|raw: spire::RawStatic, _| spire::static_entry(raw, report)),
+            );
+        }
+        Kind::ClusterSpiffeId => {
+            let check = |raw: spire::RawSpiffeId, _: &Metadata| spire::spiffe_id(raw, report);
+            set.cluster_spiffe_ids.extend(reader.spec_if_good::<RawKubernetesRoot, _, _>(check));
+        }
+        Kind::ClusterFederatedTrustDomain => {
+            let check = |raw: spire::RawFederated, _: &Metadata| spire::federated(raw, report);
+            set.federated_trust_domains.extend(reader.spec_if_good::<RawKubernetesRoot, _, _>(check));
+        }
         Kind::Namespace => set.namespaces.extend(reader.whole(|_: secret::RawNamespace| Namespace)),
     }
 }
@@ -215,11 +228,19 @@ impl<'n> Reader<'n> {
         self,
         check: impl FnOnce(R, &Metadata) -> S,
     ) -> Option<Arc<Object<S>>> {
+        self.spec_if_good::<Root, _, _>(|raw, meta| Some(check(raw, meta)))
+    }
+
+    /// [`Self::spec`] where what was reported as an error leaves nothing to go on with.
+    fn spec_if_good<Root: Deserialize<'n>, R: serde::de::DeserializeOwned, S>(
+        self,
+        check: impl FnOnce(R, &Metadata) -> Option<S>,
+    ) -> Option<Arc<Object<S>>> {
         // The root is decoded for its unknown fields only.
         let _: Option<Root> = decode(self.root, "", self.report);
         let empty = Node { at: self.root.at, value: Value::Map(Vec::new()) };
         let node = self.root.get("spec").filter(|spec| !matches!(spec.value, Value::Null)).unwrap_or(&empty);
-        let spec = check(decode(node, "spec", self.report)?, &self.meta);
+        let spec = check(decode(node, "spec", self.report)?, &self.meta)?;
         Some(Arc::new(Object { meta: self.meta, spec, at: self.at }))
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::kind::Kind;
 use super::{
-    AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, MeshConfig, Namespace, Objects, PeerAuthentication,
-    Pod, PolicyError, Secret, Service, ServiceEntry, Sidecar, SpireServer, VirtualService, WorkloadEntry,
-    WorkloadGroup,
+    AuthorizationPolicy, ClusterFederatedTrustDomain, ClusterSpiffeId, ClusterStaticEntry, DestinationRule,
+    EndpointSlice, Gateway, MeshConfig, Namespace, Objects, PeerAuthentication, Pod, PolicyError, Secret, Service,
+    ServiceEntry, Sidecar, SpireServer, VirtualService, WorkloadEntry, WorkloadGroup,
 };
 
 /// Makes the set, and what is done with all of it, from one line a kind: its field, what is in it, and where names are used once.
@@ -74,6 +74,12 @@ policy_set! {
     namespaces: Namespace, Namespace;
     /// SPIRE's `server.conf`, from ConfigMaps named `spire-server`.
     spire_servers: SpireServer, ConfigMap;
+    /// SPIRE's `ClusterStaticEntry`s.
+    static_entries: ClusterStaticEntry, ClusterStaticEntry;
+    /// SPIRE's `ClusterSPIFFEID`s.
+    cluster_spiffe_ids: ClusterSpiffeId, ClusterSpiffeId;
+    /// SPIRE's `ClusterFederatedTrustDomain`s.
+    federated_trust_domains: ClusterFederatedTrustDomain, ClusterFederatedTrustDomain;
 }
 
 impl PolicySet {

@@ -156,7 +156,8 @@ impl Server {
         let (services, health) = Services::new(service, &proxies, &config.xds.operators, Arc::clone(&refusals));
         health.set(false).await;
         tasks.push_finite(&health.follow(proxies.is_serving.subscribe()));
-        let door = Door::new(&proxies, services, Authenticators::of(&config), config.xds.limits.clone(), refusals);
+        let door =
+            Door::new(&proxies, services, Authenticators::of(&config, &proxies), config.xds.limits.clone(), refusals);
         if let Some(path) = &config.xds.unix.path {
             let (listener, place) = unix_socket::bind(path, config.xds.unix.mode)?;
             info!(socket = %path.display(), "xDS on a Unix socket");

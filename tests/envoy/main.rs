@@ -37,6 +37,7 @@ mod resource_ttl;
 mod revocation;
 mod root_rotation;
 mod sleep;
+mod spire;
 mod staged;
 mod twenty_of_each;
 mod ways_in;

@@ -93,7 +93,9 @@ pub(super) fn with_termination<'e>(
     for endpoint in endpoints {
         let (Some(workload), Some(port)) = (&endpoint.workload, endpoint.port(to.port)) else { continue };
         // On its way to another mode the port takes the mesh's TLS too.
-        let Some(tls) = termination(workload, port).filter(|_| !workload.moving.contains_key(&port)) else { continue };
+        let Some(tls) = termination(workload, port).filter(|_| !workload.governance.moving.contains_key(&port)) else {
+            continue;
+        };
         let spoken = match mode {
             OutboundMode::Mutual { .. } => continue,
             OutboundMode::Simple { .. } if tls.value.mode != ServerTlsMode::Mutual => continue,

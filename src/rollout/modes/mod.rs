@@ -20,6 +20,7 @@ mod record;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use time::OffsetDateTime;
 
@@ -34,7 +35,8 @@ pub use record::{BadModeRecord, ModeRecord};
 /// What every port serves, and which are on their way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModeRollout {
-    ports: BTreeMap<WorkloadKey, BTreeMap<u16, Port>>,
+    /// Shared by those that are alike.
+    ports: Arc<BTreeMap<WorkloadKey, BTreeMap<u16, Port>>>,
     /// Workloads that have left the policy: when, and what their ports served then.
     left: BTreeMap<WorkloadKey, Left>,
     started_at: Option<OffsetDateTime>,
@@ -62,7 +64,7 @@ pub enum ModeProgress {
 impl ModeRollout {
     /// Nothing was served before: whatever the policy says is served at once.
     pub fn first(modes: &Modes) -> Self {
-        let nothing = Self { ports: BTreeMap::new(), left: BTreeMap::new(), started_at: None, step_at: None };
+        let nothing = Self { ports: Arc::default(), left: BTreeMap::new(), started_at: None, step_at: None };
         nothing.retarget(modes, true, OffsetDateTime::UNIX_EPOCH, OffsetDateTime::UNIX_EPOCH)
     }
 
@@ -105,7 +107,7 @@ impl ModeRollout {
         if !self.is_under_way() {
             return ModeProgress::Settled;
         }
-        let (mut next, mut late) = (self.ports.clone(), Vec::new());
+        let (mut next, mut late) = ((*self.ports).clone(), Vec::new());
         // The last step first: no port takes two at a time.
         for step in Step::ALL.into_iter().rev().filter(|step| self.count(*step) > 0) {
             match over(step, participants) {
@@ -117,13 +119,13 @@ impl ModeRollout {
                 Err(stuck) => late.extend(stuck),
             }
         }
-        if next == self.ports { ModeProgress::Waiting(late) } else { ModeProgress::Next(self.with(next, now)) }
+        if next == *self.ports { ModeProgress::Waiting(late) } else { ModeProgress::Next(self.with(next, now)) }
     }
 
     /// The next step of the ports that are furthest behind, whoever is late. `None`: no port is on its way.
     pub fn force(&self, now: OffsetDateTime) -> Option<Self> {
         let behind = self.step()?;
-        let mut next = self.ports.clone();
+        let mut next = (*self.ports).clone();
         each(&mut next, |port| if port.step() == Some(behind) { port.force() } else { port });
         Some(self.with(next, now))
     }
@@ -163,10 +165,12 @@ impl ModeRollout {
     /// Whether `next` has another word on a port that both know. Then it has to be kept before anybody is shown anything of it; what is
     /// merely new or gone may be kept afterwards.
     pub fn differs_in_known(&self, next: &Self) -> bool {
-        next.ports.iter().any(|(workload, ports)| {
-            let before = self.served(workload);
-            ports.iter().any(|(number, port)| before.and_then(|it| it.get(number)).is_some_and(|before| before != port))
-        })
+        !Arc::ptr_eq(&self.ports, &next.ports)
+            && next.ports.iter().any(|(workload, ports)| {
+                let before = self.served(workload);
+                let differs = |number, port| before.and_then(|it| it.get(number)).is_some_and(|before| before != port);
+                ports.iter().any(|(number, port)| differs(number, port))
+            })
     }
 
     /// When the first of the ports that are on their way set out, and when one last came to another step.
@@ -175,7 +179,7 @@ impl ModeRollout {
     }
 
     fn with(&self, ports: BTreeMap<WorkloadKey, BTreeMap<u16, Port>>, now: OffsetDateTime) -> Self {
-        let mut next = Self { ports, left: self.left.clone(), started_at: None, step_at: None };
+        let mut next = Self { ports: Arc::new(ports), left: self.left.clone(), started_at: None, step_at: None };
         if next.is_under_way() {
             let same = next.transit() == self.transit();
             next.started_at = self.started_at.or(Some(now));

@@ -1,6 +1,7 @@
 //! What every port serves, as it is kept: JSON that an operator can read.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -121,6 +122,6 @@ impl TryFrom<ModeRecord> for ModeRollout {
             left.insert(key(name)?, Left { at, ports: of(kept.ports) });
         }
         let time = |text: Option<String>| OffsetDateTime::parse(&text?, &Rfc3339).ok();
-        Ok(Self { ports: all, left, started_at: time(record.started_at), step_at: time(record.step_at) })
+        Ok(Self { ports: Arc::new(all), left, started_at: time(record.started_at), step_at: time(record.step_at) })
     }
 }

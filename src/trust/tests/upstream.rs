@@ -126,7 +126,7 @@ fn an_upstream_that_cannot_sign_is_refused_with_the_reason() {
         ),
         (upstream("nothing", &key, None), "there is no PEM block CERTIFICATE"),
         (upstream(&pki.root, "nothing", None), "the key"),
-        (upstream(&pki.root, &pki.root_key.serialize_pem(), Some(&other.root)), "it was issued by"),
+        (upstream(&pki.root, &pki.root_key.serialize_pem(), Some(&other.root)), "it is not signed with the key of"),
     ];
     for (index, (read, reason)) in cases.into_iter().enumerate() {
         let error = read.expect_err(reason).to_string();
