@@ -50,8 +50,9 @@ impl Reach {
         }
         let kept = |position: usize, found: &[(Arc<Service>, usize)]| {
             let ways = before?.ways.get(position)?;
-            let same = |((a, i), (b, j)): (&(Arc<Service>, usize), &(Arc<Service>, usize))| Arc::ptr_eq(a, b) && i == j;
-            (ways.len() == found.len() && ways.iter().zip(found).all(same)).then(|| Arc::clone(ways))
+            let mut pairs = ways.iter().zip(found);
+            let same = ways.len() == found.len() && pairs.all(|((a, i), (b, j))| Arc::ptr_eq(a, b) && i == j);
+            same.then(|| Arc::clone(ways))
         };
         let ways: Vec<Ways> = found
             .into_iter()

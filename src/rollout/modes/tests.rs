@@ -553,7 +553,7 @@ fn a_port_that_is_gone_for_a_while_goes_on_from_where_it_was() {
     for (ticks, back) in ways.into_iter().enumerate() {
         let mut world = World::new(one("DISABLE"), IstioCompatibility::Adaptive, true);
         let settled = world.rollout.retarget(&without_port, true, NOW);
-        assert_eq!(settled.retarget(&strict, true, NOW).ports[&key][&80], accepting(Disable), "it was on no way");
+        assert_eq!(settled.retarget(strict, true, NOW).ports[&key][&80], accepting(Disable), "it was on no way");
         world.happen(Event::Change(one("STRICT")));
         for _ in 0..ticks {
             everyone_answers(&mut world);
@@ -563,9 +563,9 @@ fn a_port_that_is_gone_for_a_while_goes_on_from_where_it_was() {
         assert!(gone.in_transit().all(|(workload, ..)| *workload != key), "nobody is waited for on its account");
         let kept = ModeRecord::from(&gone).to_json();
         let kept = ModeRollout::try_from(ModeRecord::from_json(&kept).unwrap()).unwrap();
-        assert_eq!(kept.retarget(&strict, true, NOW).ports[&key][&80], back, "after {ticks} ticks");
+        assert_eq!(kept.retarget(strict, true, NOW).ports[&key][&80], back, "after {ticks} ticks");
         let forgotten = world.rollout.retarget(&without_workload, true, NOW);
-        assert_eq!(forgotten.retarget(&strict, true, NOW).ports[&key][&80], Port::Settled(Strict));
+        assert_eq!(forgotten.retarget(strict, true, NOW).ports[&key][&80], Port::Settled(Strict));
     }
 }
 
