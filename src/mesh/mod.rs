@@ -38,7 +38,7 @@ pub use crate::policy::{
     ServerTlsMode, ServerTlsVersion, ServicePort, Sidecar, SidecarEgress, SidecarIngress, Through, TlsSettings,
     TlsVersion, UriMatch, VirtualService, WeightedDestination,
 };
-pub use basis::Basis;
+pub use basis::{Basis, Outlook};
 pub use gateway::{intersection, names as gateway_named};
 pub use names::{PeerNames, San};
 pub use service::{Discovery, Endpoint, EndpointAddress, Ports, Service};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
 use super::blocking;
@@ -16,6 +16,9 @@ use crate::analysis::{self, Finding, Limits, Report, Severity};
 
 /// How often the same set is looked at again: certificates come nearer to their end.
 const AGAIN: Duration = Duration::from_secs(3600);
+/// After a look it rests for so many times as long as that took, or so long at most: a directory in which something changes all the time
+/// costs a tenth of a processor.
+const REST: (u32, Duration) = (9, Duration::from_secs(60));
 /// How many findings of one set are logged; `countersign analyze` has all.
 const MAX_LOGGED: usize = 50;
 /// How many lines `countersign status` shows.
@@ -53,7 +56,9 @@ pub(super) fn start(proxies: Proxies, mut served: watch::Receiver<Option<Arc<Mod
         loop {
             let model = served.borrow_and_update().clone();
             if let Some(model) = model {
+                let begun = Instant::now();
                 look(&proxies, model, &mut told).await;
+                sleep((begun.elapsed() * REST.0).min(REST.1)).await;
             }
             if matches!(timeout(AGAIN, served.changed()).await, Ok(Err(_))) {
                 return;

@@ -10,7 +10,7 @@ use super::text::{client_and_server, destination_rule, object, peer_authenticati
 use super::*;
 use crate::mesh::decide::{InboundMode, inbound, outbound};
 use crate::mesh::{Moving, Step, Transit};
-use crate::plan::{Flavour, Node, class_of, proxy_plan};
+use crate::plan::{self, Flavour, Node, class_of, class_plan, grpc_plan, proxy_plan};
 use crate::policy::{PolicySet, Warning as Parsed, parse_set_after};
 
 /// A set of files that changes, as the source reads it: what stands in files that are the same is shared.
@@ -128,6 +128,14 @@ fn alike(before: &Mesh, after: &Mesh) -> Result<(), TestCaseError> {
         }
         for (_, flavour) in nodes().filter(|_| was.calls_alike(&is)) {
             prop_assert_eq!(class_of(before, was.workload(), flavour), class_of(after, workload, flavour));
+        }
+        for (node, flavour) in nodes() {
+            let same = class_of(before, was.workload(), flavour) == class_of(after, workload, flavour);
+            if same && before.outlook(was.workload()).is(&after.outlook(workload)) {
+                let plan = |mesh: &Mesh, of: &Workload| class_plan(mesh, of, node, &plan::Settings::default());
+                prop_assert_eq!(plan(before, was.workload()), plan(after, workload));
+                prop_assert_eq!(grpc_plan(before, was.workload()), grpc_plan(after, workload));
+            }
         }
     }
     Ok(())
