@@ -2,6 +2,16 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
+
+/// What the lab shows beside the mesh that it always runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// Istio's policies
+    #[default]
+    Istio,
+}
+
 /// What `countersign lab` takes.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct LabArgs {
@@ -20,4 +30,7 @@ pub struct LabArgs {
     /// Fetch this version of Envoy, whatever is on PATH [default: 1.40.0 if there is none on PATH]
     #[arg(long, value_name = "VERSION", value_parser = ["1.40.0", "1.36.4"])]
     pub envoy_version: Option<String>,
+    /// Whose policies are shown at work
+    #[arg(long, value_enum, default_value_t)]
+    pub scenario: Scenario,
 }

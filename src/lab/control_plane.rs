@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{LabError, Topology, Workload};
+use super::{LabError, Scenario, Topology, Workload};
 
 /// What a control plane is started with. The folders are there.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Setup {
     pub trust_domain: String,
     /// The workloads that are in the policy directory.
     pub topology: Topology,
+    /// What is shown: a scenario may want other settings of the server.
+    pub scenario: Scenario,
 }
 
 /// One certificate that was replaced.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::envoy_process::{EnvoyOptions, EnvoyProcess};
 use super::topology::{AppAddresses, TRUST_DOMAIN};
-use super::{App, ControlPlane, EnvoyAdmin, LabError, Network, Node, Ports, Setup, Topology, Workload};
+use super::{App, ControlPlane, EnvoyAdmin, LabError, Network, Node, Ports, Scenario, Setup, Topology, Workload};
 
 /// A running mesh. Dropping it kills its Envoys; [`Mesh::stop`] ends everything in order.
 #[derive(Debug)]
@@ -35,6 +35,16 @@ pub struct Prepared {
 impl Prepared {
     /// Starts the applications and writes the policies into `directory/policies`.
     pub async fn new(directory: &Path, network: Network, ports: &mut Ports) -> Result<Self, LabError> {
+        Self::of_scenario(Scenario::default(), directory, network, ports).await
+    }
+
+    /// The same with the policies of a scenario.
+    pub async fn of_scenario(
+        scenario: Scenario,
+        directory: &Path,
+        network: Network,
+        ports: &mut Ports,
+    ) -> Result<Self, LabError> {
         let mut apps = Vec::new();
         for name in ["payment-service", "payment-service-metrics", "legacy"] {
             apps.push(App::start(name, ports.free_address()?).await?);
@@ -44,10 +54,11 @@ impl Prepared {
         let topology = Topology::new(network, addresses);
         let (policies, data) = (directory.join("policies"), directory.join("data"));
         topology.write(&policies)?;
+        scenario.write(&policies, &topology)?;
         std::fs::create_dir_all(&data).map_err(LabError::file("make", &data))?;
         let (xds, admin) = (ports.free_address()?, ports.free_address()?);
         let trust_domain = TRUST_DOMAIN.to_owned();
-        let setup = Setup { policies, data, xds, admin, trust_domain, topology: topology.clone() };
+        let setup = Setup { policies, data, xds, admin, trust_domain, topology: topology.clone(), scenario };
         Ok(Self { topology, apps, setup, directory: directory.to_owned() })
     }
 

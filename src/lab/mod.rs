@@ -22,6 +22,7 @@ mod mesh;
 mod network;
 mod progress;
 mod rotation;
+mod scenario;
 mod script;
 
 pub use app::App;
@@ -34,6 +35,7 @@ pub use mesh::{Mesh, Prepared};
 pub use network::{Network, Ports};
 pub use progress::Progress;
 pub use rotation::{RootResult, RotationPlan, RotationResult, rotate_root_under_traffic, rotate_under_traffic};
+pub use scenario::{Scenario, Stage};
 pub use script::{Options, Outcome, run};
 pub use topology::{Topology, Workload};
 pub use traffic::Traffic;

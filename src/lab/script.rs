@@ -10,8 +10,8 @@ use super::envoy_binary::{self, Request};
 use super::mesh::Prepared;
 use super::traffic::Report;
 use super::{
-    ControlPlane, LabError, Mesh, Network, Ports, Progress, RootResult, RotationPlan, RotationResult, checks,
-    rotate_root_under_traffic, rotate_under_traffic,
+    ControlPlane, LabError, Mesh, Network, Ports, Progress, RootResult, RotationPlan, RotationResult, Scenario, Stage,
+    checks, rotate_root_under_traffic, rotate_under_traffic,
 };
 
 /// How long the Envoys may take to get everything, on a machine that is busy.
@@ -30,11 +30,14 @@ pub struct Options {
     pub once: bool,
     /// How often certificates are replaced, and under what load.
     pub rotation: RotationPlan,
+    /// What is shown.
+    pub scenario: Scenario,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { envoy: Request::any(), keep: None, port_base: None, once: false, rotation: RotationPlan::default() }
+        let (rotation, scenario) = (RotationPlan::default(), Scenario::default());
+        Self { envoy: Request::any(), keep: None, port_base: None, once: false, rotation, scenario }
     }
 }
 
@@ -118,7 +121,7 @@ async fn steps<C: ControlPlane>(
         Some(base) => Network::for_port_base(base)?,
         None => Network::unique()?,
     };
-    let prepared = Prepared::new(directory, network, &mut ports).await?;
+    let prepared = Prepared::of_scenario(options.scenario, directory, network, &mut ports).await?;
     progress.ok(format_args!("policies in {}", prepared.setup().policies.display()));
     let control_plane = C::start(prepared.setup().clone()).await?;
     progress.ok(format_args!("control plane at {}", control_plane.xds_address()));
@@ -130,6 +133,8 @@ async fn steps<C: ControlPlane>(
     progress.section("Who can reach whom");
     let admin = mesh.admin(&mesh.topology.payment)?;
     checks::run(progress, &mesh.topology, admin).await;
+    let stage = Stage { envoy: &envoy, directory, ports: &mut ports };
+    options.scenario.check(mesh, stage, progress).await?;
 
     progress.section(format_args!("{} rotations of every certificate under traffic", options.rotation.rounds));
     let result = rotate_under_traffic(mesh, &options.rotation).await?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::build::Builder;
 use super::index::oldest_first;
 use super::population::Population;
+use super::sidecar::warn_of_tls_without_effect;
 use super::workload::{Governance, Workload};
 use super::{Object, Settings, Sidecar, Topic, Transit, Warning, decide};
 use crate::policy::{AuthorizationPolicy, Objects, PeerAuthentication, PolicySet};
@@ -56,6 +57,7 @@ impl Governed {
             })
             .collect();
         builder.warn_of_permissive_default(&workloads);
+        warn_of_tls_without_effect(&workloads, &mut builder.warnings);
         let policies = (set.peer_authentications.clone(), set.sidecars.clone(), set.authorization_policies.clone());
         let from = (Arc::clone(population), policies.0, policies.1, policies.2);
         Arc::new(Self { from, transit, workloads, warnings: builder.warnings })

@@ -153,7 +153,8 @@ impl Offering<'_> {
         let namespace = &object.meta.namespace;
         // A Service without a selector selects nothing, where an empty selector would select everything.
         let selector = Some(&spec.selector).filter(|selector| !selector.0.is_empty());
-        let mut endpoints = self.selected(object, selector, Discovery::Endpoints, &mut warnings);
+        let addresses = |first, other| spec.addresses_of(first, other);
+        let mut endpoints = self.selected(object, selector, Discovery::Endpoints, addresses, &mut warnings);
         if let Some(sliced) = slices.of(namespace, &object.meta.name) {
             // As in Istio: what the cluster says of its Pods, and WorkloadEntries besides.
             endpoints.retain(|endpoint| matches!(endpoint.ports, Ports::Entry(_)));
@@ -198,7 +199,8 @@ impl Offering<'_> {
             Resolution::None if written => Discovery::Endpoints,
             Resolution::None => Discovery::Dns,
         };
-        let mut endpoints = self.selected(object, spec.workload_selector.as_ref(), discovery, &mut warnings);
+        let selector = spec.workload_selector.as_ref();
+        let mut endpoints = self.selected(object, selector, discovery, |first, other| (first, other), &mut warnings);
         for entry in &spec.endpoints {
             endpoints.extend(self.inline_endpoint(object, entry, discovery, &mut warnings));
         }
@@ -237,6 +239,7 @@ impl Offering<'_> {
         object: &Object<S>,
         selector: Option<&LabelSelector>,
         discovery: Discovery,
+        addresses: impl Fn(IpAddr, Option<IpAddr>) -> (IpAddr, Option<IpAddr>),
         warnings: &mut Vec<Warning>,
     ) -> Vec<Endpoint> {
         let Some(selector) = selector else { return Vec::new() };
@@ -252,8 +255,16 @@ impl Offering<'_> {
                 warnings.push(Warning::new(Topic::Unreachable, &workload.at, message));
                 continue;
             }
+            let (address, other_address) = match workload.address {
+                Some(first) => {
+                    let (first, other) = addresses(first, workload.other_address);
+                    (EndpointAddress::Ip(first), other)
+                }
+                None => (address(&workload.address_text), None),
+            };
             endpoints.push(Endpoint {
-                address: address(&workload.address_text),
+                address,
+                other_address,
                 labels: workload.labels.clone(),
                 identities: workload.identities.clone(),
                 meshed: workload.meshed,
@@ -292,6 +303,7 @@ impl Offering<'_> {
         };
         Some(Endpoint {
             address,
+            other_address: None,
             labels: Arc::new(entry.labels.clone()),
             identities,
             meshed,
@@ -325,6 +337,7 @@ impl Endpoint {
     fn at(address: EndpointAddress) -> Self {
         Self {
             address,
+            other_address: None,
             labels: Arc::default(),
             identities: Arc::default(),
             meshed: false,

@@ -21,12 +21,16 @@ pub(super) enum Kind {
     ConfigMap,
     Secret,
     Namespace,
+    ClusterStaticEntry,
+    ClusterSpiffeId,
+    ClusterFederatedTrustDomain,
 }
 
 const SECURITY: &[&str] = &["security.istio.io/v1", "security.istio.io/v1beta1"];
 const NETWORKING: &[&str] = &["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
 const DISCOVERY: &[&str] = &["discovery.k8s.io/v1"];
 const CORE: &[&str] = &["v1"];
+const SPIRE: &[&str] = &["spire.spiffe.io/v1alpha1"];
 
 const KINDS: &[(&str, Kind, &[&str])] = &[
     ("PeerAuthentication", Kind::PeerAuthentication, SECURITY),
@@ -45,6 +49,9 @@ const KINDS: &[(&str, Kind, &[&str])] = &[
     ("ConfigMap", Kind::ConfigMap, CORE),
     ("Secret", Kind::Secret, CORE),
     ("Namespace", Kind::Namespace, CORE),
+    ("ClusterStaticEntry", Kind::ClusterStaticEntry, SPIRE),
+    ("ClusterSPIFFEID", Kind::ClusterSpiffeId, SPIRE),
+    ("ClusterFederatedTrustDomain", Kind::ClusterFederatedTrustDomain, SPIRE),
 ];
 
 /// Istio's other kinds in the same groups: real, and not of this server.
@@ -83,7 +90,9 @@ impl Kind {
 
     /// Whether its objects are in a namespace.
     pub(super) fn namespaced(self) -> bool {
-        self != Self::Namespace
+        let of_cluster =
+            [Self::Namespace, Self::ClusterStaticEntry, Self::ClusterSpiffeId, Self::ClusterFederatedTrustDomain];
+        !of_cluster.contains(&self)
     }
 }
 

@@ -14,7 +14,7 @@ use super::report::Report;
 use super::{
     Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Topic, Warning, authorization_policy, config_map,
     destination_rule, endpoint_slice, gateway, peer_authentication, pod, secret, service, service_entry, sidecar,
-    virtual_service, workload_entry, workload_group,
+    spire, virtual_service, workload_entry, workload_group,
 };
 
 /// Parses and checks a whole set of files, given as (name for messages, text). The result does not depend on the order of
@@ -100,7 +100,7 @@ fn document_into(root: &Node, source: &Source<'_>, set: &mut PolicySet, report: 
         return;
     }
     match kind::find(api_version, kind) {
-        Found::Known(Kind::ConfigMap) if !config_map::is_istios(root) => {
+        Found::Known(Kind::ConfigMap) if !config_map::is_istios(root) && !spire::is_server_conf(root) => {
             report.warn(&at, format!("{api_version} {kind} is not read"));
         }
         Found::Known(kind) => object_into(kind, root, source, set, report),
@@ -181,10 +181,27 @@ fn object_into(kind: Kind, root: &Node, source: &Source<'_>, set: &mut PolicySet
         Kind::Service => {
             set.services.extend(reader.spec::<RawKubernetesRoot, _, _>(|raw, _| service::check(raw, report)));
         }
+        Kind::ConfigMap if reader.meta.name == spire::CONFIG_MAP => {
+            let check = |_: config_map::Raw| spire::read_config_map(root, source, report);
+            set.spire_servers.extend(reader.whole_if_good(check));
+        }
         Kind::ConfigMap => {
             set.mesh_configs.extend(reader.whole(|_: config_map::Raw| config_map::read(root, source, report)));
         }
         Kind::Secret => set.secrets.extend(reader.whole(|raw| secret::check(raw, report))),
+        Kind::ClusterStaticEntry => {
+            set.static_entries.extend(
+                reader.spec::<RawKubernetesRoot, _, _>(|raw: spire::RawStatic, _| spire::static_entry(raw, report)),
+            );
+        }
+        Kind::ClusterSpiffeId => {
+            let check = |raw: spire::RawSpiffeId, _: &Metadata| spire::spiffe_id(raw, report);
+            set.cluster_spiffe_ids.extend(reader.spec_if_good::<RawKubernetesRoot, _, _>(check));
+        }
+        Kind::ClusterFederatedTrustDomain => {
+            let check = |raw: spire::RawFederated, _: &Metadata| spire::federated(raw, report);
+            set.federated_trust_domains.extend(reader.spec_if_good::<RawKubernetesRoot, _, _>(check));
+        }
         Kind::Namespace => set.namespaces.extend(reader.whole(|_: secret::RawNamespace| Namespace)),
     }
 }
@@ -211,17 +228,30 @@ impl<'n> Reader<'n> {
         self,
         check: impl FnOnce(R, &Metadata) -> S,
     ) -> Option<Arc<Object<S>>> {
+        self.spec_if_good::<Root, _, _>(|raw, meta| Some(check(raw, meta)))
+    }
+
+    /// [`Self::spec`] where what was reported as an error leaves nothing to go on with.
+    fn spec_if_good<Root: Deserialize<'n>, R: serde::de::DeserializeOwned, S>(
+        self,
+        check: impl FnOnce(R, &Metadata) -> Option<S>,
+    ) -> Option<Arc<Object<S>>> {
         // The root is decoded for its unknown fields only.
         let _: Option<Root> = decode(self.root, "", self.report);
         let empty = Node { at: self.root.at, value: Value::Map(Vec::new()) };
         let node = self.root.get("spec").filter(|spec| !matches!(spec.value, Value::Null)).unwrap_or(&empty);
-        let spec = check(decode(node, "spec", self.report)?, &self.meta);
+        let spec = check(decode(node, "spec", self.report)?, &self.meta)?;
         Some(Arc::new(Object { meta: self.meta, spec, at: self.at }))
     }
 
     /// For kinds whose fields are at the root.
     fn whole<R: Deserialize<'n>, S>(self, check: impl FnOnce(R) -> S) -> Option<Arc<Object<S>>> {
-        let spec = check(decode(self.root, "", self.report)?);
+        self.whole_if_good(|raw| Some(check(raw)))
+    }
+
+    /// [`Self::whole`] where what was reported as an error leaves nothing to go on with.
+    fn whole_if_good<R: Deserialize<'n>, S>(self, check: impl FnOnce(R) -> Option<S>) -> Option<Arc<Object<S>>> {
+        let spec = check(decode(self.root, "", self.report)?)?;
         Some(Arc::new(Object { meta: self.meta, spec, at: self.at }))
     }
 }

@@ -29,7 +29,7 @@ struct LabServer {
 pub async fn lab(args: cli::lab::LabArgs) -> ExitCode {
     // The lab's own lines are for reading; the server's log is there for who asks for it.
     if std::env::var_os("RUST_LOG").is_some()
-        && let Err(error) = telemetry::init()
+        && let Err(error) = telemetry::init(None)
     {
         eprintln!("error: {error}");
         return ExitCode::FAILURE;
@@ -45,7 +45,8 @@ pub async fn lab(args: cli::lab::LabArgs) -> ExitCode {
             }
         },
     };
-    let options = Options { envoy, keep: args.keep, port_base: args.port_base, once: args.once, ..Options::default() };
+    let (port_base, once, scenario) = (args.port_base, args.once, args.scenario);
+    let options = Options { envoy, keep: args.keep, port_base, once, scenario, ..Options::default() };
     match run::<LabServer>(options, &mut Progress::stdout()).await {
         Ok(outcome) => outcome.into(),
         Err(LabError::Interrupted) => ExitCode::from(130),

@@ -156,6 +156,15 @@ impl Model {
         analysis::Subject { set: &self.set, mesh: &self.mesh, parsed: &self.warnings.0, built: &self.warnings.1 }
     }
 
+    /// The last second of each certificate of operators' Secrets that somebody is served.
+    pub(super) fn secret_ends(&self) -> Vec<OffsetDateTime> {
+        let mut ends = Vec::new();
+        for class in &self.classes {
+            ends.extend(class.described.values().flat_map(|it| &it.certificates).map(|it| it.not_after));
+        }
+        ends
+    }
+
     /// What every proxy of the workload's class shares.
     pub(super) fn class(&self, workload: &Workload, flavour: Flavour, now: OffsetDateTime) -> Class {
         self.class_of(&plan::class_of(&self.mesh, workload, flavour), workload, flavour, now)

@@ -320,8 +320,13 @@ fn build(
     let same = was.is_some_and(|was| Arc::ptr_eq(was.modes(), mesh.modes()));
     let next = match served {
         // Nothing else is written of any port, and each serves what is written.
-        Some(served) if same && !served.is_under_way() => served.clone(),
-        Some(served) => served.retarget(mesh.modes(), settings.staged, now),
+        Some(served) if same && served.is_at_rest() => served.clone(),
+        Some(served) => {
+            // Proxies that were seen no later than that are not waited for either.
+            let absent = time::Duration::try_from(settings.wait_for_absent).unwrap_or(time::Duration::MAX);
+            let forgotten = now.checked_sub(absent).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+            served.retarget(mesh.modes(), settings.staged, forgotten, now)
+        }
         None => ModeRollout::first(mesh.modes()),
     };
     let mesh = match next.is_under_way() {

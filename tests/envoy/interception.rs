@@ -11,7 +11,7 @@ use countersign::cli::{Format, bootstrap};
 use countersign::lab::app::Echo;
 use countersign::lab::intruder::{self, Disguise};
 use countersign::lab::topology::AppAddresses;
-use countersign::lab::{App, ControlPlane as _, EnvoyOptions, EnvoyProcess, Network, Setup, Topology, http};
+use countersign::lab::{App, ControlPlane as _, EnvoyOptions, EnvoyProcess, Network, Scenario, Setup, Topology, http};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -202,6 +202,7 @@ async fn iptables_lead_everything_to_the_proxies(setting: Setting) {
         admin: SocketAddr::from((Ipv4Addr::LOCALHOST, CONTROL_PLANE_PORT + 1)),
         trust_domain: "cluster.local".to_owned(),
         topology: Topology::new(Network::unique().unwrap(), nowhere),
+        scenario: Scenario::default(),
     };
     let plane = client.run(async move { ServerProcess::start_with(setup, "", setting.mode).await }).await;
     let client_envoy = envoy(setting, &plane, "client", &directory.path().join("client"), client).await;

@@ -106,7 +106,8 @@ impl One<'_> {
         let (start, end) = (validity.not_before.to_datetime(), validity.not_after.to_datetime());
         let left = end - now;
         if now >= start && !left.is_negative() && left <= limits.expiry && left <= (end - start) / 3 {
-            let message = format!("{} expires in {} hours", self.name(), left.whole_hours());
+            // Not how long that is: a finding that stays true is told once.
+            let message = format!("{} expires at {end}", self.name());
             found.add(&EXPIRES_SOON, &self.secret.at, message);
         }
     }

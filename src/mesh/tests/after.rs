@@ -115,7 +115,26 @@ fn others(variant: bool) -> Vec<String> {
             ),
         ),
     ];
-    rest.iter().flat_map(|text| documents(text)).chain([slice, mesh_config, pod]).collect()
+    let namespace = format!(
+        "{{apiVersion: v1, kind: Namespace, metadata: {{name: one, labels: {{has: {}}}}}}}\n",
+        pick("names", "none")
+    );
+    let of_spire = |kind: &str, spec: &str| {
+        format!("{{apiVersion: spire.spiffe.io/v1alpha1, kind: {kind}, metadata: {{name: x}},\n spec: {spec}}}\n")
+    };
+    let template = of_spire(
+        "ClusterSPIFFEID",
+        "{spiffeIDTemplate: \"spiffe://cluster.local/pod/{{ .PodMeta.Name }}\", namespaceSelector: {matchLabels: {has: names}}}",
+    );
+    let entry = of_spire(
+        "ClusterStaticEntry",
+        pick(
+            "{spiffeID: spiffe://cluster.local/x, parentID: spiffe://cluster.local/spire/agent/x, selectors: [\"k8s:ns:two\"]}",
+            "{spiffeID: spiffe://cluster.local/y, parentID: spiffe://cluster.local/spire/agent/x, selectors: [\"k8s:ns:two\"]}",
+        ),
+    );
+    let whole = [slice, mesh_config, pod, namespace, template, entry];
+    rest.iter().flat_map(|text| documents(text)).chain(whole).collect()
 }
 
 /// Whatever is served by the same in two models is planned alike in both.
@@ -176,6 +195,17 @@ proptest! {
             before = Some(after);
         }
     }
+}
+
+#[test]
+fn the_other_kinds_are_good_and_tell() {
+    let said = [true, false].map(|variant| {
+        let mut files = Files::default();
+        documents(&client_and_server()).into_iter().chain(others(variant)).for_each(|it| files.put(&it));
+        assert!(files.parse());
+        answers(&Mesh::build(&files.set, &Settings::default()))
+    });
+    assert_ne!(said[0], said[1]);
 }
 
 fn changed(before: &Mesh, after: &Mesh) -> (Vec<String>, Vec<String>) {

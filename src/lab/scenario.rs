@@ -1,0 +1,39 @@
+//! What the lab can show: each scenario has policies of its own beside the lab's mesh, and looks at what they do as a user would.
+
+use std::path::Path;
+
+use super::{ControlPlane, LabError, Mesh, Ports, Progress, Topology};
+pub use crate::cli::lab::Scenario;
+
+/// What a scenario may use beside the mesh that runs.
+#[derive(Debug)]
+pub struct Stage<'a> {
+    /// The Envoy to run.
+    pub envoy: &'a Path,
+    /// A folder for what the scenario starts.
+    pub directory: &'a Path,
+    /// Where ports come from.
+    pub ports: &'a mut Ports,
+}
+
+impl Scenario {
+    /// Writes the scenario's own files into the policy directory. The lab's mesh is there already.
+    pub fn write(self, _policies: &Path, _topology: &Topology) -> Result<(), LabError> {
+        match self {
+            Self::Istio => Ok(()),
+        }
+    }
+
+    /// Looks at what is the scenario's own, when every Envoy of the mesh is ready. What is not as it should be is told to `progress`; an
+    /// error is only what keeps the scenario from looking.
+    pub async fn check<C: ControlPlane>(
+        self,
+        _mesh: &mut Mesh<C>,
+        _stage: Stage<'_>,
+        _progress: &mut Progress,
+    ) -> Result<(), LabError> {
+        match self {
+            Self::Istio => Ok(()),
+        }
+    }
+}
