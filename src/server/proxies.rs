@@ -317,6 +317,8 @@ impl Proxies {
             let class = model.class_of(&key, basis.workload(), proxy.flavour, (self.clock)());
             (basis, key, class)
         });
+        let granted =
+            found.as_ref().map(|(basis, ..)| model.granted(basis.workload(), (self.clock)())).unwrap_or_default();
         let mut state = proxy.state();
         if !self.model.load().as_ref().is_some_and(|newest| Arc::ptr_eq(newest, model)) {
             return false;
@@ -338,11 +340,8 @@ impl Proxies {
                 let mut layers = vec![Arc::clone(&own.layer), class.configuration];
                 state.own = Some(own);
                 if proxy.identity.is_some() {
-                    layers.extend([
-                        Arc::clone(&state.secrets),
-                        Arc::clone(self.roots.load().layer(node)),
-                        class.secrets,
-                    ]);
+                    let (own, roots) = (Arc::clone(&state.secrets), Arc::clone(self.roots.load().layer(node)));
+                    layers.extend([own, roots, class.secrets, granted.secrets]);
                 }
                 layers
             }

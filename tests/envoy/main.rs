@@ -9,6 +9,7 @@ mod adoption;
 mod authorization;
 mod authority;
 mod bytes;
+mod cert_manager;
 mod clients;
 mod clusters;
 mod credentials;
