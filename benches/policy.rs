@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use countersign::analysis::{Filter, Limits, Subject, analyze, ways};
 use countersign::envoy::{EncodedResource, class_resources, proxy_resources};
-use countersign::mesh::{Mesh, Settings, Workload};
+use countersign::mesh::{Mesh, Settings, Transit, Workload};
 use countersign::plan::{self, class_plan, proxy_plan};
 use countersign::policy::{MtlsMode, PolicySet, parse_set};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -98,21 +98,39 @@ fn whole_mesh(c: &mut Criterion) {
     });
 }
 
-/// One PeerAuthentication turns to PERMISSIVE: the next model, and what the workloads it governs get.
+/// One PeerAuthentication turns to PERMISSIVE: the next model, and what the workloads it governs get; made anew, and after the model before.
 fn one_change(c: &mut Criterion) {
     let mut set = parsed(&files(1000));
-    c.bench_function("one PeerAuthentication changed: the next model and its workloads' listeners", |b| {
-        b.iter(|| {
-            let mut policies = set.peer_authentications.to_vec();
-            let policy = policies.iter_mut().find(|it| it.spec.selector.is_some()).map(Arc::make_mut).unwrap();
-            let mode = policy.spec.mode.as_mut().unwrap();
-            mode.value = if mode.value == MtlsMode::Strict { MtlsMode::Permissive } else { MtlsMode::Strict };
-            let (namespace, selector) = (policy.meta.namespace.clone(), policy.spec.selector.clone().unwrap());
-            set.peer_authentications = policies.into_iter().collect();
-            let mesh = built(&set);
-            let touched = mesh.workloads().filter(|it| it.key.namespace == namespace && selector.matches(&it.labels));
-            touched.map(|it| proxy_resources(&proxy_plan(&mesh, it, plan::Node::default())).len()).sum::<usize>()
+    for (name, after) in [
+        ("one PeerAuthentication changed: a new model and its workloads' listeners", false),
+        ("one PeerAuthentication changed: the next model and its workloads' listeners", true),
+    ] {
+        let mut before = built(&set);
+        c.bench_function(name, |b| {
+            b.iter(|| {
+                let mut policies = set.peer_authentications.to_vec();
+                let policy = policies.iter_mut().find(|it| it.spec.selector.is_some()).map(Arc::make_mut).unwrap();
+                let mode = policy.spec.mode.as_mut().unwrap();
+                mode.value = if mode.value == MtlsMode::Strict { MtlsMode::Permissive } else { MtlsMode::Strict };
+                let (namespace, selector) = (policy.meta.namespace.clone(), policy.spec.selector.clone().unwrap());
+                set.peer_authentications = policies.into_iter().collect();
+                let was = after.then_some(&before);
+                before = Mesh::build_after(was, &set, &Settings::default(), Transit::default()).0;
+                let mesh = &before;
+                let touched =
+                    mesh.workloads().filter(|it| it.key.namespace == namespace && selector.matches(&it.labels));
+                touched.map(|it| proxy_resources(&proxy_plan(mesh, it, plan::Node::default())).len()).sum::<usize>()
+            });
         });
+    }
+}
+
+/// A Secret changed, which no part of the model is made from.
+fn another_change(c: &mut Criterion) {
+    let set = parsed(&files(1000));
+    let before = built(&set);
+    c.bench_function("a Secret changed: the next model", |b| {
+        b.iter(|| Mesh::build_after(Some(&before), black_box(&set), &Settings::default(), Transit::default()));
     });
 }
 
@@ -129,6 +147,6 @@ fn one_proxy(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20);
-    targets = whole_mesh, one_change, one_proxy
+    targets = whole_mesh, one_change, another_change, one_proxy
 }
 criterion_main!(benches);

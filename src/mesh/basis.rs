@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::gateway::GatewayIndex;
 use super::reach::Ways;
 use super::rules::RuleIndex;
-use super::{Mesh, Settings, Workload, WorkloadKey};
+use super::{Mesh, Object, Service, Settings, Sidecar, Transit, Workload, WorkloadKey};
 
 /// Everything in a model on which it depends what a workload serves, and which class of clients it is of.
 #[derive(Clone, Debug)]
@@ -48,7 +48,45 @@ impl Basis {
     }
 }
 
+/// Everything in a model on which it depends how clients of one class reach others.
+#[derive(Clone, Debug)]
+pub struct Outlook {
+    settings: Arc<Settings>,
+    sidecar: Option<Arc<Object<Sidecar>>>,
+    reachable: Vec<Arc<Service>>,
+    rules: Arc<RuleIndex>,
+    gateways: Arc<GatewayIndex>,
+    transit: Transit,
+}
+
+impl Outlook {
+    /// Whether clients of a class reach the very same in the very same way.
+    pub fn is(&self, other: &Self) -> bool {
+        let same = |one: &[Arc<Service>], other: &[Arc<Service>]| {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| Arc::ptr_eq(one, other))
+        };
+        same(&self.reachable, &other.reachable)
+            && Arc::ptr_eq(&self.settings, &other.settings)
+            && self.sidecar.as_ref().map(Arc::as_ptr) == other.sidecar.as_ref().map(Arc::as_ptr)
+            && Arc::ptr_eq(&self.rules, &other.rules)
+            && Arc::ptr_eq(&self.gateways, &other.gateways)
+            && self.transit == other.transit
+    }
+}
+
 impl Mesh {
+    /// What the workload's class reaches others by.
+    pub fn outlook(&self, workload: &Workload) -> Outlook {
+        Outlook {
+            settings: Arc::clone(&self.settings),
+            sidecar: workload.sidecar().cloned(),
+            reachable: self.reachable_from(workload).into_iter().cloned().collect(),
+            rules: Arc::clone(&self.rules),
+            gateways: Arc::clone(&self.gateways),
+            transit: self.transit().clone(),
+        }
+    }
+
     /// What the workload of this name is served by.
     pub fn basis(&self, key: &WorkloadKey) -> Option<Basis> {
         let &position = self.population.by_key.get(key)?;

@@ -40,7 +40,7 @@ pub use crate::policy::{
     ServerTlsMode, ServerTlsVersion, ServicePort, Sidecar, SidecarEgress, SidecarIngress, Through, TlsSettings,
     TlsVersion, UriMatch, VirtualService, WeightedDestination,
 };
-pub use basis::Basis;
+pub use basis::{Basis, Outlook};
 pub use gateway::{intersection, names as gateway_named};
 pub use names::{PeerNames, San};
 pub use registration::Process;
@@ -234,10 +234,9 @@ impl Mesh {
         if !ingress.is_empty() {
             return ingress.iter().find(|listener| listener.port.value == number).map(|listener| listener.protocol);
         }
-        let sending = self.endpoints_of.get(&workload.key).into_iter().flatten();
-        let mut ports = sending.flat_map(|&(service, endpoint)| {
-            let service = &self.services[service];
-            service.ports.iter().map(move |port| (service.endpoints[endpoint].port(port), port.protocol))
+        let sending = self.ways_to(&workload.key).into_iter().flat_map(|ways| ways.iter());
+        let mut ports = sending.flat_map(|(service, endpoint)| {
+            service.ports.iter().map(move |port| (service.endpoints[*endpoint].port(port), port.protocol))
         });
         ports.find(|(port, _)| *port == Some(number)).map(|(_, protocol)| protocol)
     }

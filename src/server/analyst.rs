@@ -7,7 +7,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
 use super::blocking;
@@ -17,6 +17,9 @@ use crate::analysis::{self, Finding, Limits, Report, Severity};
 
 /// How often the same set is looked at again: certificates come nearer to their end.
 const AGAIN: Duration = Duration::from_secs(3600);
+/// After a look it rests for so many times as long as that took, or so long at most: a directory in which something changes all the time
+/// costs a tenth of a processor.
+const REST: (u32, Duration) = (9, Duration::from_secs(60));
 /// How often the certificates in Secrets are measured; when one of them is over, the set is looked at again at once.
 const MEASURE: Duration = Duration::from_secs(60);
 /// How many findings of one set are logged; `countersign analyze` has all.
@@ -56,7 +59,9 @@ pub(super) fn start(proxies: Proxies, mut served: watch::Receiver<Option<Arc<Mod
         loop {
             let model = served.borrow_and_update().clone();
             if let Some(model) = model {
+                let begun = Instant::now();
                 analyst.pass(&proxies, model).await;
+                sleep((begun.elapsed() * REST.0).min(REST.1)).await;
             }
             if matches!(timeout(MEASURE, served.changed()).await, Ok(Err(_))) {
                 return;

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::granted;
 use super::need::Need;
 use crate::envoy::{self, EncodedResource};
-use crate::mesh::{Basis, Mesh, Step, Workload, WorkloadKey};
+use crate::mesh::{Basis, Mesh, Outlook, Step, Workload, WorkloadKey};
 use crate::plan::{self, ClassKey, Flavour, Node, SecretName};
 use crate::policy::PolicySet;
 use crate::secrets::Validity;
@@ -58,6 +58,10 @@ pub(super) struct Class {
     pub(super) described: Arc<HashMap<String, Described>>,
     /// The clusters that lead to ports on their way to another mode.
     calls: Arc<[Call]>,
+    /// What the configuration was made from.
+    outlook: Arc<Outlook>,
+    /// The secrets that it refers to.
+    refers_to: Arc<BTreeSet<SecretName>>,
 }
 
 /// A namespace, a service account in it, and the Secrets that Gateways name for its workload.
@@ -83,6 +87,16 @@ struct Call {
 }
 
 impl Class {
+    fn new(
+        configuration: Arc<Layer>,
+        calls: Arc<[Call]>,
+        outlook: Arc<Outlook>,
+        secrets: BTreeSet<SecretName>,
+    ) -> Self {
+        let (refers_to, described) = (Arc::new(secrets), Arc::default());
+        Self { configuration, secrets: Arc::default(), described, calls, outlook, refers_to }
+    }
+
     /// The ways to ports at the step in which clients change, as they are served.
     pub(super) fn switching(&self, mesh: &Mesh) -> Need {
         let is_switching = |(key, port): &(WorkloadKey, u16)| {
@@ -219,10 +233,14 @@ impl Model {
         }
         let before = self.before.get(key).map(|class| class.clone());
         let before = before.as_ref();
-        let class = match flavour {
-            Flavour::Envoy(node) => self.proxy_class(workload, node, before, now),
-            Flavour::Grpc => self.grpc_class(workload, before),
+        let outlook = Arc::new(self.mesh.outlook(workload));
+        let class = match (flavour, before.filter(|before| before.outlook.is(&outlook))) {
+            // Whoever else is touched by the change, this class is not; its secrets are another matter.
+            (_, Some(same)) => Class { outlook, ..same.clone() },
+            (Flavour::Envoy(node), None) => self.proxy_class(workload, node, before, outlook),
+            (Flavour::Grpc, None) => self.grpc_class(workload, before, outlook),
         };
+        let class = self.with_secrets(class, before, now);
         // Two proxies of one class may come at once; the first one's encoding is everybody's.
         self.classes.entry(key.clone()).or_insert(class).clone()
     }
@@ -276,7 +294,7 @@ impl Model {
     }
 
     /// gRPC takes no secret over xDS.
-    fn grpc_class(&self, workload: &Workload, before: Option<&Class>) -> Class {
+    fn grpc_class(&self, workload: &Workload, before: Option<&Class>, outlook: Arc<Outlook>) -> Class {
         let plan = plan::grpc_plan(&self.mesh, workload);
         let encoded = envoy::grpc_resources(&plan).into_iter().filter_map(resource);
         let configuration = layer(encoded, before.map(|class| &class.configuration));
@@ -288,19 +306,12 @@ impl Model {
                 tls: false,
             })
         });
-        Class { configuration, secrets: Arc::default(), described: Arc::default(), calls }
+        Class::new(configuration, calls, outlook, BTreeSet::new())
     }
 
-    fn proxy_class(&self, workload: &Workload, node: Node, before: Option<&Class>, now: OffsetDateTime) -> Class {
+    fn proxy_class(&self, workload: &Workload, node: Node, before: Option<&Class>, outlook: Arc<Outlook>) -> Class {
         let plan = plan::class_plan(&self.mesh, workload, node, &self.settings);
         let encoded = envoy::class_resources(&plan).into_iter().filter_map(|it| self.of_proxy(it));
-        let mut described = HashMap::new();
-        let secrets = plan.secrets.iter().filter_map(|name| {
-            let (resource, of_name) = self.secret(name, now)?;
-            described.insert(name.to_string(), of_name);
-            Some((ResourceType::Secret, resource))
-        });
-        let secrets = layer(secrets, before.map(|class| &class.secrets));
         let configuration = layer(encoded, before.map(|class| &class.configuration));
         let calls = calls(&configuration, || {
             plan.clusters.iter().map(|cluster| Leads {
@@ -310,7 +321,18 @@ impl Model {
                 tls: cluster.tls != plan::ClusterTls::Plaintext,
             })
         });
-        Class { configuration, secrets, described: Arc::new(described), calls }
+        Class::new(configuration, calls, outlook, plan.secrets)
+    }
+
+    fn with_secrets(&self, class: Class, before: Option<&Class>, now: OffsetDateTime) -> Class {
+        let mut described = HashMap::new();
+        let secrets = class.refers_to.iter().filter_map(|name| {
+            let (resource, of_name) = self.secret(name, now)?;
+            described.insert(name.to_string(), of_name);
+            Some((ResourceType::Secret, resource))
+        });
+        let secrets = layer(secrets, before.map(|class| &class.secrets));
+        Class { secrets, described: Arc::new(described), ..class }
     }
 
     /// What is one proxy's own: its inbound listeners, which bind its address, and the clusters behind them.

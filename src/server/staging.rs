@@ -320,7 +320,7 @@ fn build(
     let same = was.is_some_and(|was| Arc::ptr_eq(was.modes(), mesh.modes()));
     let next = match served {
         // Nothing else is written of any port, and each serves what is written.
-        Some(served) if same && !served.is_under_way() => served.clone(),
+        Some(served) if same && served.is_at_rest() => served.clone(),
         Some(served) => {
             // Proxies that were seen no later than that are not waited for either.
             let absent = time::Duration::try_from(settings.wait_for_absent).unwrap_or(time::Duration::MAX);

@@ -10,7 +10,7 @@ use super::text::{client_and_server, destination_rule, object, peer_authenticati
 use super::*;
 use crate::mesh::decide::{InboundMode, inbound, outbound};
 use crate::mesh::{Moving, Step, Transit};
-use crate::plan::{Flavour, Node, class_of, proxy_plan};
+use crate::plan::{self, Flavour, Node, class_of, class_plan, grpc_plan, proxy_plan};
 use crate::policy::{PolicySet, Warning as Parsed, parse_set_after};
 
 /// A set of files that changes, as the source reads it: what stands in files that are the same is shared.
@@ -115,7 +115,26 @@ fn others(variant: bool) -> Vec<String> {
             ),
         ),
     ];
-    rest.iter().flat_map(|text| documents(text)).chain([slice, mesh_config, pod]).collect()
+    let namespace = format!(
+        "{{apiVersion: v1, kind: Namespace, metadata: {{name: one, labels: {{has: {}}}}}}}\n",
+        pick("names", "none")
+    );
+    let of_spire = |kind: &str, spec: &str| {
+        format!("{{apiVersion: spire.spiffe.io/v1alpha1, kind: {kind}, metadata: {{name: x}},\n spec: {spec}}}\n")
+    };
+    let template = of_spire(
+        "ClusterSPIFFEID",
+        "{spiffeIDTemplate: \"spiffe://cluster.local/pod/{{ .PodMeta.Name }}\", namespaceSelector: {matchLabels: {has: names}}}",
+    );
+    let entry = of_spire(
+        "ClusterStaticEntry",
+        pick(
+            "{spiffeID: spiffe://cluster.local/x, parentID: spiffe://cluster.local/spire/agent/x, selectors: [\"k8s:ns:two\"]}",
+            "{spiffeID: spiffe://cluster.local/y, parentID: spiffe://cluster.local/spire/agent/x, selectors: [\"k8s:ns:two\"]}",
+        ),
+    );
+    let whole = [slice, mesh_config, pod, namespace, template, entry];
+    rest.iter().flat_map(|text| documents(text)).chain(whole).collect()
 }
 
 /// Whatever is served by the same in two models is planned alike in both.
@@ -128,6 +147,14 @@ fn alike(before: &Mesh, after: &Mesh) -> Result<(), TestCaseError> {
         }
         for (_, flavour) in nodes().filter(|_| was.calls_alike(&is)) {
             prop_assert_eq!(class_of(before, was.workload(), flavour), class_of(after, workload, flavour));
+        }
+        for (node, flavour) in nodes() {
+            let same = class_of(before, was.workload(), flavour) == class_of(after, workload, flavour);
+            if same && before.outlook(was.workload()).is(&after.outlook(workload)) {
+                let plan = |mesh: &Mesh, of: &Workload| class_plan(mesh, of, node, &plan::Settings::default());
+                prop_assert_eq!(plan(before, was.workload()), plan(after, workload));
+                prop_assert_eq!(grpc_plan(before, was.workload()), grpc_plan(after, workload));
+            }
         }
     }
     Ok(())
@@ -168,6 +195,17 @@ proptest! {
             before = Some(after);
         }
     }
+}
+
+#[test]
+fn the_other_kinds_are_good_and_tell() {
+    let said = [true, false].map(|variant| {
+        let mut files = Files::default();
+        documents(&client_and_server()).into_iter().chain(others(variant)).for_each(|it| files.put(&it));
+        assert!(files.parse());
+        answers(&Mesh::build(&files.set, &Settings::default()))
+    });
+    assert_ne!(said[0], said[1]);
 }
 
 fn changed(before: &Mesh, after: &Mesh) -> (Vec<String>, Vec<String>) {

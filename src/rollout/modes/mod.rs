@@ -141,6 +141,11 @@ impl ModeRollout {
         self.step().is_some()
     }
 
+    /// Whether no port is on its way, and nothing of workloads that have left is to be forgotten one day.
+    pub fn is_at_rest(&self) -> bool {
+        self.left.is_empty() && !self.is_under_way()
+    }
+
     /// The step of the ports that are furthest behind.
     pub fn step(&self) -> Option<Step> {
         self.in_transit().filter_map(|(.., port)| port.step()).min()
