@@ -227,6 +227,21 @@ impl Mesh {
         ports
     }
 
+    /// What is spoken on a port of the workload: what its Sidecar's `ingress` says, or else the first service that sends there. `None`: nothing
+    /// is known of the port.
+    pub fn protocol_served(&self, workload: &Workload, number: u16) -> Option<Protocol> {
+        let ingress = workload.sidecar().map_or(&[][..], |sidecar| &sidecar.spec.ingress);
+        if !ingress.is_empty() {
+            return ingress.iter().find(|listener| listener.port.value == number).map(|listener| listener.protocol);
+        }
+        let sending = self.endpoints_of.get(&workload.key).into_iter().flatten();
+        let mut ports = sending.flat_map(|&(service, endpoint)| {
+            let service = &self.services[service];
+            service.ports.iter().map(move |port| (service.endpoints[endpoint].port(port), port.protocol))
+        });
+        ports.find(|(port, _)| *port == Some(number)).map(|(_, protocol)| protocol)
+    }
+
     /// The workload's ports that services send to, or that its PeerAuthentication names: a mode that an operator has written for a port
     /// is kept even where no service leads to it.
     pub fn served_ports(&self, workload: &Workload) -> BTreeMap<u16, Protocol> {

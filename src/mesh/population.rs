@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::build::Builder;
 use super::index::LabelIndex;
+use super::registration::Process;
 use super::service::Ports;
 use super::workload::{Registered, TLS_MODE_LABEL, WorkloadKey};
-use super::{Object, Process, Settings, Topic, Warning};
+use super::{Object, Settings, Topic, Warning};
 use crate::policy::{
     ClusterSpiffeId, ClusterStaticEntry, Namespace, Objects, Pod, PolicySet, WorkloadEntry, WorkloadGroup,
 };
@@ -20,64 +21,80 @@ type Groups<'a> = HashMap<(&'a str, &'a str), &'a WorkloadGroup>;
 /// Every workload.
 #[derive(Debug)]
 pub(super) struct Population {
-    /// What it was made from.
-    from: (Objects<WorkloadEntry>, Objects<WorkloadGroup>, Objects<Pod>),
-    /// What registers them.
-    registers: (Objects<ClusterStaticEntry>, Objects<ClusterSpiffeId>, Objects<Namespace>),
+    from: From,
     /// WorkloadEntries first, each kind by name.
     pub(super) all: Vec<Arc<Registered>>,
     /// Where each one is.
     pub(super) by_key: BTreeMap<WorkloadKey, usize>,
     pub(super) index: LabelIndex,
-    pub(super) warnings: Vec<Warning>,
-    /// Processes of this machine that have an identity.
+    /// Processes of the server's machine that have an identity.
     pub(super) processes: Vec<Process>,
+    pub(super) warnings: Vec<Warning>,
     /// Those whose identity is not made of their namespace and service account. The very same as in the population before, where nothing of
     /// it has changed.
     pub(super) registered: Arc<[(WorkloadKey, Arc<[String]>)]>,
 }
 
+/// What the workloads were made from.
+#[derive(Debug)]
+struct From {
+    entries: Objects<WorkloadEntry>,
+    groups: Objects<WorkloadGroup>,
+    pods: Objects<Pod>,
+    namespaces: Objects<Namespace>,
+    static_entries: Objects<ClusterStaticEntry>,
+    templates: Objects<ClusterSpiffeId>,
+}
+
+impl From {
+    fn of(set: &PolicySet) -> Self {
+        Self {
+            entries: set.workload_entries.clone(),
+            groups: set.workload_groups.clone(),
+            pods: set.pods.clone(),
+            namespaces: set.namespaces.clone(),
+            static_entries: set.static_entries.clone(),
+            templates: set.cluster_spiffe_ids.clone(),
+        }
+    }
+
+    fn is(&self, set: &PolicySet) -> bool {
+        self.entries.are(&set.workload_entries)
+            && self.groups.are(&set.workload_groups)
+            && self.pods.are(&set.pods)
+            && self.namespaces.are(&set.namespaces)
+            && self.static_entries.are(&set.static_entries)
+            && self.templates.are(&set.cluster_spiffe_ids)
+    }
+}
+
 impl Population {
     /// That of `set`: the one before, if it was made from the very same.
     pub(super) fn after(before: Option<&Arc<Self>>, set: &PolicySet, settings: &Settings) -> Arc<Self> {
-        let same = |it: &&Arc<Self>| {
-            let (entries, groups, pods) = &it.from;
-            let (statics, templates, namespaces) = &it.registers;
-            let registers = statics.are(&set.static_entries)
-                && templates.are(&set.cluster_spiffe_ids)
-                && (namespaces.are(&set.namespaces) || templates.is_empty());
-            entries.are(&set.workload_entries) && groups.are(&set.workload_groups) && pods.are(&set.pods) && registers
-        };
-        let before_registered = before.map(|it| &it.registered);
-        if let Some(before) = before.filter(same) {
+        if let Some(before) = before.filter(|before| before.from.is(set)) {
             return Arc::clone(before);
         }
         let mut builder = Builder { set, settings, warnings: Vec::new() };
-        let (mut all, mut by_key) = builder.workloads();
+        let mut all = builder.workloads();
         let processes = builder.register(&mut all);
-        for (position, workload) in all.iter().enumerate().skip(by_key.len()) {
-            by_key.insert(workload.key.clone(), position);
-        }
-        let all: Vec<Arc<Registered>> = all.into_iter().map(Arc::new).collect();
-        let is_registered =
-            |it: &Registered| it.spiffe_id != settings.spiffe_id(&it.key.namespace, &it.service_account);
-        let named = by_key.iter().map(|(key, &position)| (key, &all[position]));
-        let named = named.filter(|(_, workload)| is_registered(workload));
-        let named = named.map(|(key, workload)| (key.clone(), Arc::clone(&workload.identities)));
-        let registered: Arc<[(WorkloadKey, Arc<[String]>)]> = named.collect();
-        let known = before_registered.filter(|known| **known == registered);
-        let registered = known.cloned().unwrap_or(registered);
+        let by_key: BTreeMap<_, _> = all.iter().enumerate().map(|(position, it)| (it.key.clone(), position)).collect();
+        let all: Vec<_> = all.into_iter().map(Arc::new).collect();
         let index = LabelIndex::new(&all);
-        let from = (set.workload_entries.clone(), set.workload_groups.clone(), set.pods.clone());
-        let registers = (set.static_entries.clone(), set.cluster_spiffe_ids.clone(), set.namespaces.clone());
+        let ordinary = |it: &Registered| it.spiffe_id == settings.spiffe_id(&it.key.namespace, &it.service_account);
+        let named = by_key.iter().map(|(key, &position)| (key, &all[position]));
+        let named = named.filter(|(_, workload)| !ordinary(workload));
+        let registered: Arc<[_]> =
+            named.map(|(key, workload)| (key.clone(), Arc::clone(&workload.identities))).collect();
+        let known = before.map(|before| &before.registered).filter(|known| **known == registered);
+        let registered = known.cloned().unwrap_or(registered);
         let warnings = builder.warnings;
-        Arc::new(Self { from, registers, all, by_key, index, warnings, processes, registered })
+        Arc::new(Self { from: From::of(set), all, by_key, index, processes, registered, warnings })
     }
 }
 
 impl Builder<'_> {
     /// WorkloadEntries first: of two workloads of one name the first counts.
-    fn workloads(&mut self) -> (Vec<Registered>, BTreeMap<WorkloadKey, usize>) {
+    fn workloads(&mut self) -> Vec<Registered> {
         let set = self.set;
         let groups: Groups<'_> = set
             .workload_groups
@@ -85,7 +102,7 @@ impl Builder<'_> {
             .map(|object| ((object.meta.namespace.as_str(), object.meta.name.as_str()), &object.spec))
             .collect();
         let mut all: Vec<Registered> = Vec::with_capacity(set.workload_entries.len() + set.pods.len());
-        let mut by_key = BTreeMap::new();
+        let mut by_key = HashMap::new();
         let entries = set.workload_entries.iter().map(|object| (self.of_entry(object, &groups), "WorkloadEntry"));
         let entries: Vec<_> = entries.collect();
         let pods = set.pods.iter().filter_map(|object| Some((self.of_pod(object)?, "Pod")));
@@ -99,7 +116,7 @@ impl Builder<'_> {
             by_key.insert(workload.key.clone(), all.len());
             all.push(workload);
         }
-        (all, by_key)
+        all
     }
 
     fn of_entry(&mut self, object: &Object<WorkloadEntry>, groups: &Groups<'_>) -> Registered {

@@ -275,8 +275,8 @@ impl Builder<'_> {
         Registered {
             key,
             address: None,
-            address_text: "a process of this machine".to_owned(),
             other_address: None,
+            address_text: "a process of this machine".to_owned(),
             labels: Arc::default(),
             service_account: object.meta.name.clone(),
             spiffe_id: spec.spiffe_id.value.clone(),

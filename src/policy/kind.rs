@@ -24,6 +24,10 @@ pub(super) enum Kind {
     ClusterStaticEntry,
     ClusterSpiffeId,
     ClusterFederatedTrustDomain,
+    Issuer,
+    ClusterIssuer,
+    Certificate,
+    ReferenceGrant,
 }
 
 const SECURITY: &[&str] = &["security.istio.io/v1", "security.istio.io/v1beta1"];
@@ -31,6 +35,8 @@ const NETWORKING: &[&str] = &["networking.istio.io/v1", "networking.istio.io/v1b
 const DISCOVERY: &[&str] = &["discovery.k8s.io/v1"];
 const CORE: &[&str] = &["v1"];
 const SPIRE: &[&str] = &["spire.spiffe.io/v1alpha1"];
+const CERT_MANAGER: &[&str] = &["cert-manager.io/v1"];
+const GATEWAY_API: &[&str] = &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
 
 const KINDS: &[(&str, Kind, &[&str])] = &[
     ("PeerAuthentication", Kind::PeerAuthentication, SECURITY),
@@ -52,10 +58,17 @@ const KINDS: &[(&str, Kind, &[&str])] = &[
     ("ClusterStaticEntry", Kind::ClusterStaticEntry, SPIRE),
     ("ClusterSPIFFEID", Kind::ClusterSpiffeId, SPIRE),
     ("ClusterFederatedTrustDomain", Kind::ClusterFederatedTrustDomain, SPIRE),
+    ("Issuer", Kind::Issuer, CERT_MANAGER),
+    ("ClusterIssuer", Kind::ClusterIssuer, CERT_MANAGER),
+    ("Certificate", Kind::Certificate, CERT_MANAGER),
+    ("ReferenceGrant", Kind::ReferenceGrant, GATEWAY_API),
 ];
 
 /// Istio's other kinds in the same groups: real, and not of this server.
 const OTHER_ISTIO: &[&str] = &["RequestAuthentication", "EnvoyFilter", "ProxyConfig"];
+
+/// cert-manager's other kind in its group: what its controllers tell one another.
+const OTHER_CERT_MANAGER: &[&str] = &["CertificateRequest"];
 
 /// The groups of Kubernetes' own kinds: what Pods are made from, and what they may do in their cluster.
 const OF_CLUSTER: &[&str] = &[
@@ -90,8 +103,13 @@ impl Kind {
 
     /// Whether its objects are in a namespace.
     pub(super) fn namespaced(self) -> bool {
-        let of_cluster =
-            [Self::Namespace, Self::ClusterStaticEntry, Self::ClusterSpiffeId, Self::ClusterFederatedTrustDomain];
+        let of_cluster = [
+            Self::Namespace,
+            Self::ClusterStaticEntry,
+            Self::ClusterSpiffeId,
+            Self::ClusterFederatedTrustDomain,
+            Self::ClusterIssuer,
+        ];
         !of_cluster.contains(&self)
     }
 }
@@ -108,12 +126,21 @@ pub(super) fn find(api_version: &str, kind: &str) -> Found {
         if *versions == CORE && api_version.contains('/') {
             return Found::Unknown(format!("{} {} is not read", shown.0, shown.1));
         }
+        // Others have a Certificate too (Knative), and an Issuer.
+        let group = |version: &str| version.split('/').next().unwrap_or_default().to_owned();
+        if [CERT_MANAGER, GATEWAY_API].contains(versions) && group(api_version) != group(versions[0]) {
+            return Found::Unknown(format!("{} {} is not read", shown.0, shown.1));
+        }
         let message = format!("{kind} has no apiVersion {:?}", shown.0);
         return Found::Wrong(message, nearest::hint(api_version, versions));
     }
     let group = api_version.split('/').next().unwrap_or_default();
-    let ours = matches!(group, "security.istio.io" | "networking.istio.io");
-    if ours && !OTHER_ISTIO.contains(&kind) {
+    let ours = match group {
+        "security.istio.io" | "networking.istio.io" => !OTHER_ISTIO.contains(&kind),
+        "cert-manager.io" => !OTHER_CERT_MANAGER.contains(&kind),
+        _ => false,
+    };
+    if ours {
         let names: Vec<&str> = KINDS.iter().filter(|kind| kind.2 != CORE).map(|kind| kind.0).collect();
         return Found::Wrong(format!("{group} has no kind {:?}", shown.1), nearest::hint(kind, &names));
     }

@@ -7,6 +7,9 @@
 
 mod access_condition;
 mod authorization_policy;
+mod certificate;
+mod certificate_names;
+mod certificate_subject;
 mod config;
 mod config_map;
 mod decode;
@@ -21,6 +24,8 @@ mod gateway;
 mod go_duration;
 mod hcl;
 mod host;
+mod issuer;
+mod key_usage;
 mod kind;
 mod mesh_config;
 mod nearest;
@@ -32,7 +37,9 @@ mod parse;
 mod pattern;
 mod peer_authentication;
 mod pod;
+mod private_key;
 mod protocol;
+mod reference_grant;
 mod regex;
 mod report;
 mod secret;
@@ -50,6 +57,9 @@ mod tests;
 
 pub use access_condition::{Condition, Matcher};
 pub use authorization_policy::{AccessAction, AccessRule, AuthorizationPolicy};
+pub use certificate::{Certificate, IssuerKind, IssuerRef, OutputFormat, RenewBefore, SecretTemplate};
+pub use certificate_names::{CertificateNames, NameConstraints, Subtrees};
+pub use certificate_subject::CertificateSubject;
 pub use config::{parse_config, parse_mesh_config, written_at};
 
 pub use destination_rule::{ClientTls, ClientTlsMode, DestinationRule, Subset, TrafficPolicy};
@@ -57,6 +67,8 @@ pub use document::MAX_FILE_BYTES;
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint};
 pub use error::{PolicyError, Topic, Warning};
 pub use gateway::{Gateway, Server, ServerProtocol};
+pub use issuer::{CaIssuer, Issuer};
+pub use key_usage::KeyUsage;
 pub use mesh_config::{CaCertificate, MeshConfig, OutboundTrafficPolicy, PathNormalization, TlsSettings, TlsVersion};
 pub use networking::{
     CaptureMode, EgressPort, Endpoint, IpFamily, Protocol, Resolution, Service, ServiceEntry, ServicePort, Sidecar,
@@ -69,6 +81,8 @@ pub use parse::{parse_set, parse_set_after};
 pub use pattern::{Network, Pattern};
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
 pub use pod::Pod;
+pub use private_key::{PrivateKey, PrivateKeyAlgorithm, PrivateKeyEncoding, RotationPolicy};
+pub use reference_grant::ReferenceGrant;
 pub use secret::{Namespace, Secret};
 pub use server_tls::{ServerCertificate, ServerTls, ServerTlsMode, ServerTlsVersion};
 pub use set::PolicySet;

@@ -12,9 +12,9 @@ use super::kind::{self, Found, Kind};
 use super::object::{RawKubernetesRoot, RawRoot, check_metadata};
 use super::report::Report;
 use super::{
-    Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Topic, Warning, authorization_policy, config_map,
-    destination_rule, endpoint_slice, gateway, peer_authentication, pod, secret, service, service_entry, sidecar,
-    spire, virtual_service, workload_entry, workload_group,
+    Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Topic, Warning, authorization_policy, certificate,
+    config_map, destination_rule, endpoint_slice, gateway, issuer, peer_authentication, pod, reference_grant, secret,
+    service, service_entry, sidecar, spire, virtual_service, workload_entry, workload_group,
 };
 
 /// Parses and checks a whole set of files, given as (name for messages, text). The result does not depend on the order of
@@ -203,6 +203,21 @@ fn object_into(kind: Kind, root: &Node, source: &Source<'_>, set: &mut PolicySet
             set.federated_trust_domains.extend(reader.spec_if_good::<RawKubernetesRoot, _, _>(check));
         }
         Kind::Namespace => set.namespaces.extend(reader.whole(|_: secret::RawNamespace| Namespace)),
+        Kind::Issuer | Kind::ClusterIssuer => {
+            let at = reader.at.clone();
+            let issuer = reader.spec::<RawKubernetesRoot, _, _>(|raw, _| issuer::check(raw, &at, report));
+            let issuers = if kind == Kind::Issuer { &mut set.issuers } else { &mut set.cluster_issuers };
+            issuers.extend(issuer);
+        }
+        Kind::Certificate => {
+            let at = reader.at.clone();
+            set.certificates
+                .extend(reader.spec::<RawKubernetesRoot, _, _>(|raw, _| certificate::check(raw, &at, report)));
+        }
+        Kind::ReferenceGrant => {
+            set.reference_grants
+                .extend(reader.spec::<RawKubernetesRoot, _, _>(|raw, _| reference_grant::check(raw, report)));
+        }
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::kind::Kind;
 use super::{
-    AuthorizationPolicy, ClusterFederatedTrustDomain, ClusterSpiffeId, ClusterStaticEntry, DestinationRule,
-    EndpointSlice, Gateway, MeshConfig, Namespace, Objects, PeerAuthentication, Pod, PolicyError, Secret, Service,
-    ServiceEntry, Sidecar, SpireServer, VirtualService, WorkloadEntry, WorkloadGroup,
+    AuthorizationPolicy, Certificate, ClusterFederatedTrustDomain, ClusterSpiffeId, ClusterStaticEntry,
+    DestinationRule, EndpointSlice, Gateway, Issuer, MeshConfig, Namespace, Objects, PeerAuthentication, Pod,
+    PolicyError, ReferenceGrant, Secret, Service, ServiceEntry, Sidecar, SpireServer, VirtualService, WorkloadEntry,
+    WorkloadGroup,
 };
 
 /// Makes the set, and what is done with all of it, from one line a kind: its field, what is in it, and where names are used once.
@@ -80,6 +81,14 @@ policy_set! {
     cluster_spiffe_ids: ClusterSpiffeId, ClusterSpiffeId;
     /// SPIRE's `ClusterFederatedTrustDomain`s.
     federated_trust_domains: ClusterFederatedTrustDomain, ClusterFederatedTrustDomain;
+    /// cert-manager `Issuer`s.
+    issuers: Issuer, Issuer;
+    /// cert-manager `ClusterIssuer`s.
+    cluster_issuers: Issuer, ClusterIssuer;
+    /// cert-manager `Certificate`s.
+    certificates: Certificate, Certificate;
+    /// `ReferenceGrant`s of the Gateway API.
+    reference_grants: ReferenceGrant, ReferenceGrant;
 }
 
 impl PolicySet {

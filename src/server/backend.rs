@@ -14,6 +14,8 @@ use tracing::{info, warn};
 
 use super::analyst;
 use super::authorities::Authorities;
+use super::certificates;
+use super::issuing::Issuing;
 use super::model::Model;
 use super::proxies::Proxies;
 use super::renewal::{self, Replaced};
@@ -22,9 +24,10 @@ use super::staging::{self, NotAdvanced, Staging};
 use super::{Clock, blocking};
 use crate::admin::api::{
     AdoptionRequest, AdoptionStatus, AuthorityRequest, AuthorityStatus, BootstrapMaterial, BootstrapRequest,
-    BundleDocument, BundleStatus, ImportAuthorityRequest, ImportBundleRequest, IntermediateReport, ModeChange,
-    ModeChangeRequest, ModeChangeStatus, ModeChangeSummary, NewToken, PolicyStatus, PortInTransit, ProxyStatus,
-    RemoveBundleRequest, RevokeReport, RevokeRequest, RevokedCertificate, RootRotationAction, RootRotationRequest,
+    BundleDocument, BundleStatus, CertificateStatus, ExportCertificateRequest, ExportedCertificate,
+    ImportAuthorityRequest, ImportBundleRequest, IntermediateReport, ModeChange, ModeChangeRequest, ModeChangeStatus,
+    ModeChangeSummary, NewToken, PolicyStatus, PortInTransit, ProxyStatus, RemoveBundleRequest,
+    RenewCertificatesRequest, RevokeReport, RevokeRequest, RevokedCertificate, RootRotationAction, RootRotationRequest,
     RootRotationStatus, RotateReport, RotateRequest, RotatedWorkload, SecretStatus, ServerStatus, TokenRequest,
     TokenState, TokenStatus, TypeState, TypeStatus, WaitingFor,
 };
@@ -43,6 +46,7 @@ use crate::xds::{ResourceType, Version};
 pub(super) struct ServerBackend {
     pub(super) proxies: Proxies,
     pub(super) policy: watch::Receiver<Arc<source::State>>,
+    pub(super) issuing: Issuing,
     pub(super) xds_address: SocketAddr,
     pub(super) clock: Clock,
     pub(super) rotation: Rotation,
@@ -324,6 +328,18 @@ impl Backend for ServerBackend {
 
     async fn import_authority(&self, request: ImportAuthorityRequest) -> Result<IntermediateReport, Failure> {
         self.authorities().import(request).await
+    }
+
+    async fn certificates(&self) -> Result<Vec<CertificateStatus>, Failure> {
+        Ok(certificates::statuses(&self.issuing))
+    }
+
+    async fn renew_certificates(&self, request: RenewCertificatesRequest) -> Result<Vec<CertificateStatus>, Failure> {
+        certificates::renew(&self.issuing, request).await
+    }
+
+    async fn export_certificate(&self, request: ExportCertificateRequest) -> Result<ExportedCertificate, Failure> {
+        certificates::export(&self.issuing, &request)
     }
 
     async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {

@@ -123,6 +123,9 @@ pub struct Policy {
     pub directory: PathBuf,
     /// Whether ports change their mode in steps.
     pub staged: bool,
+    /// The namespace in which cert-manager's ClusterIssuers have their Secrets.
+    #[serde(deserialize_with = "value::name")]
+    pub cluster_resource_namespace: String,
 }
 
 /// The port that Envoys connect to.
@@ -134,6 +137,9 @@ pub struct Xds {
     pub address: SocketAddr,
     /// DNS names and IP addresses in the server's own certificate.
     pub dns_names: Vec<String>,
+    /// How long a proxy keeps a cluster or listener of which it hears nothing; 0: for ever.
+    #[serde(deserialize_with = "value::resource_ttl")]
+    pub resource_ttl: Duration,
     /// How long open streams may go on after a stop signal.
     #[serde(deserialize_with = "value::duration")]
     pub drain: Duration,
@@ -360,7 +366,8 @@ impl Default for Config {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { directory: "./policy".into(), staged: true }
+        let cluster_resource_namespace = "cert-manager".to_owned();
+        Self { directory: "./policy".into(), staged: true, cluster_resource_namespace }
     }
 }
 
@@ -369,6 +376,7 @@ impl Default for Xds {
         Self {
             address: loopback(15012),
             dns_names: vec!["localhost".into(), "127.0.0.1".into()],
+            resource_ttl: Duration::ZERO,
             drain: Duration::from_secs(5),
             insecure_plaintext: false,
             tokens: Vec::new(),

@@ -96,8 +96,9 @@ impl ServerBackend {
             name => {
                 let workload = model.mesh.workload(&key)?;
                 let described = |flavour| model.class(workload, flavour, now).described.get(name).cloned();
-                let Described { is_roots, certificates } =
-                    self.proxies.flavours(&key).into_iter().find_map(described)?;
+                let named = self.proxies.flavours(&key).into_iter().find_map(described);
+                let granted = || model.granted(workload, now).described.get(name).cloned();
+                let Described { is_roots, certificates } = named.or_else(granted)?;
                 Some((if is_roots { SecretType::Ca } else { SecretType::CertChain }, certificates))
             }
         }

@@ -28,6 +28,8 @@ pub(super) struct Settings {
     pub(super) staged: bool,
     /// Proxies that were connected within this time, and are not now, are waited for.
     pub(super) wait_for_absent: Duration,
+    /// How long a proxy keeps a cluster or listener of which it hears nothing; `None`: for ever.
+    pub(super) resource_ttl: Option<Duration>,
 }
 
 impl From<&Config> for Settings {
@@ -48,6 +50,7 @@ impl From<&Config> for Settings {
             plan: plan::Settings { http_proxy },
             staged: config.policy.staged,
             wait_for_absent: config.rotation.wait_for_absent,
+            resource_ttl: Some(config.xds.resource_ttl).filter(|ttl| !ttl.is_zero()),
         }
     }
 }

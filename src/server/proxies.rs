@@ -116,6 +116,9 @@ impl std::ops::Deref for Proxies {
     }
 }
 
+/// The names under which a workload's certificate is served with the version of each, `default` first, and who signed it.
+type NamesAndSigner = (Vec<Named>, Serial);
+
 impl Proxies {
     pub(super) fn new(
         trust: Arc<Trust>,
@@ -230,8 +233,8 @@ impl Proxies {
         keys.into_iter().flat_map(|key| self.of_workload(key)).filter_map(|proxy| own(&proxy)).collect()
     }
 
-    /// By workload: the names under which its certificate is served with the version of each, `default` first, and who signed it.
-    pub(super) fn served(&self) -> HashMap<String, (Vec<Named>, Serial)> {
+    /// What is served of the certificate of each workload.
+    pub(super) fn served(&self) -> HashMap<String, NamesAndSigner> {
         let served = self.connected.iter().filter_map(|entry| {
             let state = entry.value().state();
             let mut names: Vec<_> =
@@ -314,6 +317,8 @@ impl Proxies {
             let class = model.class_of(&key, basis.workload(), proxy.flavour, (self.clock)());
             (basis, key, class)
         });
+        let granted =
+            found.as_ref().map(|(basis, ..)| model.granted(basis.workload(), (self.clock)())).unwrap_or_default();
         let mut state = proxy.state();
         if !self.model.load().as_ref().is_some_and(|newest| Arc::ptr_eq(newest, model)) {
             return false;
@@ -335,11 +340,8 @@ impl Proxies {
                 let mut layers = vec![Arc::clone(&own.layer), class.configuration];
                 state.own = Some(own);
                 if proxy.identity.is_some() {
-                    layers.extend([
-                        Arc::clone(&state.secrets),
-                        Arc::clone(self.roots.load().layer(node)),
-                        class.secrets,
-                    ]);
+                    let (own, roots) = (Arc::clone(&state.secrets), Arc::clone(self.roots.load().layer(node)));
+                    layers.extend([own, roots, class.secrets, granted.secrets]);
                 }
                 layers
             }

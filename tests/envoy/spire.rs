@@ -127,7 +127,7 @@ impl Server {
     }
 
     fn client(&self) -> Client {
-        Connection::to_data_dir(&self.directory.path().join("data")).client().unwrap()
+        Connection::to_data_dir(self.directory.path().join("data")).client().unwrap()
     }
 
     async fn status(&self) -> ServerStatus {

@@ -25,6 +25,10 @@ fn left_out_keys_keep_their_defaults() {
     let config = Config::parse("f", "trustDomain: prod.example\nxds:\n  drain: 1m 30s\n").unwrap();
     assert_eq!(config.trust_domain.as_str(), "prod.example");
     assert_eq!(config.xds.drain, Duration::from_secs(90));
+    assert_eq!(config.xds.resource_ttl, Duration::ZERO, "for ever");
+    assert_eq!(Config::parse("f", "xds: {resourceTtl: 30s}").unwrap().xds.resource_ttl, Duration::from_secs(30));
+    let short = Config::parse("f", "xds: {resourceTtl: 2s}").unwrap_err().to_string();
+    assert!(short.contains("f:1") && short.contains("at least 5s"), "{short}");
     assert_eq!(config.xds.address, Xds::default().address);
 }
 
