@@ -234,10 +234,9 @@ impl Mesh {
         if !ingress.is_empty() {
             return ingress.iter().find(|listener| listener.port.value == number).map(|listener| listener.protocol);
         }
-        let sending = self.endpoints_of.get(&workload.key).into_iter().flatten();
-        let mut ports = sending.flat_map(|&(service, endpoint)| {
-            let service = &self.services[service];
-            service.ports.iter().map(move |port| (service.endpoints[endpoint].port(port), port.protocol))
+        let sending = self.ways_to(&workload.key).into_iter().flat_map(|ways| ways.iter());
+        let mut ports = sending.flat_map(|(service, endpoint)| {
+            service.ports.iter().map(move |port| (service.endpoints[*endpoint].port(port), port.protocol))
         });
         ports.find(|(port, _)| *port == Some(number)).map(|(_, protocol)| protocol)
     }
