@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use countersign::cli::Cli;
 use countersign::mesh::{Mesh, Settings};
-use countersign::policy::parse_set;
+use countersign::policy::{parse_set, parse_spire_config};
 use countersign::server::config::Config;
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -27,6 +27,29 @@ fn warnings(files: &[&str]) -> Vec<String> {
 #[test]
 fn the_example_of_two_envoys_has_nothing_to_complain_of() {
     assert_eq!(warnings(&["config/examples/two-envoys/policy.yaml"]), [""; 0]);
+}
+
+#[test]
+fn the_example_for_who_comes_from_spire_works() {
+    let text = read("config/examples/spire/policies/entries.yaml");
+    let (set, parsed) = parse_set([("entries.yaml", text)]).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let settings = Settings { trust_domain: "example.org".into(), ..Settings::default() };
+    let (mesh, built) = Mesh::build(&set, &settings);
+    assert_eq!(parsed.len() + built.len(), 0, "{parsed:?} {built:?}");
+    let ids: Vec<_> = mesh.workloads().map(|workload| workload.spiffe_id.as_str()).collect();
+    let expected =
+        ["payments/ledger", "shop/backend", "shop/frontend"].map(|path| format!("spiffe://example.org/{path}"));
+    assert_eq!(ids, expected);
+    let file = "config/examples/spire/server.conf";
+    let (server, warnings) = parse_spire_config(file, &read(file), None).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    assert_eq!((server.trust_domain.value.as_str(), warnings.len()), ("example.org", 0));
+    let file = "config/examples/spire/countersign.yaml";
+    let config = Config::parse(file, &read(file)).unwrap_or_else(|error| panic!("{error}"));
+    // What the example's Envoy connects to is the server's socket, and who it expects is registered.
+    let envoy = read("config/examples/spire/envoy-backend.yaml");
+    let _: serde_json::Value = serde_saphyr::from_str(&envoy).unwrap();
+    assert!(envoy.contains(config.xds.unix.path.unwrap().to_str().unwrap()));
+    assert!(expected.iter().filter(|id| envoy.contains(id.as_str())).count() == 2);
 }
 
 #[test]

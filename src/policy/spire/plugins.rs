@@ -35,7 +35,7 @@ pub struct UpstreamDisk {
 pub enum NodeAttestor {
     /// `join_token`: a secret that is used once.
     JoinToken,
-    /// `x509pop`: the key of a certificate of one of these authorities.
+    /// `x509pop`: the key of a certificate of one of these authorities. It is read, and lets nobody in yet.
     X509Pop(X509Pop),
     /// `k8s_psat`: a token of a service account, which a Kubernetes API has to verify.
     K8sPsat,
@@ -74,7 +74,7 @@ struct RawPlugin {
 const SERVED: [(&str, &[&str]); 7] = [
     ("DataStore", &["sql"]),
     ("KeyManager", &["disk", "memory"]),
-    ("NodeAttestor", &["join_token", "x509pop"]),
+    ("NodeAttestor", &["join_token"]),
     ("UpstreamAuthority", &["disk"]),
     ("Notifier", &[]),
     ("BundlePublisher", &[]),
@@ -165,7 +165,11 @@ impl Plugin<'_> {
                 into.attestors.push(Located::new(NodeAttestor::JoinToken, at));
             }
             ("NodeAttestor", "x509pop") => {
-                into.attestors.extend(self.x509pop().map(|it| Located::new(NodeAttestor::X509Pop(it), at)));
+                if let Some(it) = self.x509pop() {
+                    let message = "NodeAttestor \"x509pop\" lets nobody in yet: \"join_token\" does";
+                    report.warn(&at, message);
+                    into.attestors.push(Located::new(NodeAttestor::X509Pop(it), at));
+                }
             }
             ("NodeAttestor", "k8s_psat") => {
                 self.data::<RawPsat>();

@@ -70,15 +70,16 @@ pub fn parse_spire_config(
 }
 
 /// Why `k8s_psat` is of no use, and what is.
-pub(super) const PSAT: &str = "NodeAttestor \"k8s_psat\" needs a Kubernetes API, and none is configured: use \"join_token\" or \
-                               \"x509pop\", which work without one";
+pub(super) const PSAT: &str = "NodeAttestor \"k8s_psat\" needs a Kubernetes API, and none is configured: use \"join_token\", which works without \
+                               one (\"x509pop\" is read, and lets nobody in yet)";
 
 fn check_attestors(server: &SpireServer, report: &Report) {
-    let is_psat = |it: &&Located<NodeAttestor>| it.value == NodeAttestor::K8sPsat;
-    let Some(psat) = server.attestors.iter().find(is_psat) else { return };
-    match server.attestors.iter().all(|it| is_psat(&it)) {
-        true => report.error(&psat.at, "plugins", PSAT),
-        false => report.warn(&psat.at, PSAT),
+    let has_tokens = server.attestors.iter().any(|it| it.value == NodeAttestor::JoinToken);
+    if let Some(psat) = server.attestors.iter().find(|it| it.value == NodeAttestor::K8sPsat) {
+        match has_tokens {
+            true => report.warn(&psat.at, PSAT),
+            false => report.error(&psat.at, "plugins", PSAT),
+        }
     }
 }
 

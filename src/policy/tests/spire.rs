@@ -59,7 +59,7 @@ fn json_says_the_same_as_hcl() {
   }
 }"#;
     let (server, warnings) = read(json);
-    assert_eq!(warnings, Vec::<String>::new());
+    assert_eq!(warnings, ["server.conf:6: NodeAttestor \"x509pop\" lets nobody in yet: \"join_token\" does"]);
     assert_eq!((server.bind().1, server.store.value.as_str()), (8443, "/d/s"));
     assert_eq!((server.attestors.len(), server.attestors[1].at.line), (2, 6));
     let bad = json.replace("\"ca_ttl\"", "\"ca_tll\"");
@@ -72,7 +72,7 @@ fn every_plugin_that_is_served_has_its_keys() {
                    \"/b.pem\"]\n  agent_path_template = \"/x509pop/cn/{{ .Subject.CommonName }}\"\n }\n}\nUpstreamAuthority \"disk\" \
                    plugin_data {\n cert_file_path = \"/c\" key_file_path = \"/k\" bundle_file_path = \"/b\"\n}\n";
     let (server, warnings) = read(&conf("", plugins));
-    assert_eq!(warnings, Vec::<String>::new());
+    assert_eq!(warnings, ["server.conf:17: NodeAttestor \"x509pop\" lets nobody in yet: \"join_token\" does"]);
     let upstream = server.upstream.unwrap().value;
     assert_eq!(
         (upstream.certificate.as_str(), upstream.key.as_str(), upstream.bundle.as_deref()),
@@ -207,7 +207,7 @@ fn a_plugin_that_is_not_served_is_named_with_those_that_are() {
     let cases = [
         (
             "NodeAttestor \"aws_iid\" { plugin_data {} }",
-            "server.conf:14: plugins: NodeAttestor \"aws_iid\" is not served here; join_token or x509pop is",
+            "server.conf:14: plugins: NodeAttestor \"aws_iid\" is not served here; join_token is",
         ),
         (
             "UpstreamAuthority \"vault\" {}",
@@ -244,7 +244,7 @@ fn a_plugin_that_is_not_served_is_named_with_those_that_are() {
         ),
         (
             "NodeAttestor \"join_token\" { plugin_cmd = \"/bin/x\" }",
-            "server.conf:14: plugins.NodeAttestor.join_token: external plugins are not run here; join_token or x509pop is",
+            "server.conf:14: plugins.NodeAttestor.join_token: external plugins are not run here; join_token is",
         ),
         (
             "NodeAttestor \"join_token\" { plugin_data_file = \"/f\" }",
@@ -256,7 +256,7 @@ fn a_plugin_that_is_not_served_is_named_with_those_that_are() {
         ),
         (
             "NodeAttestor \"k8s_psat\" { plugin_data { clusters = { a = {} } } }",
-            "server.conf:14: plugins: NodeAttestor \"k8s_psat\" needs a Kubernetes API, and none is configured: use \"join_token\" or \"x509pop\", which work without one",
+            "server.conf:14: plugins: NodeAttestor \"k8s_psat\" needs a Kubernetes API, and none is configured: use \"join_token\", which works without one (\"x509pop\" is read, and lets nobody in yet)",
         ),
     ];
     for (plugin, expected) in cases {

@@ -228,7 +228,9 @@ fn a_bad_server_conf_is_refused_with_its_place() {
     let psat = SERVER_CONF.replace("  KeyManager", "  NodeAttestor \"k8s_psat\" {}\n  KeyManager");
     let message = spire("", &psat, |_| ()).unwrap_err().to_string();
     assert!(
-        message.contains("needs a Kubernetes API, and none is configured: use \"join_token\" or \"x509pop\""),
+        message.contains(
+            "needs a Kubernetes API, and none is configured: use \"join_token\", which works without one (\"x509pop\""
+        ),
         "{message}"
     );
 }
