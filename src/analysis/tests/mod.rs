@@ -5,6 +5,7 @@ mod certificates;
 mod diff;
 mod gateways;
 mod policies;
+mod spire;
 mod ways;
 
 use std::collections::BTreeSet;
@@ -61,7 +62,7 @@ fn assert_silent(text: &str, code: &str) {
 #[test]
 fn every_code_is_unique_explained_and_tested() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/analysis/tests");
-    let tests: String = ["policies.rs", "authorization.rs", "certificates.rs", "gateways.rs"]
+    let tests: String = ["policies.rs", "authorization.rs", "certificates.rs", "gateways.rs", "spire.rs"]
         .map(|it| fs::read_to_string(directory.join(it)).unwrap())
         .concat();
     for (position, rule) in RULES.iter().enumerate() {
