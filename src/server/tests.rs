@@ -20,6 +20,7 @@ use crate::trust::{SqliteStore, Trust};
 use crate::xds::{ControlPlane, NodeInfo, ResourceType};
 
 mod clock;
+mod granted;
 
 const SERVICE: &str = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: out, namespace: shop}\n\
                        spec: {hosts: [out.test], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}\n";
