@@ -15,12 +15,14 @@ use crate::policy::{MeshConfig, PolicyError, Warning};
 use crate::trust::{KeyAlgorithm, Lists};
 
 mod access;
+mod authority;
 mod limits;
 mod value;
 #[cfg(test)]
 mod tests;
 
 pub use access::{Token, Unix, UnixIdentity};
+pub use authority::Authorities;
 pub use limits::Limits;
 
 /// Where the configuration is looked for when no `--config` says otherwise.
@@ -90,6 +92,8 @@ pub struct Config {
     pub certificates: Certificates,
     /// What is the same in every proxy.
     pub proxy: Proxy,
+    /// Where the root comes from.
+    pub trust: Authorities,
     /// How authorities follow one another.
     pub rotation: Rotation,
     /// How keys are kept.
@@ -341,6 +345,7 @@ impl Default for Config {
             admin: Admin::default(),
             certificates: Certificates::default(),
             proxy: Proxy::default(),
+            trust: Authorities::default(),
             rotation: Rotation::default(),
             store: Store::default(),
             mesh_config: MeshConfig::default(),
