@@ -133,9 +133,9 @@ impl Controller {
 
     /// The set with the Secrets that were issued, each in place of the directory's of its name.
     pub fn with_secrets(&self, set: &Arc<PolicySet>) -> Arc<PolicySet> {
-        let objects: BTreeMap<Key, &Object<Certificate>> = set.certificates.iter().map(|it| (key(it), it)).collect();
+        let objects: BTreeMap<Key, &Object<Certificate>> = set.certificates.iter().map(|it| (key(it), &**it)).collect();
         let issued = self.entries.iter().filter(|(_, entry)| !entry.state.is_adopted);
-        let issued: Vec<Object<Secret>> = issued
+        let issued: Vec<Arc<Object<Secret>>> = issued
             .filter_map(|(key, entry)| {
                 let held = entry.held.as_ref()?;
                 let object = objects.get(key);
@@ -148,18 +148,14 @@ impl Controller {
                     creation_timestamp: None,
                 };
                 let formats = object.map_or(&[][..], |it| &it.spec.output_formats);
-                Some(secret::object(meta, at, held, formats))
+                Some(Arc::new(secret::object(meta, at, held, formats)))
             })
             .collect();
         if issued.is_empty() {
             return Arc::clone(set);
         }
         let mut set = PolicySet::clone(set);
-        let names: BTreeSet<(&str, &str)> = issued.iter().map(|it| (&*it.meta.namespace, &*it.meta.name)).collect();
-        set.secrets.retain(|it| !names.contains(&(&*it.meta.namespace, &*it.meta.name)));
-        drop(names);
-        set.secrets.extend(issued);
-        set.secrets.sort_by(|a, b| (&a.meta.namespace, &a.meta.name).cmp(&(&b.meta.namespace, &b.meta.name)));
+        set.secrets = set.secrets.with(issued);
         Arc::new(set)
     }
 
@@ -199,7 +195,7 @@ impl Controller {
 
     /// A Secret outlives its Certificate, as in cert-manager, but no certificate its end; and what the directory has of its name counts.
     fn let_go(&mut self, set: &PolicySet, now: OffsetDateTime, outcome: &mut Outcome) {
-        let known: BTreeSet<Key> = set.certificates.iter().map(key).collect();
+        let known: BTreeSet<Key> = set.certificates.iter().map(|it| key(it)).collect();
         let names: BTreeSet<(&str, &str)> =
             set.certificates.iter().map(|it| (&*it.meta.namespace, &*it.spec.secret_name.value)).collect();
         self.entries.retain(|key, entry| {
@@ -232,6 +228,7 @@ impl Controller {
             .certificates
             .iter()
             .map(|object| {
+                let object: &Object<Certificate> = object;
                 let (mut depth, mut on_the_way) = (0, object);
                 while let Some(next) = above(on_the_way) {
                     depth += 1;
@@ -479,7 +476,7 @@ pub(super) fn owners(set: &PolicySet) -> BTreeMap<(&str, &str), &Object<Certific
 }
 
 fn directory_secret<'a>(set: &'a PolicySet, namespace: &str, name: &str) -> Option<&'a Object<Secret>> {
-    set.secrets.iter().find(|it| it.meta.namespace == namespace && it.meta.name == name)
+    set.secrets.iter().map(|it| &**it).find(|it| it.meta.namespace == namespace && it.meta.name == name)
 }
 
 fn same(left: &Option<Arc<Held>>, right: &Option<Arc<Held>>) -> bool {

@@ -4,43 +4,111 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::build::Builder;
+use super::index::LabelIndex;
+use super::registration::Process;
 use super::service::Ports;
-use super::workload::{Authentication, TLS_MODE_LABEL, Workload, WorkloadKey};
-use super::{Object, Topic, Warning};
-use crate::policy::{Pod, WorkloadEntry, WorkloadGroup};
+use super::workload::{Registered, TLS_MODE_LABEL, WorkloadKey};
+use super::{Object, Settings, Topic, Warning};
+use crate::policy::{
+    ClusterSpiffeId, ClusterStaticEntry, Namespace, Objects, Pod, PolicySet, WorkloadEntry, WorkloadGroup,
+};
 
 /// The annotation by which a WorkloadEntry names its group (istio/api, annotation/annotations.yaml).
 const GROUP: &str = "istio.io/autoRegistrationGroup";
 
 type Groups<'a> = HashMap<(&'a str, &'a str), &'a WorkloadGroup>;
 
+/// Every workload.
+#[derive(Debug)]
+pub(super) struct Population {
+    from: From,
+    /// WorkloadEntries first, each kind by name.
+    pub(super) all: Vec<Arc<Registered>>,
+    /// Where each one is.
+    pub(super) by_key: BTreeMap<WorkloadKey, usize>,
+    pub(super) index: LabelIndex,
+    /// Processes of the server's machine that have an identity.
+    pub(super) processes: Vec<Process>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// What the workloads were made from.
+#[derive(Debug)]
+struct From {
+    entries: Objects<WorkloadEntry>,
+    groups: Objects<WorkloadGroup>,
+    pods: Objects<Pod>,
+    namespaces: Objects<Namespace>,
+    static_entries: Objects<ClusterStaticEntry>,
+    templates: Objects<ClusterSpiffeId>,
+}
+
+impl From {
+    fn of(set: &PolicySet) -> Self {
+        Self {
+            entries: set.workload_entries.clone(),
+            groups: set.workload_groups.clone(),
+            pods: set.pods.clone(),
+            namespaces: set.namespaces.clone(),
+            static_entries: set.static_entries.clone(),
+            templates: set.cluster_spiffe_ids.clone(),
+        }
+    }
+
+    fn is(&self, set: &PolicySet) -> bool {
+        self.entries.are(&set.workload_entries)
+            && self.groups.are(&set.workload_groups)
+            && self.pods.are(&set.pods)
+            && self.namespaces.are(&set.namespaces)
+            && self.static_entries.are(&set.static_entries)
+            && self.templates.are(&set.cluster_spiffe_ids)
+    }
+}
+
+impl Population {
+    /// That of `set`: the one before, if it was made from the very same.
+    pub(super) fn after(before: Option<&Arc<Self>>, set: &PolicySet, settings: &Settings) -> Arc<Self> {
+        if let Some(before) = before.filter(|before| before.from.is(set)) {
+            return Arc::clone(before);
+        }
+        let mut builder = Builder { set, settings, warnings: Vec::new() };
+        let mut all = builder.workloads();
+        let processes = builder.register(&mut all);
+        let by_key = all.iter().enumerate().map(|(position, it)| (it.key.clone(), position)).collect();
+        let all: Vec<_> = all.into_iter().map(Arc::new).collect();
+        let index = LabelIndex::new(&all);
+        Arc::new(Self { from: From::of(set), all, by_key, index, processes, warnings: builder.warnings })
+    }
+}
+
 impl Builder<'_> {
     /// WorkloadEntries first: of two workloads of one name the first counts.
-    pub(super) fn workloads(&mut self) -> Vec<Workload> {
+    fn workloads(&mut self) -> Vec<Registered> {
         let set = self.set;
         let groups: Groups<'_> = set
             .workload_groups
             .iter()
             .map(|object| ((object.meta.namespace.as_str(), object.meta.name.as_str()), &object.spec))
             .collect();
-        let mut workloads: Vec<Workload> = Vec::with_capacity(set.workload_entries.len() + set.pods.len());
-        let mut seen: HashMap<WorkloadKey, String> = HashMap::new();
+        let mut all: Vec<Registered> = Vec::with_capacity(set.workload_entries.len() + set.pods.len());
+        let mut by_key = HashMap::new();
         let entries = set.workload_entries.iter().map(|object| (self.of_entry(object, &groups), "WorkloadEntry"));
         let entries: Vec<_> = entries.collect();
         let pods = set.pods.iter().filter_map(|object| Some((self.of_pod(object)?, "Pod")));
         for (workload, kind) in entries.into_iter().chain(pods.collect::<Vec<_>>()) {
-            if let Some(first) = seen.get(&workload.key) {
-                let message = format!("a second workload {} ({kind}): the one at {first} counts", workload.key);
+            if let Some(&first) = by_key.get(&workload.key) {
+                let first: &Registered = &all[first];
+                let message = format!("a second workload {} ({kind}): the one at {} counts", workload.key, first.at);
                 self.warnings.push(Warning::new(Topic::Shadowed, &workload.at, message));
                 continue;
             }
-            seen.insert(workload.key.clone(), workload.at.to_string());
-            workloads.push(workload);
+            by_key.insert(workload.key.clone(), all.len());
+            all.push(workload);
         }
-        workloads
+        all
     }
 
-    fn of_entry(&mut self, object: &Object<WorkloadEntry>, groups: &Groups<'_>) -> Workload {
+    fn of_entry(&mut self, object: &Object<WorkloadEntry>, groups: &Groups<'_>) -> Registered {
         let (entry, namespace) = (&object.spec, &object.meta.namespace);
         let none = WorkloadGroup::default();
         let group = match object.meta.annotations.get(GROUP) {
@@ -65,12 +133,15 @@ impl Builder<'_> {
         ports.extend(entry.ports.clone());
         let account = entry.service_account.as_ref().or(group.service_account.as_ref());
         let account = account.map_or("default", String::as_str).to_owned();
-        Workload {
+        Registered {
             address: entry.address.value.parse().ok(),
+            other_address: None,
             address_text: entry.address.value.clone(),
             spiffe_id: self.settings.spiffe_id(namespace, &account),
             identities: self.identities(namespace, &account),
             service_account: account,
+            dns_names: Arc::default(),
+            leaf_ttl: None,
             meshed: labels.get(TLS_MODE_LABEL).is_none_or(|mode| mode != "disabled"),
             labels: Arc::new(labels),
             ports: Ports::Entry(ports),
@@ -78,26 +149,25 @@ impl Builder<'_> {
             weight: entry.weight.or(group.weight),
             ready: true,
             at: object.at.clone(),
-            authentication: Authentication::default(),
-            sidecar: None,
-            moving: BTreeMap::new(),
-            access: Vec::new(),
             key: WorkloadKey::new(namespace, &object.meta.name),
         }
     }
 
     /// `None`: it has no address, because it does not run yet or any more. A Pod has a proxy where Istio's injector has left its marks, and
     /// never on its machine's network.
-    fn of_pod(&self, object: &Object<Pod>) -> Option<Workload> {
+    fn of_pod(&self, object: &Object<Pod>) -> Option<Registered> {
         let (pod, namespace) = (&object.spec, &object.meta.namespace);
         let address = pod.address.as_ref()?.value;
         let is_disabled = object.meta.labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "disabled");
-        Some(Workload {
+        Some(Registered {
             address: Some(address),
+            other_address: pod.other_address,
             address_text: address.to_string(),
             spiffe_id: self.settings.spiffe_id(namespace, &pod.service_account),
             identities: self.identities(namespace, &pod.service_account),
             service_account: pod.service_account.clone(),
+            dns_names: Arc::default(),
+            leaf_ttl: None,
             meshed: pod.injected && !pod.host_network && !is_disabled,
             labels: Arc::new(object.meta.labels.clone()),
             ports: Ports::Pod(pod.ports.clone()),
@@ -105,10 +175,6 @@ impl Builder<'_> {
             weight: None,
             ready: pod.ready,
             at: object.at.clone(),
-            authentication: Authentication::default(),
-            sidecar: None,
-            moving: BTreeMap::new(),
-            access: Vec::new(),
             key: WorkloadKey::new(namespace, &object.meta.name),
         })
     }

@@ -68,6 +68,8 @@ pub enum EndpointAddress {
 pub struct Endpoint {
     /// Where it is.
     pub address: EndpointAddress,
+    /// Where else it is: its address of the other family.
+    pub other_address: Option<IpAddr>,
     /// Its labels, which subsets select on.
     pub labels: Arc<BTreeMap<String, String>>,
     /// The SPIFFE IDs it may show: one for the trust domain and each alias. Empty when nobody knows.

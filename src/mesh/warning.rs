@@ -46,6 +46,16 @@ pub enum Topic {
     Unenforced,
     /// What the mesh's configuration says and what the server does are not the same.
     Disagreement,
+    /// An identity that is not of our trust domain.
+    ForeignIdentity,
+    /// A template that makes no identity of a workload.
+    InvalidIdentity,
+    /// One identity for workloads of different service accounts.
+    SharedIdentity,
+    /// A registration that fits nobody.
+    RegistersNobody,
+    /// What counts at the start of the server only, and is another than it was.
+    NeedsRestart,
 }
 
 impl Warning {

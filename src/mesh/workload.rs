@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -60,23 +62,44 @@ impl FromStr for WorkloadKey {
     }
 }
 
-/// One workload. Outside Kubernetes that is one WorkloadEntry, and one proxy.
+/// One workload. Outside Kubernetes that is one WorkloadEntry, and one proxy. Who it is, and the policies that hold for it.
 #[derive(Debug)]
 pub struct Workload {
+    pub(super) registered: Arc<Registered>,
+    pub(super) governance: Governance,
+}
+
+impl Deref for Workload {
+    type Target = Registered;
+
+    fn deref(&self) -> &Registered {
+        &self.registered
+    }
+}
+
+/// Who a workload is, whatever the policies say.
+#[derive(Debug)]
+pub struct Registered {
     /// Its name.
     pub key: WorkloadKey,
     /// Its address; `None` when the operator gave a DNS name, which a listener cannot bind.
     pub address: Option<IpAddr>,
+    /// Its address of the other family, where it has both.
+    pub other_address: Option<IpAddr>,
     /// The address as written.
     pub address_text: String,
     /// `metadata.labels`, with the spec's labels over them.
     pub labels: Arc<BTreeMap<String, String>>,
     /// The service account it runs as.
     pub service_account: String,
-    /// `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`.
+    /// `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`, or what it is registered as by one of SPIRE's kinds.
     pub spiffe_id: String,
     /// The same in every trust domain that counts as the mesh's own.
     pub(super) identities: Arc<[String]>,
+    /// DNS names in its certificate beside its SPIFFE ID, in order, each once.
+    pub dns_names: Arc<[String]>,
+    /// Its certificate lives no longer than this.
+    pub leaf_ttl: Option<Duration>,
     /// Whether a proxy stands before it. Label `security.istio.io/tlsMode: disabled` says no.
     pub meshed: bool,
     /// The ports that have names.
@@ -89,6 +112,11 @@ pub struct Workload {
     pub ready: bool,
     /// Where it was written.
     pub at: Origin,
+}
+
+/// What the policies say of a workload.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Governance {
     /// What decides its inbound mode.
     pub(super) authentication: Authentication,
     /// Its ports that are on their way to another inbound mode.
@@ -97,16 +125,33 @@ pub struct Workload {
     pub(super) access: Vec<Arc<Object<AuthorizationPolicy>>>,
 }
 
+impl Governance {
+    /// Whether it is by the very same policies.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        fn same<T>(one: &[Arc<T>], other: &[Arc<T>]) -> bool {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| Arc::ptr_eq(one, other))
+        }
+        let Authentication { workload, namespace, mesh } = &self.authentication;
+        let of = &other.authentication;
+        same(workload.as_slice(), of.workload.as_slice())
+            && same(namespace.as_slice(), of.namespace.as_slice())
+            && same(mesh.as_slice(), of.mesh.as_slice())
+            && same(self.sidecar.as_slice(), other.sidecar.as_slice())
+            && same(&self.access, &other.access)
+            && self.moving == other.moving
+    }
+}
+
 impl Workload {
     /// The Sidecar that governs it: one that selects it before its namespace's, and that before the root namespace's;
     /// the oldest of each.
     pub fn sidecar(&self) -> Option<&Arc<Object<Sidecar>>> {
-        self.sidecar.as_ref()
+        self.governance.sidecar.as_ref()
     }
 
     /// The AuthorizationPolicies that hold for it, ALLOW and DENY: the root namespace's first, and of each the oldest first.
     pub fn access(&self) -> &[Arc<Object<AuthorizationPolicy>>] {
-        &self.access
+        &self.governance.access
     }
 }
 

@@ -1,14 +1,12 @@
-//! Durations as Go writes them, which is how Kubernetes writes `metav1.Duration`: `24h`, `1h30m`, `2160h0m0s`, `1.5h`.
+//! Durations as Go writes them (`time.ParseDuration`): `168h`, `1h30m`, `1.5h`, `300ms`. There are no days in it.
 
 use std::time::Duration;
 
 use super::Located;
 use super::report::Report;
 
-const UNITS: [(&str, f64); 8] =
-    [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
-/// Go counts nanoseconds in 63 bits: some 292 years.
-const MAX_NANOSECONDS: f64 = i64::MAX as f64;
+/// A hundred years: what is longer is a mistake, and what is not can be added to any time that there is.
+const LONGEST: f64 = 100.0 * 365.25 * 24.0 * 3600.0;
 
 /// The duration that is written, or an error at its place. Negative ones are refused: no field that is read here has a use for them.
 pub(super) fn check(written: &Located<String>, field: &str, report: &Report) -> Option<Duration> {
@@ -20,22 +18,52 @@ pub(super) fn check(written: &Located<String>, field: &str, report: &Report) -> 
     parsed
 }
 
-/// Go's `time.ParseDuration`, without a sign.
+/// Reads one that is not negative. `None`: it is none, or longer than a hundred years.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }
-    let (mut rest, mut total) = (text, 0.0);
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, after) = rest.split_at(digits);
-        let unit = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
-        let (unit, after) = after.split_at(unit);
-        let (_, nanoseconds) = UNITS.iter().find(|(name, _)| *name == unit)?;
-        total += number.parse::<f64>().ok()? * nanoseconds;
-        rest = after;
+    let (mut rest, mut seconds) = (text.strip_prefix('+').unwrap_or(text), 0.0);
+    if rest.is_empty() {
+        return None;
     }
-    (!text.is_empty() && total < MAX_NANOSECONDS).then(|| Duration::from_nanos(total as u64))
+    while !rest.is_empty() {
+        let end = rest.find(|sign: char| !sign.is_ascii_digit() && sign != '.').filter(|end| *end > 0)?;
+        let number: f64 = rest[..end].parse().ok()?;
+        rest = &rest[end..];
+        let end = rest.find(|sign: char| sign.is_ascii_digit() || sign == '.').unwrap_or(rest.len());
+        let unit = match &rest[..end] {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        seconds += number * unit;
+        rest = &rest[end..];
+    }
+    (seconds <= LONGEST).then(|| Duration::from_nanos((seconds * 1e9).round() as u64))
+}
+
+/// The same in the way back, without parts that are zero: `168h`, `1h30m`, `1.5s`.
+pub(super) fn show(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let fraction = duration.subsec_nanos();
+    let mut text = String::new();
+    for (number, unit) in [(hours, "h"), (minutes, "m")] {
+        if number > 0 {
+            text.push_str(&format!("{number}{unit}"));
+        }
+    }
+    match (rest, fraction) {
+        (0, 0) if !text.is_empty() => {}
+        (_, 0) => text.push_str(&format!("{rest}s")),
+        _ => text.push_str(&format!("{}s", rest as f64 + f64::from(fraction) / 1e9)),
+    }
+    text
 }
 
 /// As Go prints it: `24h0m0s`, `5m0s`, `1.5s`.
@@ -49,5 +77,30 @@ pub(crate) fn print(duration: Duration) -> String {
         (0, 0) => format!("{seconds}s"),
         (0, minutes) => format!("{minutes}m{seconds}s"),
         (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_gos() {
+        let seconds = |text| parse(text).map(|it| it.as_secs_f64());
+        assert_eq!(seconds("168h"), Some(604_800.0));
+        assert_eq!(seconds("1h30m"), Some(5400.0));
+        assert_eq!(seconds("1.5h"), Some(5400.0));
+        assert_eq!(seconds("300ms"), Some(0.3));
+        assert_eq!(seconds("0"), Some(0.0));
+        for bad in ["", "1", "1d", "h", "-1h", "1h ", "1 h", "1hh", "..h", "1e9h", "9999999999h", "+"] {
+            assert_eq!(parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn they_are_shown_as_they_are_written() {
+        for text in ["168h", "1h30m", "45s", "1.5s", "2m5s", "0s"] {
+            assert_eq!(show(parse(text).unwrap()), text);
+        }
     }
 }

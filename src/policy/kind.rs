@@ -21,6 +21,9 @@ pub(super) enum Kind {
     ConfigMap,
     Secret,
     Namespace,
+    ClusterStaticEntry,
+    ClusterSpiffeId,
+    ClusterFederatedTrustDomain,
     Issuer,
     ClusterIssuer,
     Certificate,
@@ -31,6 +34,7 @@ const SECURITY: &[&str] = &["security.istio.io/v1", "security.istio.io/v1beta1"]
 const NETWORKING: &[&str] = &["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
 const DISCOVERY: &[&str] = &["discovery.k8s.io/v1"];
 const CORE: &[&str] = &["v1"];
+const SPIRE: &[&str] = &["spire.spiffe.io/v1alpha1"];
 const CERT_MANAGER: &[&str] = &["cert-manager.io/v1"];
 const GATEWAY_API: &[&str] = &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
 
@@ -51,6 +55,9 @@ const KINDS: &[(&str, Kind, &[&str])] = &[
     ("ConfigMap", Kind::ConfigMap, CORE),
     ("Secret", Kind::Secret, CORE),
     ("Namespace", Kind::Namespace, CORE),
+    ("ClusterStaticEntry", Kind::ClusterStaticEntry, SPIRE),
+    ("ClusterSPIFFEID", Kind::ClusterSpiffeId, SPIRE),
+    ("ClusterFederatedTrustDomain", Kind::ClusterFederatedTrustDomain, SPIRE),
     ("Issuer", Kind::Issuer, CERT_MANAGER),
     ("ClusterIssuer", Kind::ClusterIssuer, CERT_MANAGER),
     ("Certificate", Kind::Certificate, CERT_MANAGER),
@@ -96,7 +103,14 @@ impl Kind {
 
     /// Whether its objects are in a namespace.
     pub(super) fn namespaced(self) -> bool {
-        !matches!(self, Self::Namespace | Self::ClusterIssuer)
+        let of_cluster = [
+            Self::Namespace,
+            Self::ClusterStaticEntry,
+            Self::ClusterSpiffeId,
+            Self::ClusterFederatedTrustDomain,
+            Self::ClusterIssuer,
+        ];
+        !of_cluster.contains(&self)
     }
 }
 

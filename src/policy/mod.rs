@@ -22,6 +22,7 @@ mod error;
 mod fields;
 mod gateway;
 mod go_duration;
+mod hcl;
 mod host;
 mod issuer;
 mod key_usage;
@@ -30,6 +31,7 @@ mod mesh_config;
 mod nearest;
 mod networking;
 mod object;
+mod objects;
 mod origin;
 mod parse;
 mod pattern;
@@ -46,6 +48,7 @@ mod service;
 mod service_entry;
 mod set;
 mod sidecar;
+mod spire;
 mod virtual_service;
 mod workload_entry;
 mod workload_group;
@@ -57,7 +60,7 @@ pub use authorization_policy::{AccessAction, AccessRule, AuthorizationPolicy};
 pub use certificate::{Certificate, IssuerKind, IssuerRef, OutputFormat, RenewBefore, SecretTemplate};
 pub use certificate_names::{CertificateNames, NameConstraints, Subtrees};
 pub use certificate_subject::CertificateSubject;
-pub use config::{parse_config, parse_mesh_config};
+pub use config::{parse_config, parse_mesh_config, written_at};
 
 pub use destination_rule::{ClientTls, ClientTlsMode, DestinationRule, Subset, TrafficPolicy};
 pub use document::MAX_FILE_BYTES;
@@ -68,10 +71,11 @@ pub use issuer::{CaIssuer, Issuer};
 pub use key_usage::KeyUsage;
 pub use mesh_config::{CaCertificate, MeshConfig, OutboundTrafficPolicy, PathNormalization, TlsSettings, TlsVersion};
 pub use networking::{
-    CaptureMode, EgressPort, Endpoint, Protocol, Resolution, Service, ServiceEntry, ServicePort, Sidecar,
+    CaptureMode, EgressPort, Endpoint, IpFamily, Protocol, Resolution, Service, ServiceEntry, ServicePort, Sidecar,
     SidecarEgress, SidecarIngress, TargetPort, WorkloadEntry,
 };
 pub use object::{LabelSelector, Metadata, Object};
+pub use objects::Objects;
 pub use origin::{Located, Origin};
 pub use parse::{parse_set, parse_set_after};
 pub use pattern::{Network, Pattern};
@@ -82,6 +86,11 @@ pub use reference_grant::ReferenceGrant;
 pub use secret::{Namespace, Secret};
 pub use server_tls::{ServerCertificate, ServerTls, ServerTlsMode, ServerTlsVersion};
 pub use set::PolicySet;
+pub use spire::{
+    CaKeyType, CaSubject, ClusterFederatedTrustDomain, ClusterSpiffeId, ClusterStaticEntry, Environment, KeyManager,
+    LogLevel, NodeAttestor, Requirements, Selector, SpireServer, Template, TemplateData, UpstreamDisk, X509Pop,
+    is_leaf_name, parse_spire_config,
+};
 pub use virtual_service::{
     HttpMatch, HttpRoute, TcpRoute, Through, TlsMatch, TlsRoute, UriMatch, VirtualService, WeightedDestination,
 };

@@ -38,10 +38,9 @@ use crate::fleet::{State, StreamRecord};
 use crate::identity::SpiffeId;
 use crate::mesh::{Workload, WorkloadKey};
 use crate::rollout::{Port, Stuck};
-use crate::secrets;
 use crate::source;
-use crate::trust::{self, Revoke, Serial, TrustError};
-use crate::xds::ResourceType;
+use crate::trust::{self, LeafNames, Revoke, Serial, TrustError};
+use crate::xds::{ResourceType, Version};
 
 /// The running server, as the admin API sees it.
 pub(super) struct ServerBackend {
@@ -72,10 +71,13 @@ impl ServerBackend {
     /// What the analysis has found; before it is done, what was seen on the way to the model.
     fn warnings(&self, model: &Model) -> Vec<String> {
         let analysed = self.proxies.analysed.load();
-        analysed.as_ref().and_then(|analysed| analysed.lines(model.generation)).unwrap_or_else(|| {
+        let found = analysed.as_ref().and_then(|analysed| analysed.lines(model.generation)).unwrap_or_else(|| {
             let (parsed, built) = &model.warnings;
             parsed.iter().map(ToString::to_string).chain(built.iter().map(ToString::to_string)).collect()
-        })
+        });
+        let without_lists = self.proxies.roots().without_lists();
+        let without_lists = without_lists.map(|it| format!("what is revoked is refused by this server only: {it}"));
+        without_lists.into_iter().chain(found).collect()
     }
 
     /// Asks the model that is served, off the async threads: an answer about all pairs takes a while.
@@ -87,7 +89,7 @@ impl ServerBackend {
     /// Who is connected and has not acknowledged is waited for. Who is not connected gets its certificate when it comes.
     async fn wait_acknowledged(&self, replaced: &[Replaced], until: Instant) {
         let mut answers = self.proxies.fleet.answers();
-        while !replaced.iter().all(|one| one.version.is_none() || self.is_acknowledged(one)) {
+        while !replaced.iter().all(|one| one.served.is_none() || self.is_acknowledged(one)) {
             if !matches!(timeout_at(until, answers.changed()).await, Ok(Ok(()))) {
                 return;
             }
@@ -96,8 +98,9 @@ impl ServerBackend {
 
     fn is_acknowledged(&self, one: &Replaced) -> bool {
         let fleet = &self.proxies.fleet;
-        one.version.is_some_and(|version| {
-            fleet.acknowledged(&one.key.to_string(), ResourceType::Secret, secrets::WORKLOAD, version)
+        let names = |(name, version): &(Arc<str>, Version)| (Arc::clone(name), *version);
+        one.served.as_ref().is_some_and(|served| {
+            fleet.acknowledged(&one.key.to_string(), ResourceType::Secret, &served.each_ref().map(names))
         })
     }
 }
@@ -203,7 +206,7 @@ impl Backend for ServerBackend {
             workload: one.key.to_string(),
             serial: one.certificate.serial.to_string(),
             acknowledged: self.is_acknowledged(one),
-            connected: one.version.is_some(),
+            connected: one.served.is_some(),
         });
         Ok(RotateReport { rotated: rotated.collect() })
     }
@@ -299,7 +302,7 @@ impl Backend for ServerBackend {
             info!(serial = %it.certificate.serial, identity = %it.certificate.identity, "revoked");
         }
         let revoked = revoked.iter().map(revoked_certificate).collect();
-        let lists = self.proxies.trust.bundle().crls().is_some();
+        let lists = self.proxies.trust.bundle().crls().is_some() && self.proxies.roots().without_lists().is_none();
         Ok(RevokeReport { revoked, connections_ended, lists })
     }
 
@@ -347,8 +350,9 @@ impl Backend for ServerBackend {
         let workload = self.workload(&request.workload)?;
         let id = identity_of(&workload)?;
         let (trust, now) = (Arc::clone(&self.proxies.trust), (self.clock)());
-        let (csr, csr_id) = (request.csr, id.clone());
-        let issued = blocking(move || trust.enroll(&csr, &csr_id, None, None, now))
+        let names = LeafNames::new(id.clone(), workload.dns_names.iter().cloned()).within(workload.leaf_ttl);
+        let csr = request.csr;
+        let issued = blocking(move || trust.enroll(&csr, names, None, None, now))
             .await
             .map_err(|error| Failure::Invalid(format!("the certificate request is refused: {error}"), String::new()))?;
         self.proxies.metrics.certificates_issued.inc();

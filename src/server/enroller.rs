@@ -11,8 +11,8 @@ use super::notices::{Notice, Notices};
 use super::proxies::Proxies;
 use crate::enrollment::{Enroller, Joined};
 use crate::identity::{PeerCertificate, SpiffeId};
-use crate::mesh::{Workload, WorkloadKey};
-use crate::trust::{self, Serial, TrustError};
+use crate::mesh::{Mesh, Workload, WorkloadKey};
+use crate::trust::{self, LeafNames, Serial, TrustError};
 
 impl Enroller for Proxies {
     async fn renew(
@@ -24,17 +24,17 @@ impl Enroller for Proxies {
     ) -> Result<Vec<String>, Status> {
         let model = self.model.load_full().ok_or_else(no_policy)?;
         // Who is no longer in the policy keeps what it has, and gets nothing new.
-        if !model.mesh.workloads().any(|workload| workload.spiffe_id == id.as_str()) {
+        let Some(names) = names_of(&model.mesh, &id) else {
             if let Some(held_back) = self.notices.pass(Notice::Certificate) {
                 warn!(identity = %id, held_back, "refused: a certificate for an identity that no workload has any more");
             }
             return Err(Status::permission_denied(format!(
                 "{id} is no workload's identity: no WorkloadEntry gives it"
             )));
-        }
-        let (trust, now, caller) = (Arc::clone(&self.trust), (self.clock)(), id.clone());
+        };
+        let (trust, now) = (Arc::clone(&self.trust), (self.clock)());
         let shown = certificate.map(|certificate| Serial::from_der(&certificate.serial));
-        let issued = blocking(move || trust.enroll(&csr, &caller, shown.as_ref(), lifetime, now)).await;
+        let issued = blocking(move || trust.enroll(&csr, names, shown.as_ref(), lifetime, now)).await;
         let issued = issued.map_err(|error| refusal(&self.notices, &id.to_string(), &error))?;
         self.metrics.certificates_issued.inc();
         info!(identity = %id, serial = %issued.serial, "a certificate for a key that its holder has made");
@@ -61,7 +61,8 @@ impl Enroller for Proxies {
                 return Err(TrustError::JoinTokenWorkload { made_for: token.workload, wanted });
             }
             let Some(workload) = workload_of(&token.workload, &token.identity) else { return Ok(None) };
-            trust.join(&secret, &csr, now).map(|(token, issued)| Some((token, issued, workload)))
+            let joined = trust.join(&secret, &csr, &workload.dns_names, workload.leaf_ttl, now);
+            joined.map(|(token, issued)| Some((token, issued, workload)))
         });
         let joined = joined.await.map_err(|error| refusal(&self.notices, "a new node", &error))?;
         let Some((token, issued, workload)) = joined else {
@@ -89,6 +90,17 @@ impl Enroller for Proxies {
             labels: (*workload.labels).clone().into_iter().collect(),
         })
     }
+}
+
+/// What a certificate for whoever has this identity says: of the DNS names, those that all its workloads have, since it is not known
+/// which one asks. `None`: no workload has the identity.
+fn names_of(mesh: &Mesh, id: &SpiffeId) -> Option<LeafNames> {
+    let mut workloads = mesh.workloads().filter(|workload| workload.spiffe_id == id.as_str());
+    let first = workloads.next()?;
+    let others: Vec<_> = workloads.collect();
+    let of_all = first.dns_names.iter().filter(|name| others.iter().all(|it| it.dns_names.contains(name)));
+    let lifetime = std::iter::once(&first).chain(&others).filter_map(|it| it.leaf_ttl).min();
+    Some(LeafNames::new(id.clone(), of_all.cloned()).within(lifetime))
 }
 
 fn no_policy() -> Status {

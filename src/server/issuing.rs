@@ -88,7 +88,7 @@ impl Issuing {
     }
 
     /// A Secret as it is served.
-    pub(super) fn secret(&self, namespace: &str, name: &str) -> Option<Object<Secret>> {
+    pub(super) fn secret(&self, namespace: &str, name: &str) -> Option<Arc<Object<Secret>>> {
         let current = self.shared.served.borrow().current.clone()?;
         current.set.secrets.iter().find(|it| it.meta.namespace == namespace && it.meta.name == name).cloned()
     }

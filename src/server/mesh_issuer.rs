@@ -41,7 +41,12 @@ fn root_of(set: &PolicySet, issuer: &str, namespace: &str) -> Result<MeshRoot, S
     };
     let name = &ca.secret_name.value;
     let of_name = |it: &&crate::policy::Object<Secret>| it.meta.namespace == namespace && it.meta.name == *name;
-    let secret = set.secrets.iter().find(of_name).ok_or_else(|| format!("Secret {namespace}/{name} is not there"))?;
+    let secret = set
+        .secrets
+        .iter()
+        .map(Arc::as_ref)
+        .find(of_name)
+        .ok_or_else(|| format!("Secret {namespace}/{name} is not there"))?;
     let entry = |key: &str| {
         let value = secret.spec.data.get(key).ok_or_else(|| format!("Secret {namespace}/{name} has no {key}"))?;
         let text = std::str::from_utf8(value).map_err(|_| format!("{key} of Secret {namespace}/{name} is not PEM"))?;

@@ -48,6 +48,7 @@ mod small_frames;
 mod staging;
 mod tasks;
 mod unix_socket;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,7 +65,7 @@ use crate::telemetry::Metrics;
 use crate::trust::tls::{Clients, ServerTls};
 use crate::trust::{self, KEY_VARIABLE, KeyEncryptionKey, SealError, SqliteStore, Trust};
 use crate::xds::{Drain, XdsService};
-use crate::{admin, certificates as controller};
+use crate::{admin, certificates as controller, policy};
 
 use admission::Admission;
 use authentication::Authenticators;
@@ -167,7 +168,8 @@ impl Server {
         let (services, health) = Services::new(service, &proxies, &config.xds.operators, Arc::clone(&refusals));
         health.set(false).await;
         tasks.push_finite(&health.follow(proxies.is_serving.subscribe()));
-        let door = Door::new(&proxies, services, Authenticators::of(&config), config.xds.limits.clone(), refusals);
+        let door =
+            Door::new(&proxies, services, Authenticators::of(&config, &proxies), config.xds.limits.clone(), refusals);
         if let Some(path) = &config.xds.unix.path {
             let (listener, place) = unix_socket::bind(path, config.xds.unix.mode)?;
             info!(socket = %path.display(), "xDS on a Unix socket");
@@ -182,6 +184,9 @@ impl Server {
             wanted
         });
         let rotation = rotation::Rotation::new(proxies.clone(), config.rotation.clone(), wanted);
+        if let Some(task) = upstream::follow(&config, trust_settings(&config), proxies.clone(), rotation.clone()) {
+            tasks.push(task);
+        }
         tasks.push(renewal::run(proxies.clone(), own, rotation.clone(), config.rotation.spread));
 
         let backend =
@@ -241,6 +246,10 @@ fn trust_settings(config: &Config) -> trust::Settings {
         intermediate_activate: config.rotation.intermediate_activate,
         workload_ttl: config.certificates.workload_ttl,
         authority_key: config.certificates.authority_key,
+        authority_name: config.spire.as_ref().and_then(|spire| spire.ca_subject.as_ref()).map(|subject| {
+            let policy::CaSubject { country, organization, common_name } = subject.value.clone();
+            trust::AuthorityName { country, organization, common_name }
+        }),
         workload_key: config.certificates.workload_key,
         clock_skew: config.certificates.clock_skew,
         renewal_grace: config.certificates.renewal_grace,
@@ -258,7 +267,7 @@ fn key_encryption_key(config: &Config) -> Result<Option<KeyEncryptionKey>, SealE
 
 async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, ServerError> {
     let settings = trust_settings(config);
-    let (path, now) = (config.data_dir.join(STORE), clock());
+    let (path, now) = (config.store_file(STORE), clock());
     let key = key_encryption_key(config)?;
     match &key {
         Some(_) => info!("keys at rest are encrypted (AES-256-GCM)"),
@@ -275,12 +284,13 @@ async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, Server
     }
     let issuer = config.trust.issuer.clone();
     let (directory, namespace) = (config.policy.directory.clone(), config.policy.cluster_resource_namespace.clone());
+    let keys = upstream::keys(config, &settings, now)?;
     let opened = blocking(move || {
         let store = SqliteStore::open_sealed(&path, key)?;
         if let Some(issuer) = &issuer {
             mesh_issuer::found(&store, &settings, &directory, (issuer, &namespace), now)?;
         }
-        Trust::open(Box::new(store), settings, now)
+        Trust::open_with(Box::new(store), settings, keys, now)
     })
     .await?;
     let (bundle, signer) = (opened.bundle(), opened.intermediate());

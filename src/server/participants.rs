@@ -14,7 +14,7 @@ use crate::mesh::{Step, Workload, WorkloadKey};
 use crate::plan::{Flavour, Node};
 use crate::rollout::{Part, Participant};
 use crate::secrets;
-use crate::xds::Version;
+use crate::xds::{ResourceType, Version};
 
 /// A workload's proxies, or its gRPC clients.
 type Clients = (String, Flavour);
@@ -79,17 +79,21 @@ pub(super) fn look(
     now: OffsetDateTime,
 ) -> Vec<Participant> {
     let served = proxies.served();
-    // Contexts name our roots alone, or together with those of other trust domains.
+    // Contexts name our roots alone, or together with those of other trust domains, or those of one of these.
     let (roots, federates) = (proxies.roots(), !model.mesh.settings().further_trust_domains().is_empty());
-    let trusted = roots.own().iter().map(|(name, version)| (name.as_str(), *version));
-    let trusted: Vec<_> =
-        trusted.filter(|(name, _)| *name == secrets::ROOT || (federates && *name == secrets::ALL)).collect();
+    let trusted = |node| {
+        let all = roots.layer(node).resources(ResourceType::Secret).map(|it| (&**it.name(), it.version()));
+        all.filter(|(name, _)| *name == secrets::ROOT || federates)
+    };
     let mut asking = Asking::new(model, proxies.own(model.mesh.transit()), now);
     let streams = proxies.fleet.look(|stream| {
         let who = stream.description();
         let (workload, flavour) = (workload(model, &who.workload)?, flavour(&who.node));
-        let certificate = served.get(&who.workload).map(|(version, _)| (secrets::WORKLOAD, *version));
-        let secrets: Vec<_> = certificate.into_iter().chain(trusted.iter().copied()).collect();
+        // Contexts that are made here have the certificate under Istio's name.
+        let certificate = served.get(&who.workload).and_then(|(names, _)| names.first());
+        let certificate = certificate.map(|(_, version)| (secrets::WORKLOAD, *version));
+        let node = if let Flavour::Envoy(node) = flavour { node } else { Node::PLAIN };
+        let secrets: Vec<_> = certificate.into_iter().chain(trusted(node)).collect();
         let needs = asking.needs(workload, flavour);
         let clients = (who.workload.clone(), flavour);
         let part = |index: usize| {
@@ -186,7 +190,9 @@ impl<'m> Asking<'m> {
         }
         let model = self.model;
         let place = (workload.key.clone(), node);
-        let own = self.own.entry(place).or_insert_with(|| model.own(workload, node, None));
-        Arc::new(own.listeners(&ports))
+        let own = self.own.remove(&place).or_else(|| Some(model.own(model.mesh.basis(&workload.key)?, node, None)));
+        let need = own.as_ref().map_or_else(|| Arc::clone(&self.nothing), |own| Arc::new(own.listeners(&ports)));
+        self.own.extend(own.map(|own| (place, own)));
+        need
     }
 }

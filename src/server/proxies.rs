@@ -23,11 +23,11 @@ use super::roots::{Further, ServedRoots};
 use super::{Clock, blocking};
 use crate::fleet::{Description, Fleet};
 use crate::identity::{Peer, SpiffeId};
-use crate::mesh::{Transit, Workload, WorkloadKey};
-use crate::plan::{Flavour, Node};
+use crate::mesh::{Basis, Transit, Workload, WorkloadKey};
+use crate::plan::{ClassKey, Flavour, Node, class_of};
 use crate::secrets;
 use crate::telemetry::Metrics;
-use crate::trust::{Federation, Serial, Trust, TrustBundle, WorkloadCertificate};
+use crate::trust::{Federation, LeafNames, Serial, Trust, TrustBundle, WorkloadCertificate};
 use crate::xds::{Attachment, ControlPlane, Layer, NodeInfo, Resource, ResourceType, Version, View};
 
 /// Everything that streams are served from.
@@ -70,6 +70,8 @@ pub(super) struct Proxy {
 struct ProxyState {
     certificate: Option<Arc<WorkloadCertificate>>,
     secrets: Arc<Layer>,
+    /// Its class, and what that was found by.
+    class: Option<(Basis, Arc<ClassKey>)>,
     own: Option<Own>,
     /// The layers of the view that was shown last.
     shown: Vec<Arc<Layer>>,
@@ -113,6 +115,9 @@ impl std::ops::Deref for Proxies {
         &self.0
     }
 }
+
+/// The names under which a workload's certificate is served with the version of each, `default` first, and who signed it.
+type NamesAndSigner = (Vec<(Arc<str>, Version)>, Serial);
 
 impl Proxies {
     pub(super) fn new(
@@ -158,6 +163,16 @@ impl Proxies {
                 see(&proxy.key, id, certificate);
             }
         }
+    }
+
+    /// What the policy says that this workload's certificate is to say, under this identity.
+    pub(super) fn leaf_names(&self, key: &WorkloadKey, id: &SpiffeId) -> LeafNames {
+        let model = self.model.load();
+        let workload = model.as_ref().and_then(|model| model.mesh.workload(key));
+        let workload = workload.filter(|it| speaks_for(Some(id), it));
+        let dns = workload.map(|it| Arc::clone(&it.dns_names));
+        let names = LeafNames::new(id.clone(), dns.iter().flat_map(|names| names.iter().cloned()));
+        names.within(workload.and_then(|it| it.leaf_ttl))
     }
 
     /// The connected workloads that hold a certificate, with it.
@@ -218,26 +233,28 @@ impl Proxies {
         keys.into_iter().flat_map(|key| self.of_workload(key)).filter_map(|proxy| own(&proxy)).collect()
     }
 
-    /// By workload: the version under which its certificate is served, and who signed it.
-    pub(super) fn served(&self) -> HashMap<String, (Version, Serial)> {
+    /// What is served of the certificate of each workload.
+    pub(super) fn served(&self) -> HashMap<String, NamesAndSigner> {
         let served = self.connected.iter().filter_map(|entry| {
             let state = entry.value().state();
-            let resource = state.secrets.resources(ResourceType::Secret).next()?.version();
-            Some((entry.value().key.to_string(), (resource, state.certificate.as_ref()?.issuer.clone())))
+            let mut names: Vec<_> =
+                state.secrets.resources(ResourceType::Secret).map(|it| (Arc::clone(it.name()), it.version())).collect();
+            names.sort_by_key(|(name, _)| **name != *secrets::WORKLOAD);
+            Some((entry.value().key.to_string(), (names, state.certificate.as_ref()?.issuer.clone())))
         });
         served.collect()
     }
 
     /// Gives a connected workload another certificate. Returns the version under which it is served, or `None` if no proxy is
     /// connected that speaks for the workload under the certificate's identity.
-    pub(super) fn set_certificate(&self, key: &WorkloadKey, certificate: &Arc<WorkloadCertificate>) -> Option<Version> {
+    pub(super) fn set_certificate(&self, key: &WorkloadKey, certificate: &Arc<WorkloadCertificate>) -> Option<Served> {
         // The workload may have another identity by now, and a proxy that has proven that one.
         let mut proxies = self.of_workload(key);
         proxies.retain(|proxy| proxy.identity.as_ref() == Some(&certificate.id));
         if proxies.is_empty() {
             return None;
         }
-        let (layer, version) = certificate_layer(certificate);
+        let (layer, served) = certificate_layer(certificate);
         for proxy in proxies {
             {
                 let mut state = proxy.state();
@@ -247,7 +264,7 @@ impl Proxies {
             self.publish(&proxy);
         }
         self.changed.notify_one();
-        Some(version)
+        Some(served)
     }
 
     /// What the connected proxies of a workload are, and say of themselves.
@@ -290,14 +307,23 @@ impl Proxies {
 
     /// `false`: `model` has been replaced, and nothing was shown.
     fn publish_from(&self, proxy: &Arc<Proxy>, model: &Arc<Model>) -> bool {
-        let workload = model.mesh.workload(&proxy.key).filter(|it| speaks_for(proxy.identity.as_ref(), it));
-        let class = workload.map(|workload| model.class(workload, proxy.flavour, (self.clock)()));
-        let granted = workload.map(|workload| model.granted(workload, (self.clock)())).unwrap_or_default();
+        let known = proxy.state().class.clone();
+        let known = |basis: &Basis| known.as_ref().filter(|(known, _)| known.calls_alike(basis));
+        // Its identity was its workload's, and neither has changed since.
+        let speaks = |it: &Basis| known(it).is_some() || speaks_for(proxy.identity.as_ref(), it.workload());
+        let found = model.mesh.basis(&proxy.key).filter(speaks).map(|basis| {
+            let named = || Arc::new(class_of(&model.mesh, basis.workload(), proxy.flavour));
+            let key = known(&basis).map_or_else(named, |(_, key)| Arc::clone(key));
+            let class = model.class_of(&key, basis.workload(), proxy.flavour, (self.clock)());
+            (basis, key, class)
+        });
+        let granted =
+            found.as_ref().map(|(basis, ..)| model.granted(basis.workload(), (self.clock)())).unwrap_or_default();
         let mut state = proxy.state();
         if !self.model.load().as_ref().is_some_and(|newest| Arc::ptr_eq(newest, model)) {
             return false;
         }
-        let (Some(workload), Some(class)) = (workload, class) else {
+        let Some((basis, key, class)) = found else {
             // The proxy keeps what it has; its streams end, and it may not come back.
             if state.views.take().is_some() {
                 info!(workload = %proxy.key, "no longer in the policy under the identity it came with");
@@ -310,16 +336,17 @@ impl Proxies {
             // It binds nothing, and takes no secret over xDS.
             Flavour::Grpc => vec![class.configuration],
             Flavour::Envoy(node) => {
-                let own = model.own(workload, node, state.own.take());
+                let own = model.own(basis.clone(), node, state.own.take());
                 let mut layers = vec![Arc::clone(&own.layer), class.configuration];
                 state.own = Some(own);
                 if proxy.identity.is_some() {
-                    let (own, roots) = (Arc::clone(&state.secrets), Arc::clone(self.roots.load().layer()));
+                    let (own, roots) = (Arc::clone(&state.secrets), Arc::clone(self.roots.load().layer(node)));
                     layers.extend([own, roots, class.secrets, granted.secrets]);
                 }
                 layers
             }
         };
+        state.class = Some((basis, key));
         let same = |(left, right): (&Arc<Layer>, &Arc<Layer>)| Arc::ptr_eq(left, right);
         if layers.len() == state.shown.len() && layers.iter().zip(&state.shown).all(same) {
             // Another stream of the workload, or a policy change about others: none of its streams need wake up.
@@ -382,6 +409,7 @@ impl Proxies {
                 state: Mutex::new(ProxyState {
                     certificate: certificate.clone(),
                     secrets,
+                    class: None,
                     own: None,
                     shown: Vec::new(),
                     views: Some(watch::Sender::new(Arc::default())),
@@ -428,11 +456,12 @@ impl ControlPlane for Proxies {
         let certificate = match &identity {
             Some(id) if flavour.is_proxy() => {
                 let (name, now) = (workload.key.to_string(), (self.clock)());
-                let issued = match self.trust.held(&name, id, now) {
+                let names = LeafNames::new(id.clone(), workload.dns_names.iter().cloned()).within(workload.leaf_ttl);
+                let issued = match self.trust.held(&name, &names, now) {
                     Some(held) => Ok(held),
                     None => {
-                        let (trust, id) = (Arc::clone(&self.trust), id.clone());
-                        let issued = blocking(move || trust.workload_certificate(&name, &id, now)).await;
+                        let trust = Arc::clone(&self.trust);
+                        let issued = blocking(move || trust.workload_certificate(&name, names, now)).await;
                         self.metrics.certificates_issued.inc_by(u64::from(issued.is_ok()));
                         issued
                     }
@@ -495,12 +524,17 @@ fn node_workload(node: &NodeInfo) -> Option<WorkloadKey> {
     WorkloadKey::from_str(&node.id).ok()
 }
 
-fn certificate_layer(certificate: &WorkloadCertificate) -> (Arc<Layer>, Version) {
-    let value = secrets::tls_certificate(secrets::WORKLOAD, certificate);
-    let resource = Resource::new(ResourceType::Secret, secrets::WORKLOAD, &value)
-        .with_serial(certificate.serial.to_string())
-        .restated_by(secrets::restate);
-    let resource = Arc::new(resource);
-    let version = resource.version();
-    (Arc::new(Layer::new([(ResourceType::Secret, resource)], None)), version)
+/// The names of a workload's certificate, with the version that is served under each.
+pub(super) type Served = [(Arc<str>, Version); 2];
+
+/// A workload's certificate under Istio's name for it, and under SPIRE's, which is the identity itself.
+fn certificate_layer(certificate: &WorkloadCertificate) -> (Arc<Layer>, Served) {
+    let named = |name: &str| {
+        let value = secrets::tls_certificate(name, certificate);
+        let resource = Resource::new(ResourceType::Secret, name, &value);
+        Arc::new(resource.with_serial(certificate.serial.to_string()).restated_by(secrets::restate))
+    };
+    let resources = [named(secrets::WORKLOAD), named(certificate.id.as_str())];
+    let served = resources.each_ref().map(|it| (Arc::clone(it.name()), it.version()));
+    (Arc::new(Layer::new(resources.map(|it| (ResourceType::Secret, it)), None)), served)
 }

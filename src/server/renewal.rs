@@ -8,13 +8,12 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::blocking;
-use super::proxies::Proxies;
+use super::proxies::{Proxies, Served};
 use super::rotation::Rotation;
 use crate::identity::SpiffeId;
 use crate::mesh::WorkloadKey;
 use crate::trust::tls::ServerTls;
 use crate::trust::{TrustError, WorkloadCertificate};
-use crate::xds::Version;
 
 /// The loop looks at least this often, so that a clock that jumps is noticed.
 const LOOK: Duration = Duration::from_secs(20);
@@ -128,6 +127,8 @@ impl Work {
         let first_root = proxies.trust.bundle().roots().iter().map(|root| root.not_after.unix_timestamp()).min();
         proxies.metrics.root_expiry.set(first_root.unwrap_or(0));
         proxies.metrics.intermediate_expiry.set(proxies.trust.intermediate().not_after.unix_timestamp());
+        let revoked = proxies.trust.revocations().len();
+        proxies.metrics.revoked_certificates.set(i64::try_from(revoked).unwrap_or(i64::MAX));
         if own.certificate.renew_at <= now || own.certificate.issuer != proxies.trust.listener_issuer() {
             let (trust, names) = (Arc::clone(&proxies.trust), own.names.clone());
             own.certificate = blocking(move || trust.server_certificate(&names, now)).await?;
@@ -147,7 +148,8 @@ impl Work {
         it.renew_at <= now || it.not_before > now || self.proxies.trust.is_revoked(&it.serial)
     }
 
-    /// The proxies' certificates: those that are due, and some of those whose signer does not sign any more. Returns when the next is due.
+    /// The proxies' certificates: those that are due, and some of those whose signer does not sign any more, or whose names are not
+    /// what the policy says any more. Returns when the next is due.
     async fn leaves(&mut self, now: OffsetDateTime) -> Result<OffsetDateTime, TrustError> {
         let proxies = &self.proxies;
         let signer = proxies.trust.intermediate().serial;
@@ -155,7 +157,7 @@ impl Work {
         proxies.see_certificates(|key, id, it| {
             if self.is_due(it, now) {
                 replaced.push((key.clone(), id.clone()));
-            } else if it.issuer != signer {
+            } else if it.issuer != signer || !it.is_under(&proxies.leaf_names(key, id)) {
                 outdated.push((key.clone(), id.clone()));
             }
         });
@@ -235,8 +237,8 @@ impl Follow {
 pub(super) struct Replaced {
     pub(super) key: WorkloadKey,
     pub(super) certificate: Arc<WorkloadCertificate>,
-    /// The version its secret is served under; `None` if no proxy of the workload is connected.
-    pub(super) version: Option<Version>,
+    /// The names and versions that it is served under; `None` if no proxy of the workload is connected.
+    pub(super) served: Option<Served>,
 }
 
 /// Issues new certificates for these workloads, durably, and only then shows them to the proxies.
@@ -245,12 +247,12 @@ pub(super) async fn replace(
     workloads: Vec<(WorkloadKey, SpiffeId)>,
 ) -> Result<Vec<Replaced>, TrustError> {
     let (trust, now) = (Arc::clone(&proxies.trust), (proxies.clock)());
-    let names: Vec<_> = workloads.iter().map(|(key, id)| (key.to_string(), id.clone())).collect();
+    let names: Vec<_> = workloads.iter().map(|(key, id)| (key.to_string(), proxies.leaf_names(key, id))).collect();
     let issued = blocking(move || trust.renew_workload_certificates(&names, now)).await?;
     proxies.metrics.certificates_issued.inc_by(issued.len() as u64);
     let replaced = workloads.into_iter().zip(issued).map(|((key, _), certificate)| {
-        let version = proxies.set_certificate(&key, &certificate);
-        Replaced { key, certificate, version }
+        let served = proxies.set_certificate(&key, &certificate);
+        Replaced { key, certificate, served }
     });
     Ok(replaced.collect())
 }

@@ -207,7 +207,11 @@ impl Rotation {
         }
     }
 
+    /// The root of an upstream authority is replaced by whoever has it.
     fn is_due(&self, now: OffsetDateTime) -> bool {
+        if self.proxies.trust.has_upstream() {
+            return false;
+        }
         let (begin, end) = self.proxies.trust.root_life();
         let before = time::Duration::try_from(self.settings.root_before).unwrap_or(time::Duration::MAX);
         end - now <= before.min((end - begin) / 3)
@@ -216,11 +220,16 @@ impl Rotation {
     async fn begin(&self, state: &mut Inner, paused: bool, force: bool, now: OffsetDateTime) -> Result<(), TrustError> {
         let trust = Arc::clone(&self.proxies.trust);
         let start = move |old, new| RootRotation::start(Pair { old, new }, paused, force, now).record();
-        let record = blocking(move || trust.prepare_root(now, start)).await?;
-        info!(old = %record.old, new = %record.new, "a root rotation begins");
-        state.current = Some(RootRotation::from_record(&record));
-        self.proxies.changed.notify_one();
-        Ok(())
+        let prepared = blocking(move || trust.prepare_root(now, start)).await;
+        // Where only the revocation lists have failed, the root is in the store: that is the rotation, and there is no second one.
+        let kept = self.proxies.trust.rotation().map(|record| RootRotation::from_record(&record));
+        if let Some(begun) = kept.filter(|it| !it.is_over()) {
+            let record = begun.record();
+            info!(old = %record.old, new = %record.new, "a root rotation begins");
+            state.current = Some(begun);
+            self.proxies.changed.notify_one();
+        }
+        prepared.map(|_| ())
     }
 
     /// On the disk first; only then is anybody shown anything of it.
@@ -261,21 +270,27 @@ impl Rotation {
             let identity = description.identity.as_deref()?;
             let name = description.workload.clone();
             let shows_us = self.shown_to_us(&connections, identity);
-            if flavour(&description.node) == Flavour::Grpc {
+            let Flavour::Envoy(node) = flavour(&description.node) else {
                 let (trusts, shows) = self.on_disk(identity, since, &trusted);
                 return Some(ProxyView { name, away_since: None, trusts, shows, shows_us });
-            }
+            };
             // Contexts name our roots alone, or together with those of other trust domains; a client of its own mind may name either.
             let expected = |name: &str| name == secrets::ROOT || (federates && name == secrets::ALL);
             let has = |name: &str| stream.resource(ResourceType::Secret, name).is_some();
-            let names = roots.own().iter().filter(|(name, _)| expected(name) || has(name));
+            let names = roots.own(node).iter().filter(|(name, _)| expected(name) || has(name));
             let trusts = names.map(|(name, version)| held(stream, name, Some(*version), now, || trusted.clone()));
             let trusts = trusts.reduce(worse).unwrap_or(Held::Unused);
             let leaf = served.get(&name);
-            let shows = match leaf.and_then(|(_, issuer)| self.proxies.trust.root_of(issuer)) {
-                Some(root) => held(stream, secrets::WORKLOAD, leaf.map(|(version, _)| *version), now, || root),
-                None => Held::Pending,
-            };
+            // It goes by one name for the certificate, or by both.
+            let shows = leaf.and_then(|(names, issuer)| {
+                let root = self.proxies.trust.root_of(issuer)?;
+                let asked = names.iter().filter(|(name, _)| has(name));
+                let names = if asked.clone().next().is_some() { asked.collect() } else { vec![names.first()?] };
+                let shows =
+                    names.into_iter().map(|(name, version)| held(stream, name, Some(*version), now, || root.clone()));
+                shows.reduce(worse)
+            });
+            let shows = shows.unwrap_or(Held::Pending);
             Some(ProxyView { name, away_since: None, trusts, shows, shows_us })
         });
         let mut views: HashMap<String, ProxyView> = HashMap::new();

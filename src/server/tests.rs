@@ -21,6 +21,7 @@ use crate::xds::{ControlPlane, NodeInfo, ResourceType};
 
 mod clock;
 mod granted;
+mod operator;
 
 const SERVICE: &str = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: out, namespace: shop}\n\
                        spec: {hosts: [out.test], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}\n";
@@ -39,7 +40,7 @@ fn model(generation: u64, text: &str) -> Arc<Model> {
     Arc::new(Model::new(mesh, Arc::new(set), generation, (Vec::new(), found), plan, None))
 }
 
-fn proxies(admission: Admission) -> (tempfile::TempDir, Proxies) {
+pub(super) fn proxies(admission: Admission) -> (tempfile::TempDir, Proxies) {
     proxies_at(Arc::new(OffsetDateTime::now_utc), admission)
 }
 

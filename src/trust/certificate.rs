@@ -6,11 +6,11 @@ use rcgen::PublicKeyData as _;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
-use x509_parser::extensions::ParsedExtension;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
-use super::{Serial, TrustError};
+use super::{LeafNames, Serial, TrustError};
 use crate::identity::{SpiffeId, spiffe_id_of};
 
 /// A workload's certificate with its key: an X509-SVID. `Debug` shows no key.
@@ -18,6 +18,8 @@ use crate::identity::{SpiffeId, spiffe_id_of};
 pub struct WorkloadCertificate {
     /// Whose it is.
     pub id: SpiffeId,
+    /// The DNS names beside the identity, in their order.
+    pub dns_names: Vec<String>,
     /// Leaf, then intermediate, as PEM.
     pub chain_pem: String,
     /// The key, PKCS #8 as PEM.
@@ -59,7 +61,27 @@ impl WorkloadCertificate {
         }
         let (serial, not_before, not_after) = (facts.serial, facts.not_before, facts.not_after);
         let issuer = read(chain.get(1).ok_or_else(|| unusable(&"it lacks its issuer"))?)?.serial;
-        Ok(Self { id, chain_pem, key_pem, chain, serial, issuer, not_before, not_after, issued_at, renew_at })
+        let dns_names = facts.dns_names;
+        Ok(Self {
+            id,
+            dns_names,
+            chain_pem,
+            key_pem,
+            chain,
+            serial,
+            issuer,
+            not_before,
+            not_after,
+            issued_at,
+            renew_at,
+        })
+    }
+
+    /// Whether it says these names, and no others, and lives no longer than they may.
+    pub fn is_under(&self, names: &LeafNames) -> bool {
+        let lives = self.not_after - self.issued_at;
+        let is_short = names.lifetime().is_none_or(|longest| lives <= longest);
+        self.id == *names.id() && self.dns_names == names.dns() && is_short
     }
 
     /// The key, for a TLS library.
@@ -101,6 +123,8 @@ pub(super) struct Facts {
     pub(super) subject: String,
     /// `None` for an authority.
     pub(super) id: Option<SpiffeId>,
+    /// Its DNS names.
+    pub(super) dns_names: Vec<String>,
     /// Its SubjectPublicKeyInfo in DER.
     pub(super) public_key: Vec<u8>,
     /// Its subject key identifier (RFC 5280 §4.2.1.2).
@@ -117,12 +141,22 @@ pub(super) fn read(der: &CertificateDer<'_>) -> Result<Facts, TrustError> {
         not_after: validity.not_after.to_datetime(),
         subject: certificate.subject().to_string(),
         id: spiffe_id_of(&certificate).ok(),
+        dns_names: dns_names(&certificate),
         public_key: certificate.public_key().raw.to_vec(),
         key_id: certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
             ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
             _ => None,
         }),
     })
+}
+
+fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let names = certificate.subject_alternative_name().ok().flatten().map(|it| it.value.general_names.as_slice());
+    let dns = names.into_iter().flatten().filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        _ => None,
+    });
+    dns.collect()
 }
 
 /// One certificate as PEM.

@@ -14,8 +14,9 @@ use super::authority::Authority;
 use super::federation::Federation;
 use super::hierarchy::Hierarchy;
 use super::revocation::Note;
+use super::upstream::{Keys, Upstream};
 use super::{
-    AuthorityInfo, AuthorityRecord, AuthorityState, CrlRecord, IssuedChain, IssuedRecord, RevocationRecord,
+    AuthorityInfo, AuthorityRecord, AuthorityState, CrlRecord, IssuedChain, IssuedRecord, LeafNames, RevocationRecord,
     RotationRecord, Serial, Settings, Store, TrustBundle, TrustError, WorkloadCertificate, WorkloadRecord, csr, leaf,
     server_identity,
 };
@@ -45,6 +46,8 @@ pub struct Requested {
 pub struct Trust {
     pub(super) settings: Settings,
     pub(super) store: Box<dyn Store>,
+    /// Where keys are that are not in the store.
+    keys: ArcSwap<Keys>,
     hierarchy: ArcSwap<Hierarchy>,
     /// The newest certificate of each workload (`namespace/name`). It is in the store too.
     issued: RwLock<HashMap<String, Arc<WorkloadCertificate>>>,
@@ -85,7 +88,7 @@ type Issued = Result<Vec<Arc<WorkloadCertificate>>, TrustError>;
 /// Certificates that somebody waits for.
 #[derive(Debug)]
 struct Order {
-    workloads: Vec<(String, SpiffeId)>,
+    workloads: Vec<(String, LeafNames)>,
     /// Whether a certificate that is not due yet will do.
     reuse: bool,
     now: OffsetDateTime,
@@ -95,6 +98,16 @@ struct Order {
 impl Trust {
     /// Opens the hierarchy that the store holds. An empty store gets a root and an intermediate.
     pub fn open(store: Box<dyn Store>, settings: Settings, now: OffsetDateTime) -> Result<Self, TrustError> {
+        Self::open_with(store, settings, Keys::default(), now)
+    }
+
+    /// The same with keys that are kept elsewhere. An empty store gets the upstream's root, and an intermediate below it.
+    pub fn open_with(
+        store: Box<dyn Store>,
+        settings: Settings,
+        keys: Keys,
+        now: OffsetDateTime,
+    ) -> Result<Self, TrustError> {
         let mut contents = store.load()?;
         match &contents.trust_domain {
             Some(stored) if *stored != settings.trust_domain => {
@@ -103,13 +116,20 @@ impl Trust {
             }
             Some(_) => {}
             None => {
-                let root = Authority::new_root(&settings, AuthorityState::Active, now)?;
-                let below = Authority::from_record(&root)?.new_intermediate(&settings, AuthorityState::Active, now)?;
-                contents.authorities = vec![root, below];
-                store.found(&settings.trust_domain, &contents.authorities)?;
+                let mut authorities = match &keys.upstream {
+                    Some(upstream) => upstream.records(&settings, now)?,
+                    None => vec![Authority::new_root(&settings, AuthorityState::Active, now)?],
+                };
+                if let Some(root) = authorities.last() {
+                    let root = Authority::from_record(root)?.minted_by(&keys)?;
+                    authorities.push(root.new_intermediate(&settings, AuthorityState::Active, now)?);
+                }
+                let kept: Vec<_> = authorities.iter().map(|record| keys.for_store(record)).collect();
+                store.found(&settings.trust_domain, &kept)?;
+                contents.authorities = authorities;
             }
         }
-        let hierarchy = Hierarchy::from_records(&contents.authorities, &settings)?;
+        let hierarchy = Hierarchy::from_records(&contents.authorities, &settings, &keys)?;
         let issued = contents.workloads.into_iter().map(|record| {
             let WorkloadRecord { workload, chain_pem, key_pem, issued_at, renew_at, .. } = record;
             Ok((workload, Arc::new(WorkloadCertificate::from_pem(chain_pem, key_pem, issued_at, renew_at)?)))
@@ -129,6 +149,7 @@ impl Trust {
             issued: RwLock::new(issued.collect::<Result<_, TrustError>>()?),
             settings,
             store,
+            keys: ArcSwap::from_pointee(keys),
             hierarchy: ArcSwap::from_pointee(hierarchy),
             queue: Mutex::default(),
             books: Mutex::new(books),
@@ -159,44 +180,49 @@ impl Trust {
         Ok(())
     }
 
-    /// The certificate of the workload `namespace/name` under this identity: the one it has, or a new one if there is none, it is due, or
-    /// the identity is another.
+    /// The certificate of the workload `namespace/name` under these names: the one it has, or a new one if there is none, it is due, or
+    /// it has other names.
     pub fn workload_certificate(
         &self,
         workload: &str,
-        id: &SpiffeId,
+        names: impl Into<LeafNames>,
         now: OffsetDateTime,
     ) -> Result<Arc<WorkloadCertificate>, TrustError> {
-        if let Some(held) = self.held(workload, id, now) {
+        let names = names.into();
+        if let Some(held) = self.held(workload, &names, now) {
             return Ok(held);
         }
-        let issued = self.order(vec![(workload.to_owned(), id.clone())], true, now)?;
+        let issued = self.order(vec![(workload.to_owned(), names)], true, now)?;
         issued.into_iter().next().ok_or_else(|| TrustError::material(workload, "nothing was issued"))
     }
 
     /// New certificates for all of these, in their order. They are kept in one transaction: all or none.
-    pub fn renew_workload_certificates(
+    pub fn renew_workload_certificates<N: Clone + Into<LeafNames>>(
         &self,
-        workloads: &[(String, SpiffeId)],
+        workloads: &[(String, N)],
         now: OffsetDateTime,
     ) -> Result<Vec<Arc<WorkloadCertificate>>, TrustError> {
-        self.order(workloads.to_vec(), false, now)
+        let named = workloads.iter().map(|(workload, names)| (workload.clone(), names.clone().into()));
+        self.order(named.collect(), false, now)
     }
 
-    /// A certificate for the key of a request, under this identity, whatever the request says. It lives as long as any workload's, or
+    /// A certificate for the key of a request, under these names, whatever the request says. It lives as long as any workload's, or
     /// shorter if `lifetime` is. It is not kept: its key is not ours.
     pub fn sign_csr(
         &self,
         csr_pem: &str,
-        id: &SpiffeId,
+        names: impl Into<LeafNames>,
         lifetime: Option<Duration>,
         now: OffsetDateTime,
     ) -> Result<IssuedChain, TrustError> {
+        let names = names.into();
+        let id = names.id();
         let key = csr::checked_key(csr_pem, id)?;
-        let lifetime = lifetime.map_or(self.settings.workload_ttl, |wish| wish.min(self.settings.workload_ttl));
+        let wishes = [Some(self.settings.workload_ttl), names.lifetime(), lifetime];
+        let lifetime = wishes.into_iter().flatten().min().unwrap_or(self.settings.workload_ttl);
         loop {
             let signer = Arc::clone(&self.hierarchy.load().signer);
-            let issued = leaf::issue_for(&signer, &self.settings, id, &key, lifetime, now)?;
+            let issued = leaf::issue_for(&signer, &self.settings, &names, &key, lifetime, now)?;
             if signer.issued_until.load(Ordering::Acquire) < issued.not_after.unix_timestamp() {
                 self.reserve(&mut self.books(), &signer, issued.not_after)?;
             }
@@ -290,7 +316,7 @@ impl Trust {
         });
         let names = names.collect::<Result<Vec<_>, TrustError>>()?;
         let id = server_identity(&self.settings.trust_domain);
-        leaf::issue(&self.hierarchy.load().listener, &self.settings, &id, &names, now).map(Arc::new)
+        leaf::issue(&self.hierarchy.load().listener, &self.settings, &id, &names, None, now).map(Arc::new)
     }
 
     /// How long workload certificates live.
@@ -312,6 +338,41 @@ impl Trust {
         self.hierarchy.load_full()
     }
 
+    /// Takes another upstream authority's key and certificates. `true`: its root is another than the one that signs, and a root rotation
+    /// has to take it in. With the same root another intermediate signs from now on, if the authority is another.
+    pub fn set_upstream(&self, upstream: Arc<Upstream>, now: OffsetDateTime) -> Result<bool, TrustError> {
+        let before = self.keys();
+        let is_same = before.upstream.as_ref().is_some_and(|it| **it == *upstream);
+        self.keys.store(Arc::new(Keys { upstream: Some(upstream), in_memory: before.in_memory }));
+        {
+            let books = self.books();
+            let lists = self.bundle().lists().cloned();
+            self.set_hierarchy(
+                Hierarchy::from_records(&books.records, &self.settings, &self.keys())?.with_lists(lists),
+            );
+        }
+        let awaited = self.awaits_upstream();
+        if !awaited && !is_same {
+            self.rotate_intermediate(now)?;
+        }
+        Ok(awaited)
+    }
+
+    /// Whether there is an upstream authority whose root does not sign yet.
+    pub fn awaits_upstream(&self) -> bool {
+        let keys = self.keys();
+        keys.upstream.as_ref().is_some_and(|upstream| self.hierarchy.load().root.der != *upstream.root())
+    }
+
+    /// Whether the root is another's, who replaces it.
+    pub fn has_upstream(&self) -> bool {
+        self.keys().upstream.is_some()
+    }
+
+    pub(super) fn keys(&self) -> Arc<Keys> {
+        self.keys.load_full()
+    }
+
     pub(super) fn set_hierarchy(&self, hierarchy: Hierarchy) {
         self.hierarchy.store(Arc::new(hierarchy));
     }
@@ -322,10 +383,10 @@ impl Trust {
     }
 
     /// The certificate that [`workload_certificate`](Self::workload_certificate) would return without issuing one. Waits for nothing.
-    pub fn held(&self, workload: &str, id: &SpiffeId, now: OffsetDateTime) -> Option<Arc<WorkloadCertificate>> {
+    pub fn held(&self, workload: &str, names: &LeafNames, now: OffsetDateTime) -> Option<Arc<WorkloadCertificate>> {
         let issued = self.issued.read().unwrap_or_else(PoisonError::into_inner);
         let good = |held: &&Arc<WorkloadCertificate>| {
-            held.id == *id
+            held.is_under(names)
                 && now < held.renew_at
                 && self.hierarchy.load().is_trusted(&held.issuer)
                 && !self.is_revoked(&held.serial)
@@ -343,7 +404,7 @@ impl Trust {
 
     /// Waits for its turn to write. Whoever gets it fills every order that is queued by then in one transaction, so that a fleet which
     /// comes at once waits for the disk a few times and not once for each proxy.
-    fn order(&self, workloads: Vec<(String, SpiffeId)>, reuse: bool, now: OffsetDateTime) -> Issued {
+    fn order(&self, workloads: Vec<(String, LeafNames)>, reuse: bool, now: OffsetDateTime) -> Issued {
         let order = Arc::new(Order { workloads, reuse, now, done: OnceLock::new() });
         self.queue().push(Arc::clone(&order));
         let mut books = self.books();
@@ -375,13 +436,20 @@ impl Trust {
         let hierarchy = self.hierarchy.load();
         let mut all = Vec::with_capacity(order.workloads.len());
         let mut made = Vec::new();
-        for (workload, id) in &order.workloads {
-            let just_made = fresh.get(workload).filter(|made| made.id == *id).cloned();
-            let enough = if order.reuse { just_made.or_else(|| self.held(workload, id, order.now)) } else { None };
+        for (workload, names) in &order.workloads {
+            let just_made = fresh.get(workload).filter(|made| made.is_under(names)).cloned();
+            let enough = if order.reuse { just_made.or_else(|| self.held(workload, names, order.now)) } else { None };
             let certificate = match enough {
                 Some(enough) => enough,
                 None => {
-                    let new = Arc::new(leaf::issue(&hierarchy.signer, &self.settings, id, &[], order.now)?);
+                    let new = Arc::new(leaf::issue(
+                        &hierarchy.signer,
+                        &self.settings,
+                        names.id(),
+                        &names.beside()?,
+                        names.lifetime(),
+                        order.now,
+                    )?);
                     made.push((workload.clone(), Arc::clone(&new)));
                     new
                 }

@@ -11,25 +11,32 @@ use zeroize::Zeroizing;
 use super::authority::{Authority, after, before};
 use super::certificate::pem_of;
 use super::template::Leaf;
-use super::{IssuedChain, Serial, Settings, TrustError, WorkloadCertificate};
+use super::{IssuedChain, LeafNames, Serial, Settings, TrustError, WorkloadCertificate};
 use crate::identity::SpiffeId;
 
 /// How far from its half-life a certificate is renewed, at most, as a fraction of half the life: a fleet that was issued in one
 /// second is not renewed in one.
 const JITTER: f64 = 0.1;
 
-/// Issues a certificate with a key made here. `names` are DNS names and addresses beside the identity.
+/// Issues a certificate with a key made here. `names` are DNS names and addresses beside the identity; `lifetime` can only shorten it.
 pub(super) fn issue(
     signer: &Authority,
     settings: &Settings,
     id: &SpiffeId,
     names: &[SanType],
+    lifetime: Option<Duration>,
     now: OffsetDateTime,
 ) -> Result<WorkloadCertificate, TrustError> {
     let key = settings.workload_key.generate()?;
-    let new = sign(signer, settings, id, names, &key.subject_public_key_info(), settings.workload_ttl, now)?;
+    let lifetime = lifetime.unwrap_or(settings.workload_ttl).min(settings.workload_ttl);
+    let new = sign(signer, settings, id, names, &key.subject_public_key_info(), lifetime, now)?;
+    let dns_names = names.iter().filter_map(|name| match name {
+        SanType::DnsName(name) => Some(name.as_str().to_owned()),
+        _ => None,
+    });
     Ok(WorkloadCertificate {
         id: id.clone(),
+        dns_names: dns_names.collect(),
         chain_pem: chain_pem(&new.der, signer),
         key_pem: Zeroizing::new(key.serialize_pem()),
         chain: [new.der, signer.der.clone()].into_iter().chain(signer.between.iter().cloned()).collect(),
@@ -46,12 +53,12 @@ pub(super) fn issue(
 pub(super) fn issue_for(
     signer: &Authority,
     settings: &Settings,
-    id: &SpiffeId,
+    names: &LeafNames,
     public_key: &[u8],
     lifetime: Duration,
     now: OffsetDateTime,
 ) -> Result<IssuedChain, TrustError> {
-    let new = sign(signer, settings, id, &[], public_key, lifetime, now)?;
+    let new = sign(signer, settings, names.id(), &names.beside()?, public_key, lifetime, now)?;
     let (serial, issuer, not_after) = (new.serial, signer.info.serial.clone(), new.not_after);
     Ok(IssuedChain { chain_pem: chain_pem(&new.der, signer), serial, issuer, not_after })
 }

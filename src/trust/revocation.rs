@@ -10,8 +10,8 @@ use super::bundle::RevocationLists;
 use super::hierarchy::Hierarchy;
 use super::issuance::Books;
 use super::{
-    AuthorityKind, CrlRecord, IssuedChain, IssuedRecord, Lists, RevocationRecord, Serial, Trust, TrustBundle,
-    TrustError, crl,
+    AuthorityKind, CrlRecord, IssuedChain, IssuedRecord, LeafNames, Lists, RevocationRecord, Serial, Trust,
+    TrustBundle, TrustError, crl,
 };
 use crate::identity::SpiffeId;
 
@@ -43,16 +43,17 @@ impl Trust {
     pub fn enroll(
         &self,
         csr_pem: &str,
-        id: &SpiffeId,
+        names: impl Into<LeafNames>,
         caller: Option<&Serial>,
         lifetime: Option<Duration>,
         now: OffsetDateTime,
     ) -> Result<IssuedChain, TrustError> {
-        let issued = self.sign_csr(csr_pem, id, lifetime, now)?;
+        let names = names.into();
+        let issued = self.sign_csr(csr_pem, names.clone(), lifetime, now)?;
         let record = IssuedRecord {
             serial: issued.serial.clone(),
             issuer: issued.issuer.clone(),
-            identity: id.to_string(),
+            identity: names.id().to_string(),
             not_after: issued.not_after,
         };
         let note = Arc::new(Note { record, caller: caller.cloned(), done: OnceLock::new() });

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use super::authority::after;
-use super::{IssuedChain, JoinTokenRecord, Trust, TrustError};
+use super::{IssuedChain, JoinTokenRecord, LeafNames, Trust, TrustError};
 use crate::identity::SpiffeId;
 
 impl Trust {
@@ -40,17 +40,20 @@ impl Trust {
         found.filter(|token| token.used_at.is_none() && now < token.expires_at).ok_or(TrustError::JoinToken)
     }
 
-    /// Spends a token for a certificate. That it is spent is durable before anybody sees the certificate; a request that cannot be
-    /// signed spends nothing.
+    /// Spends a token for a certificate with these DNS names beside the token's identity, which lives no longer than `lifetime`. That it is
+    /// spent is durable before anybody sees the certificate; a request that cannot be signed spends nothing.
     pub fn join(
         &self,
         secret: &str,
         csr_pem: &str,
+        dns_names: &[String],
+        lifetime: Option<Duration>,
         now: OffsetDateTime,
     ) -> Result<(JoinTokenRecord, IssuedChain), TrustError> {
         let token = self.usable_join_token(secret, now)?;
         let id = token.identity.parse().map_err(|error| TrustError::material("the join token's identity", error))?;
-        let issued = self.enroll(csr_pem, &id, None, None, now)?;
+        let names = LeafNames::new(id, dns_names.iter().cloned()).within(lifetime);
+        let issued = self.enroll(csr_pem, names, None, None, now)?;
         match self.store.consume_join_token(&token.digest, now)? {
             true => Ok((token, issued)),
             false => Err(TrustError::JoinToken),

@@ -1,6 +1,7 @@
 //! cert-manager's Certificates and issuers: what will not be issued, or not as it is asked for, and who is named as a reader in vain.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -41,17 +42,20 @@ fn issuer_of<'a>(set: &'a PolicySet, certificate: &Object<Certificate>) -> Optio
     let reference = &certificate.spec.issuer.value;
     match reference.kind {
         IssuerKind::Issuer => {
-            let mut own = set.issuers.iter().filter(|it| it.meta.namespace == certificate.meta.namespace);
+            let mut own =
+                set.issuers.iter().map(Arc::as_ref).filter(|it| it.meta.namespace == certificate.meta.namespace);
             own.find(|it| it.meta.name == reference.name)
         }
-        IssuerKind::ClusterIssuer => set.cluster_issuers.iter().find(|it| it.meta.name == reference.name),
+        IssuerKind::ClusterIssuer => {
+            set.cluster_issuers.iter().map(Arc::as_ref).find(|it| it.meta.name == reference.name)
+        }
     }
 }
 
 /// The Secret of an issuer. Where a ClusterIssuer looks for its own is for the server's configuration to say, so any namespace's counts.
 fn secret_of<'a>(set: &'a PolicySet, name: &str, namespace: Option<&str>) -> Option<&'a Object<Secret>> {
     let is_it = |it: &&Object<Secret>| it.meta.name == name && namespace.is_none_or(|of| it.meta.namespace == of);
-    set.secrets.iter().find(is_it)
+    set.secrets.iter().map(Arc::as_ref).find(is_it)
 }
 
 /// CS0607.
@@ -69,7 +73,7 @@ fn authority(
         let makes = |it: &Object<Certificate>| {
             it.spec.secret_name.value == *name && namespace.is_none_or(|of| it.meta.namespace == of)
         };
-        if !set.certificates.iter().any(makes) {
+        if !set.certificates.iter().map(Arc::as_ref).any(makes) {
             found.add(&NO_AUTHORITY, at, format!("{shown} signs with Secret {name}, which is not there"));
         }
         return;

@@ -1,8 +1,9 @@
 //! What the parser and the model have said already, under its code.
 
 use super::super::catalogue::{
-    CONTRADICTION, DISAGREEMENT, DROPPED_TLS, ELSEWHERE, FOLLOWED, IGNORED, NO_TLS_MODE, PORT_DROPS_TLS, Rule,
-    SELECTS_NOTHING, SHADOWED, SKIPS_VERIFICATION, UNENFORCED, UNPROTECTED, UNREACHABLE, UNSERVED,
+    CONTRADICTION, DISAGREEMENT, DROPPED_TLS, ELSEWHERE, FOLLOWED, FOREIGN_IDENTITY, IGNORED, INVALID_IDENTITY,
+    NEEDS_RESTART, NO_TLS_MODE, PORT_DROPS_TLS, REGISTERS_NOBODY, Rule, SELECTS_NOTHING, SHADOWED, SHARED_IDENTITY,
+    SHORT_CA, SKIPS_VERIFICATION, UNENFORCED, UNPROTECTED, UNREACHABLE, UNSERVED,
 };
 use super::super::finding::Collector;
 use crate::{mesh, policy};
@@ -15,6 +16,7 @@ pub(in super::super) fn parser(warnings: &[policy::Warning], found: &mut Collect
             policy::Topic::NoTlsMode => &NO_TLS_MODE,
             policy::Topic::PortDropsTls => &PORT_DROPS_TLS,
             policy::Topic::SkipsVerification => &SKIPS_VERIFICATION,
+            policy::Topic::ShortCa => &SHORT_CA,
         };
         found.add(rule, &warning.at, &warning.message);
     }
@@ -43,5 +45,10 @@ fn rule_of(topic: mesh::Topic) -> Option<&'static Rule> {
         mesh::Topic::Unreachable => &UNREACHABLE,
         mesh::Topic::Unenforced => &UNENFORCED,
         mesh::Topic::Disagreement => &DISAGREEMENT,
+        mesh::Topic::InvalidIdentity => &INVALID_IDENTITY,
+        mesh::Topic::SharedIdentity => &SHARED_IDENTITY,
+        mesh::Topic::RegistersNobody => &REGISTERS_NOBODY,
+        mesh::Topic::ForeignIdentity => &FOREIGN_IDENTITY,
+        mesh::Topic::NeedsRestart => &NEEDS_RESTART,
     })
 }

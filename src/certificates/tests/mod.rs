@@ -102,7 +102,7 @@ impl Desk {
     }
 
     /// The entries of a Secret as everybody sees it.
-    fn secret(&self, set: &Arc<PolicySet>, name: &str) -> Option<crate::policy::Object<crate::policy::Secret>> {
+    fn secret(&self, set: &Arc<PolicySet>, name: &str) -> Option<Arc<crate::policy::Object<crate::policy::Secret>>> {
         let (namespace, name) = name.split_once('/').unwrap();
         let set = self.controller.with_secrets(set);
         let found: Vec<_> =

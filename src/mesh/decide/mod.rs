@@ -13,6 +13,7 @@
 //! | closing | what the policy says | what the policy says |
 
 mod conflict;
+mod explicit;
 mod inbound;
 mod outbound;
 
@@ -20,8 +21,8 @@ use serde::Serialize;
 
 use super::Origin;
 
-pub use inbound::{InboundDecision, InboundMode, inbound, inbound_elsewhere, ports_named};
-pub(super) use inbound::{is_unspoken, written};
+pub use inbound::{InboundDecision, InboundMode, inbound, inbound_elsewhere, ports_named, termination};
+pub(super) use inbound::{is_unspoken, mode_and_place, written};
 pub use outbound::{
     Choice, ClientCertificate, Destination, OutboundDecision, OutboundMode, Roots, ServerTrust, outbound, outbound_to,
     subsets,

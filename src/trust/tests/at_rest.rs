@@ -67,12 +67,12 @@ fn threat_07_turning_encryption_on_leaves_no_key_in_the_clear() {
     let trust = sealed(&directory, Some(kek(1))).unwrap();
     let held = trust.workload_certificate("shop/web", &web, THEN).unwrap();
     assert!(!shows(&directory, &keys));
-    let fresh = trust.workload_certificate("shop/api", &id("shop", "api"), THEN).unwrap();
+    let fresh = trust.workload_certificate("shop/api", id("shop", "api"), THEN).unwrap();
     assert!(!shows(&directory, &[fresh.key_pem.as_bytes().to_vec()]));
     drop(trust);
     let again = sealed(&directory, Some(kek(1))).unwrap();
     assert_eq!(again.workload_certificate("shop/web", &web, THEN).unwrap(), held);
-    assert_eq!(again.workload_certificate("shop/api", &id("shop", "api"), THEN).unwrap(), fresh);
+    assert_eq!(again.workload_certificate("shop/api", id("shop", "api"), THEN).unwrap(), fresh);
 }
 
 /// A crash after everything is encrypted and before the old pages are wiped.
@@ -122,8 +122,8 @@ fn a_wrong_key_and_none_are_refused_and_harm_nothing() {
 fn a_sealed_key_is_of_no_use_in_another_row() {
     let directory = tempfile::tempdir().unwrap();
     let trust = sealed(&directory, Some(kek(1))).unwrap();
-    trust.workload_certificate("shop/web", &id("shop", "web"), THEN).unwrap();
-    trust.workload_certificate("shop/api", &id("shop", "api"), THEN).unwrap();
+    trust.workload_certificate("shop/web", id("shop", "web"), THEN).unwrap();
+    trust.workload_certificate("shop/api", id("shop", "api"), THEN).unwrap();
     drop(trust);
     let raw = rusqlite::Connection::open(path(&directory)).unwrap();
     raw.execute("UPDATE workload SET key = (SELECT key FROM workload WHERE workload = 'shop/api')", []).unwrap();
@@ -135,7 +135,7 @@ fn a_sealed_key_is_of_no_use_in_another_row() {
 #[test]
 fn a_backup_is_taken_under_way_and_put_back() {
     let (directory, trust) = fresh();
-    let held = trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    let held = trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
     let copy = directory.path().join("copy.db");
     backup(&path(&directory), &copy).unwrap();
     assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
@@ -151,7 +151,7 @@ fn a_backup_is_taken_under_way_and_put_back() {
     let aside = restore(&copy, &path(&directory), true, NOW).unwrap().unwrap();
     assert!(aside.exists());
     let trust = open(directory.path(), settings(), NOW).unwrap();
-    assert_eq!(trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap().serial, held.serial);
+    assert_eq!(trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap().serial, held.serial);
 }
 
 #[test]

@@ -7,9 +7,9 @@ use x509_parser::prelude::FromDer;
 use super::*;
 
 /// An operator's own authorities.
-struct Pki {
-    root: String,
-    root_key: KeyPair,
+pub(super) struct Pki {
+    pub(super) root: String,
+    pub(super) root_key: KeyPair,
     params: CertificateParams,
 }
 
@@ -25,7 +25,7 @@ fn params(name: &str, constraints: BasicConstraints) -> CertificateParams {
 }
 
 impl Pki {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (params, root_key) =
             (params("an operator's root", BasicConstraints::Unconstrained), KeyPair::generate().unwrap());
         Self { root: params.self_signed(&root_key).unwrap().pem(), root_key, params }
@@ -36,7 +36,7 @@ impl Pki {
     }
 
     /// An intermediate with its key, as in Istio's ca-cert.pem and ca-key.pem.
-    fn intermediate(&self, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+    pub(super) fn intermediate(&self, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = params("an operator's intermediate", BasicConstraints::Constrained(0));
         change(&mut params);
@@ -70,7 +70,7 @@ pub(super) fn under_a_foreign_root(settings: Settings) -> (TempDir, Trust) {
 }
 
 fn leaf_chains_to(trust: &Trust, root: &str) {
-    let issued = trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    let issued = trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
     let (_, root) = x509_parser::pem::parse_x509_pem(root.as_bytes()).unwrap();
     assert_eq!(*trust.bundle().roots()[0].der, root.contents[..]);
     let mut issuers = issued.chain[1..].iter().map(|der| der.to_vec()).chain([root.contents.clone()]);
@@ -93,7 +93,7 @@ fn istios_plugged_in_authority_signs() {
     leaf_chains_to(&trust, &pki.root);
     // Its root's key is not here, so nothing is prepared, and nothing stops.
     assert_eq!(trust.maintain(NOW + 300 * DAY).unwrap(), Maintained::default());
-    assert!(trust.workload_certificate("a/c", &id("a", "c"), NOW + 300 * DAY).is_ok());
+    assert!(trust.workload_certificate("a/c", id("a", "c"), NOW + 300 * DAY).is_ok());
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_longer_chain_is_sent_whole() {
     import(&directory, &(lower.unwrap().pem() + &upper_pem), &pki.root, Some(&key.serialize_pem())).unwrap();
     let trust = open(directory.path(), settings(), NOW).unwrap();
     leaf_chains_to(&trust, &pki.root);
-    assert_eq!(trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap().chain.len(), 3);
+    assert_eq!(trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap().chain.len(), 3);
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn clusters_under_one_root_verify_each_other() {
     let ((_, one), (_, two)) = (&clusters[0], &clusters[1]);
     assert_ne!(one.intermediate().serial, two.intermediate().serial);
     for (here, there) in [(one, two), (two, one)] {
-        let own = here.workload_certificate("a/b", &id("a", "b"), tls::now()).unwrap();
+        let own = here.workload_certificate("a/b", id("a", "b"), tls::now()).unwrap();
         let (peer, _) = tls::handshake(&tls::server(there), &tls::client(&here.bundle(), Some(&own))).unwrap();
         assert_eq!(peer.id(), Some(&id("a", "b")));
     }
@@ -227,7 +227,7 @@ fn an_intermediate_is_brought_without_a_restart() {
     let csr = request_authority(&store(&directory), &settings(), NOW).unwrap();
     import(&directory, &pki.sign(&csr), &pki.root, None).unwrap();
     let trust = open(directory.path(), settings(), NOW).unwrap();
-    let before = trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    let before = trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
 
     let csr = trust.request_authority(NOW).unwrap();
     let chain = pki.sign(&csr);
@@ -235,7 +235,7 @@ fn an_intermediate_is_brought_without_a_restart() {
     let (info, done) = trust.import_authority(brought, NOW).unwrap();
     assert_eq!(done, Maintained { activated: true, ..Maintained::default() });
     assert_eq!(trust.intermediate(), info);
-    assert_eq!(trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap(), before, "what it has is good");
+    assert_eq!(trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap(), before, "what it has is good");
     let next = trust.renew_workload_certificates(&[("a/b".into(), id("a", "b"))], NOW).unwrap();
     assert_eq!((&next[0].issuer, trust.maintain(NOW).unwrap()), (&info.serial, Maintained::default()));
     // Not closed: as after kill -9.
@@ -268,7 +268,7 @@ fn an_intermediate_that_is_brought_waits_for_its_revocation_list() {
     let (chain, key) = pki.intermediate(|_| ());
     import(&directory, &chain, &pki.root, Some(&key)).unwrap();
     let trust = open(directory.path(), always(), NOW).unwrap();
-    trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
     trust.revoke(&Revoke::Identity(id("a", "b")), NOW).unwrap();
     assert!(trust.bundle().crls().is_some() && trust.bundle().root_crls().is_none(), "the root's key is elsewhere");
     let before = trust.intermediate();

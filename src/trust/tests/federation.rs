@@ -109,7 +109,8 @@ fn what_a_bundle_says_beyond_its_roots_is_ignored_as_the_standard_demands() {
 #[test]
 fn what_could_verify_somebody_else_is_refused_and_nothing_is_kept() {
     let ((directory, here), (_elsewhere, there)) = (fresh(), elsewhere(KeyAlgorithm::P256));
-    let leaf = there.workload_certificate("a/b", &"spiffe://other.test/ns/a/sa/b".parse().unwrap(), NOW).unwrap();
+    let leaf =
+        there.workload_certificate("a/b", "spiffe://other.test/ns/a/sa/b".parse::<SpiffeId>().unwrap(), NOW).unwrap();
     let signer = (params(|_| ()), KeyPair::generate().unwrap());
     let below = params(|it| it.distinguished_name.push(DnType::OrganizationName, "below"));
     let below = below.signed_by(&KeyPair::generate().unwrap(), &Issuer::from_params(&signer.0, &signer.1)).unwrap();

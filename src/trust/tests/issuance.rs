@@ -33,7 +33,7 @@ fn the_first_start_makes_a_root_of_ten_years_and_an_intermediate_of_thirty_days(
 #[test]
 fn a_leaf_is_an_x509_svid_below_the_intermediate() {
     let (_directory, trust) = fresh();
-    let issued = trust.workload_certificate("production/payment", &id("production", "payment"), NOW).unwrap();
+    let issued = trust.workload_certificate("production/payment", id("production", "payment"), NOW).unwrap();
     let (leaf, intermediate) = (parse(&issued.chain[0]), parse(&issued.chain[1]));
     let bundle = trust.bundle();
     let root = parse(&bundle.roots()[0].der);
@@ -57,9 +57,32 @@ fn a_leaf_is_an_x509_svid_below_the_intermediate() {
 }
 
 #[test]
+fn dns_names_stand_beside_the_identity_and_a_change_of_them_is_another_leaf() {
+    let (directory, trust) = fresh();
+    let names = |dns: &[&str]| LeafNames::new(id("a", "b"), dns.iter().map(|name| (*name).to_owned()));
+    let plain = trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
+    let named = trust.workload_certificate("a/b", names(&["two.test", "one.test", "two.test"]), NOW).unwrap();
+    assert_ne!(named.serial, plain.serial);
+    let leaf = parse(&named.chain[0]);
+    assert_eq!(uris(&leaf), ["spiffe://cluster.local/ns/a/sa/b"]);
+    let written = leaf.subject_alternative_name().unwrap().unwrap().value.general_names.clone();
+    assert_eq!(written[1..], [GeneralName::DNSName("one.test"), GeneralName::DNSName("two.test")]);
+    // In another order they are the same, also after a restart.
+    drop(trust);
+    let trust = open(directory.path(), settings(), NOW).unwrap();
+    let again = trust.workload_certificate("a/b", names(&["one.test", "two.test"]), NOW).unwrap();
+    assert_eq!(again, named);
+    let without = trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
+    assert_ne!(without.serial, named.serial);
+    assert!(without.dns_names.is_empty() && parse(&without.chain[0]).subject_alternative_name().is_ok());
+    let refused = trust.workload_certificate("a/b", names(&["n\u{f6}n.test"]), NOW).unwrap_err();
+    assert!(refused.to_string().contains("n\u{f6}n.test"), "{refused}");
+}
+
+#[test]
 fn threat_16_no_authority_has_name_constraints() {
     let (_directory, trust) = fresh();
-    let issued = trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    let issued = trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
     let bundle = trust.bundle();
     for der in [&issued.chain[1], &bundle.roots()[0].der] {
         assert!(parse(der).name_constraints().unwrap().is_none());
@@ -72,7 +95,7 @@ fn renewal_is_at_half_life_give_or_take_a_tenth_and_spread() {
     let half = time::Duration::hours(12);
     let after: BTreeSet<_> = (0..200)
         .map(|n| {
-            let issued = trust.workload_certificate(&format!("a/{n}"), &id("a", "b"), NOW).unwrap();
+            let issued = trust.workload_certificate(&format!("a/{n}"), id("a", "b"), NOW).unwrap();
             issued.renew_at - NOW
         })
         .collect();
@@ -84,7 +107,7 @@ fn renewal_is_at_half_life_give_or_take_a_tenth_and_spread() {
 #[test]
 fn a_certificate_is_kept_until_it_is_due() {
     let (_directory, trust) = fresh();
-    let get = |now| trust.workload_certificate("a/b", &id("a", "b"), now).unwrap();
+    let get = |now| trust.workload_certificate("a/b", id("a", "b"), now).unwrap();
     let first = get(NOW);
     assert!(Arc::ptr_eq(&first, &get(first.renew_at - Duration::from_secs(1))));
     let second = get(first.renew_at);
@@ -95,8 +118,8 @@ fn a_certificate_is_kept_until_it_is_due() {
 #[test]
 fn threat_02_another_identity_never_gets_what_the_workload_had() {
     let (_directory, trust) = fresh();
-    let before = trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
-    let after = trust.workload_certificate("a/b", &id("a", "c"), NOW).unwrap();
+    let before = trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
+    let after = trust.workload_certificate("a/b", id("a", "c"), NOW).unwrap();
     assert_ne!(before.serial, after.serial);
     assert_eq!(after.id, id("a", "c"));
 }
@@ -114,7 +137,7 @@ fn a_leaf_never_outlives_its_signer() {
     let directory = tempfile::tempdir().unwrap();
     let long = Settings { workload_ttl: 90 * DAY, ..settings() };
     let trust = open(directory.path(), long, NOW).unwrap();
-    let issued = trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    let issued = trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
     assert_eq!(issued.not_after, trust.intermediate().not_after);
 }
 
@@ -122,10 +145,10 @@ fn a_leaf_never_outlives_its_signer() {
 fn nothing_is_signed_by_an_authority_that_has_expired() {
     let (_directory, trust) = fresh();
     let late = NOW + 31 * DAY;
-    let refused = trust.workload_certificate("a/b", &id("a", "b"), late).unwrap_err();
+    let refused = trust.workload_certificate("a/b", id("a", "b"), late).unwrap_err();
     assert!(matches!(refused, TrustError::SignerExpired { .. }), "{refused}");
     assert!(trust.maintain(late).unwrap().activated, "the root is good for years yet");
-    trust.workload_certificate("a/b", &id("a", "b"), late).unwrap();
+    trust.workload_certificate("a/b", id("a", "b"), late).unwrap();
 }
 
 /// A hundred years in which somebody looks every five days: there is always somebody to sign, until the root itself is over.
@@ -136,7 +159,7 @@ fn the_intermediate_is_replaced_in_time_and_never_runs_out() {
     for look in 0..(3650 / 5 - 6) {
         let now = NOW + look * 5 * DAY;
         replaced += u32::from(trust.maintain(now).unwrap().activated);
-        let issued = trust.workload_certificate("a/b", &id("a", "b"), now).unwrap();
+        let issued = trust.workload_certificate("a/b", id("a", "b"), now).unwrap();
         assert_eq!(issued.not_after - now, time::Duration::DAY, "a full life at {now}");
     }
     // Every fifteen days in ten years.
@@ -150,8 +173,7 @@ fn threads_that_come_at_once_share_a_transaction_and_get_what_they_asked_for() {
         let threads: Vec<_> = (0..64)
             .map(|n| {
                 let (trust, name) = (&trust, format!("a/{}", n % 32));
-                scope
-                    .spawn(move || trust.workload_certificate(&name, &id("a", &format!("sa-{}", n % 32)), NOW).unwrap())
+                scope.spawn(move || trust.workload_certificate(&name, id("a", &format!("sa-{}", n % 32)), NOW).unwrap())
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -167,7 +189,7 @@ fn threads_that_come_at_once_share_a_transaction_and_get_what_they_asked_for() {
 #[test]
 fn threat_07_debug_shows_no_key() {
     let (_directory, trust) = fresh();
-    let issued = trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    let issued = trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
     let shown = format!("{issued:?}");
     let body: String = issued.key_pem.lines().filter(|line| !line.starts_with("---")).collect();
     assert!(!shown.contains(&body[..16]) && !shown.contains("PRIVATE"), "{shown}");

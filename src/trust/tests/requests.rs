@@ -22,7 +22,7 @@ pub(super) fn csr() -> String {
 
 fn refused(pem: &str) -> CsrError {
     let (_directory, trust) = fresh();
-    match trust.sign_csr(pem, &id("a", "b"), None, NOW) {
+    match trust.sign_csr(pem, id("a", "b"), None, NOW) {
         Err(TrustError::Csr(error)) => error,
         other => panic!("{other:?}"),
     }
@@ -45,7 +45,7 @@ fn threat_04_the_certificate_says_what_we_say() {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
         params.key_usages = vec![KeyUsagePurpose::DataEncipherment];
     });
-    let issued = trust.sign_csr(&pem, &id("a", "b"), None, NOW).unwrap();
+    let issued = trust.sign_csr(&pem, id("a", "b"), None, NOW).unwrap();
     let (_, pem) = x509_parser::pem::parse_x509_pem(issued.chain_pem.as_bytes()).unwrap();
     let (_, leaf) = X509Certificate::from_der(&pem.contents).unwrap();
     assert_eq!(leaf.public_key().raw, rcgen::PublicKeyData::subject_public_key_info(&key));
@@ -61,7 +61,7 @@ fn an_empty_request_is_enough() {
     let (_directory, trust) = fresh();
     for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_RSA_SHA256] {
         let key = KeyPair::generate_for(algorithm).unwrap();
-        trust.sign_csr(&request(&key, |_| ()), &id("a", "b"), None, NOW).unwrap();
+        trust.sign_csr(&request(&key, |_| ()), id("a", "b"), None, NOW).unwrap();
     }
 }
 
@@ -144,7 +144,7 @@ fn threat_08_the_key_that_was_proven_is_the_one_that_is_certified() {
     let (first, second) = (request(&one, |_| ()), request(&other, |_| ()));
     use rcgen::PublicKeyData as _;
     for (csr, key) in [(&first, &one), (&second, &other)] {
-        let issued = trust.sign_csr(csr, &id("a", "b"), None, NOW).unwrap();
+        let issued = trust.sign_csr(csr, id("a", "b"), None, NOW).unwrap();
         let (_, pem) = x509_parser::pem::parse_x509_pem(issued.chain_pem.as_bytes()).unwrap();
         assert_eq!(pem.parse_x509().unwrap().public_key().raw, key.subject_public_key_info());
     }

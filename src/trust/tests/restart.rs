@@ -8,19 +8,19 @@ use super::*;
 #[test]
 fn a_restart_finds_the_same_root_intermediate_and_certificates() {
     let (directory, trust) = fresh();
-    let before = trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    let before = trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
     let (bundle, intermediate) = (trust.bundle(), trust.intermediate());
     // Not closed: as after kill -9, the second one finds the write-ahead log.
     let again = open(directory.path(), settings(), NOW + Duration::from_secs(60)).unwrap();
     assert_eq!((again.bundle(), again.intermediate()), (bundle, intermediate));
-    let after = again.workload_certificate("a/b", &id("a", "b"), NOW + Duration::from_secs(60)).unwrap();
+    let after = again.workload_certificate("a/b", id("a", "b"), NOW + Duration::from_secs(60)).unwrap();
     assert_eq!(after, before);
 }
 
 #[test]
 fn threat_07_files_are_the_owners_only() {
     let (directory, trust) = fresh();
-    trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
     let files: Vec<_> = fs::read_dir(directory.path()).unwrap().map(Result::unwrap).collect();
     assert!(files.len() >= 2, "the database and its log");
     for file in files {
@@ -107,7 +107,7 @@ fn a_renamed_cluster_gets_an_intermediate_of_its_name() {
 #[test]
 fn what_has_expired_is_forgotten() {
     let (directory, trust) = fresh();
-    trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
     trust.maintain(NOW + 2 * DAY).unwrap();
     drop(trust);
     let kept = SqliteStore::open(&directory.path().join("trust.db")).unwrap().load().unwrap();
@@ -132,7 +132,7 @@ fn a_store_of_format_1_goes_on_with_what_it_has() {
         intermediate.not_after,
         "nobody has counted, so it is the latest there is"
     );
-    trust.workload_certificate("a/b", &id("a", "b"), now).unwrap();
+    trust.workload_certificate("a/b", id("a", "b"), now).unwrap();
     drop(trust);
     let version = |path: &Path| {
         let connection = rusqlite::Connection::open(path).unwrap();

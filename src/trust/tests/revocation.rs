@@ -9,7 +9,7 @@ use crate::trust::crl;
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn enroll(trust: &Trust, name: &str, now: OffsetDateTime) -> IssuedChain {
-    trust.enroll(&csr(), &id("a", name), None, None, now).unwrap()
+    trust.enroll(&csr(), id("a", name), None, None, now).unwrap()
 }
 
 fn serials(revoked: &[RevocationRecord]) -> Vec<Serial> {
@@ -40,7 +40,7 @@ fn lists(trust: &Trust) -> Vec<(Serial, crl::Facts)> {
 #[test]
 fn an_identity_s_certificates_are_revoked_durably_and_later_ones_are_not() {
     let (directory, trust) = fresh();
-    let first = trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    let first = trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
     let second = trust.renew_workload_certificates(&[("a/b".into(), id("a", "b"))], NOW).unwrap();
     let node = enroll(&trust, "b", NOW);
     let other = enroll(&trust, "other", NOW);
@@ -54,7 +54,7 @@ fn an_identity_s_certificates_are_revoked_durably_and_later_ones_are_not() {
         assert_eq!(serials(&trust.revocations()), expected);
     }
     assert_eq!(again.bundle().crls(), trust.bundle().crls(), "a restart changes no byte that proxies have");
-    let fresh = again.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    let fresh = again.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
     assert!(!expected.contains(&fresh.serial) && !again.is_revoked(&fresh.serial), "a new key is another matter");
     let later = enroll(&again, "b", NOW);
     assert!(!again.is_revoked(&later.serial));
@@ -67,7 +67,7 @@ fn an_identity_s_certificates_are_revoked_durably_and_later_ones_are_not() {
 fn threat_02_nothing_is_issued_for_a_revoked_certificate() {
     let (_directory, trust) = fresh();
     let node = enroll(&trust, "b", NOW);
-    let ask = || trust.enroll(&csr(), &id("a", "b"), Some(&node.serial), None, NOW);
+    let ask = || trust.enroll(&csr(), id("a", "b"), Some(&node.serial), None, NOW);
     ask().unwrap();
     trust.revoke(&Revoke::Serial(node.serial.clone()), NOW).unwrap();
     assert_eq!(ask().unwrap_err(), TrustError::Revoked);

@@ -28,7 +28,7 @@ fn issuing_root(trust: &Trust, certificate: &WorkloadCertificate) -> Serial {
 #[test]
 fn each_step_of_a_rotation_survives_a_crash() {
     let (directory, mut trust) = fresh();
-    let first = trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    let first = trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
     let (old, new) = prepared(&trust);
     assert_eq!(serials(&trust), std::slice::from_ref(&old), "a prepared root is nobody's business");
 
@@ -50,7 +50,7 @@ fn each_step_of_a_rotation_survives_a_crash() {
         let listener = if step == RotationStep::Retiring { &new } else { &old };
         assert_eq!(issuing_root(&trust, &own), *listener, "clients may know the oldest root only: {step:?}");
     }
-    let after = trust.workload_certificate("a/b", &id("a", "b"), NOW).unwrap();
+    let after = trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
     assert_ne!(after.serial, first.serial, "what nobody would verify is not handed out again");
     assert_eq!(issuing_root(&trust, &after), new);
 }
@@ -83,13 +83,13 @@ fn until_when_something_may_be_valid_is_known_before_it_is_handed_out() {
     .unwrap()
     .pem()
     .unwrap();
-    let issued = trust.sign_csr(&csr, &id("a", "b"), None, NOW).unwrap();
+    let issued = trust.sign_csr(&csr, id("a", "b"), None, NOW).unwrap();
     let until = trust.issued_until(&root);
     assert!(until >= issued.not_after && until <= issued.not_after + time::Duration::HOUR, "{until}");
     let issuer = trust.intermediate().serial;
     let requested = |since, last| Some(Requested { issuer: issuer.clone(), since, last });
     assert_eq!(trust.last_request(&id("a", "b")), requested(NOW, NOW));
-    trust.sign_csr(&csr, &id("a", "b"), None, NOW + DAY / 4).unwrap();
+    trust.sign_csr(&csr, id("a", "b"), None, NOW + DAY / 4).unwrap();
     assert_eq!(
         trust.last_request(&id("a", "b")),
         requested(NOW, NOW + DAY / 4),
@@ -98,14 +98,14 @@ fn until_when_something_may_be_valid_is_known_before_it_is_handed_out() {
     let until = trust.issued_until(&root);
     let again = open(directory.path(), settings(), NOW).unwrap();
     assert_eq!(again.issued_until(&root), until);
-    let kept = again.workload_certificate("a/b", &id("a", "b"), NOW + 2 * DAY).unwrap();
+    let kept = again.workload_certificate("a/b", id("a", "b"), NOW + 2 * DAY).unwrap();
     assert!(again.issued_until(&root) >= kept.not_after);
 }
 
 #[test]
 fn who_was_here_is_known_after_a_crash() {
     let (directory, trust) = fresh();
-    trust.workload_certificate("a/new", &id("a", "new"), NOW).unwrap();
+    trust.workload_certificate("a/new", id("a", "new"), NOW).unwrap();
     trust.saw(&["a/old".into()], NOW - 2 * DAY).unwrap();
     trust.saw(&["a/recent".into()], NOW - DAY / 2).unwrap();
     let again = open(directory.path(), settings(), NOW).unwrap();

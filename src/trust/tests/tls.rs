@@ -71,7 +71,7 @@ pub(super) fn handshake(
 #[test]
 fn a_workload_is_let_in_and_known_by_its_certificate() {
     let (_directory, trust) = live();
-    let own = trust.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
+    let own = trust.workload_certificate("a/b", id("a", "b"), now()).unwrap();
     let (peer, _) = handshake(&server(&trust), &client(&trust.bundle(), Some(&own))).unwrap();
     let Peer::Authenticated { id: found, certificate: Some(certificate) } = peer else { panic!("{peer:?}") };
     assert_eq!(found, id("a", "b"));
@@ -85,7 +85,7 @@ fn nobody_is_let_in_without_a_certificate_or_with_a_strangers() {
     let ((_directory, trust), (_elsewhere, stranger)) = (live(), live());
     let server = server(&trust);
     assert!(handshake(&server, &client(&trust.bundle(), None)).is_err());
-    let foreign = stranger.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
+    let foreign = stranger.workload_certificate("a/b", id("a", "b"), now()).unwrap();
     let refused = handshake(&server, &client(&trust.bundle(), Some(&foreign))).unwrap_err();
     assert!(refused.contains("UnknownIssuer"), "{refused}");
 }
@@ -95,7 +95,7 @@ fn a_certificate_that_ended_a_short_while_ago_comes_as_far_as_the_door() {
     let ((_directory, trust), (_elsewhere, stranger)) = (live(), live());
     let own = trust.server_certificate(&["localhost".into()], now()).unwrap();
     let at = |clock: OffsetDateTime| ServerTls::new(&own, &trust.bundle(), clients(clock)).unwrap();
-    let leaf = trust.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
+    let leaf = trust.workload_certificate("a/b", id("a", "b"), now()).unwrap();
     let shown = client(&trust.bundle(), Some(&leaf));
     let second = Duration::from_secs(1);
     for let_in in [leaf.not_before, leaf.not_after, leaf.not_after + second, leaf.not_after + DAY] {
@@ -106,7 +106,7 @@ fn a_certificate_that_ended_a_short_while_ago_comes_as_far_as_the_door() {
         assert!(handshake(&at(refused), &shown).is_err(), "{refused}");
     }
     // The grace is for the date alone.
-    let foreign = stranger.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
+    let foreign = stranger.workload_certificate("a/b", id("a", "b"), now()).unwrap();
     let foreign = client(&trust.bundle(), Some(&foreign));
     assert!(handshake(&at(leaf.not_after + second), &foreign).unwrap_err().contains("UnknownIssuer"));
     let no_grace = Clients { grace: Duration::ZERO, ..clients(leaf.not_after + second) };
@@ -117,7 +117,7 @@ fn a_certificate_that_ended_a_short_while_ago_comes_as_far_as_the_door() {
 fn threat_10_a_client_whose_root_was_removed_cannot_resume() {
     let ((_directory, trust), (_elsewhere, other)) = (live(), live());
     let server = server(&trust);
-    let own = trust.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
+    let own = trust.workload_certificate("a/b", id("a", "b"), now()).unwrap();
     let client = client(&trust.bundle(), Some(&own));
     for _ in 0..3 {
         let (_, kind) = handshake(&server, &client).unwrap();
@@ -135,7 +135,7 @@ fn a_new_certificate_is_shown_from_the_next_connection_on() {
     let before = shown(&server);
     server.set_certificate(&trust.server_certificate(&["localhost".into()], now()).unwrap()).unwrap();
     assert_ne!(before, shown(&server));
-    let own = trust.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
+    let own = trust.workload_certificate("a/b", id("a", "b"), now()).unwrap();
     handshake(&server, &client(&trust.bundle(), Some(&own))).unwrap();
 }
 
@@ -143,8 +143,8 @@ fn a_new_certificate_is_shown_from_the_next_connection_on() {
 #[test]
 fn threat_08_the_identity_is_that_of_the_certificate_that_was_verified() {
     let (_directory, trust) = live();
-    let own = trust.workload_certificate("a/b", &id("a", "b"), now()).unwrap();
-    let other = trust.workload_certificate("a/c", &id("a", "c"), now()).unwrap();
+    let own = trust.workload_certificate("a/b", id("a", "b"), now()).unwrap();
+    let other = trust.workload_certificate("a/c", id("a", "c"), now()).unwrap();
     let orders = [
         [&own.chain[..], &other.chain[..]].concat(),
         [&own.chain[..1], &other.chain[..]].concat(),
