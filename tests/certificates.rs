@@ -59,7 +59,12 @@ fn library() -> PathBuf {
 
 /// The faults of each case.
 fn check(cases: &Value) -> BTreeMap<String, Vec<String>> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/certificates/check.py");
+    answer("check.py", cases)
+}
+
+/// What a script says of each case.
+fn answer<T: serde::de::DeserializeOwned>(script: &str, cases: &Value) -> BTreeMap<String, T> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/certificates").join(script);
     let mut python = Command::new("python3");
     python.arg(script).env("PYTHONPATH", library()).env("PYTHONDONTWRITEBYTECODE", "1");
     let mut python = python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -203,6 +208,144 @@ fn what_the_standards_forbid_is_seen() {
         match fault {
             "" => assert!(faults.is_empty(), "{faults:#?}"),
             fault => assert!(faults.iter().any(|it| it.contains(fault)), "{name}: {faults:#?}"),
+        }
+    }
+}
+
+/// A root, an issuer that signs with it, and Certificates, each with these fields.
+fn of_issuers(certificates: &[(&str, &str)]) -> Value {
+    use std::fmt::Write as _;
+
+    let mut text = String::from(
+        "---
+apiVersion: cert-manager.io/v1
+kind: Issuer
+metadata: {name: self, namespace: shop}
+spec: {selfSigned: {}}
+---
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata: {name: root, namespace: shop}
+spec: {secretName: root, isCA: true, commonName: root, issuerRef: {name: self}, privateKey: {algorithm: ECDSA}, duration: 87600h}
+---
+apiVersion: cert-manager.io/v1
+kind: Issuer
+metadata: {name: ca, namespace: shop}
+spec:
+  ca:
+    secretName: root
+    crlDistributionPoints: ['http://a.example/1.crl', 'http://b.example/1.crl']
+    ocspServers: ['http://ocsp.example']
+    issuingCertificateURLs: ['https://a.example/ca.crt']
+",
+    );
+    for (name, fields) in certificates {
+        let _ = write!(
+            text,
+            "---\napiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {{name: {name}, namespace: shop}}\nspec:\n  secretName: {name}\n"
+        );
+        fields.lines().for_each(|line| text.push_str(&format!("  {line}\n")));
+        if !fields.contains("issuerRef") {
+            text.push_str("  issuerRef: {name: ca}\n");
+        }
+    }
+    let (set, _) = countersign::policy::parse_set([("f.yaml", text)]).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let mut controller = countersign::certificates::Controller::default();
+    controller.pass(&set, OffsetDateTime::now_utc());
+    let set = controller.with_secrets(&std::sync::Arc::new(set));
+    let cases = set.secrets.iter().map(|secret| {
+        let entry = |key: &str| String::from_utf8(secret.spec.data[key].to_vec()).unwrap();
+        let case = json!({"chain": entry("tls.crt"), "key": entry("tls.key"), "authority": entry("ca.crt")});
+        (secret.meta.name.clone(), case)
+    });
+    Value::Object(cases.collect())
+}
+
+#[test]
+fn certificates_of_operators_issuers_say_what_was_asked_for() {
+    let cases = of_issuers(&[
+        (
+            "everything",
+            "commonName: ünï
+subject: {countries: [CH], organizations: [o, p], organizationalUnits: [u], localities: [l], provinces: [z], streetAddresses: [s], postalCodes: ['1'], serialNumber: '7'}
+dnsNames: [a.example, '*.b.example']
+ipAddresses: [10.0.0.1, 'fd00::1']
+uris: ['spiffe://td/ns/a/sa/b']
+emailAddresses: [a@b.example]
+usages: [signing, content commitment, key encipherment, data encipherment, key agreement, crl sign, server auth, client auth, code signing, email protection, s/mime, timestamping, ocsp signing, any]
+duration: 48h
+privateKey: {algorithm: ECDSA}",
+        ),
+        ("defaults", "dnsNames: [a.example]"),
+        (
+            "authority",
+            "isCA: true
+commonName: below
+nameConstraints: {critical: true, permitted: {dnsDomains: [a.example], ipRanges: [10.1.2.3/12, 'fd00::/9']}, excluded: {emailAddresses: [.b.example], uriDomains: [c.example]}}
+privateKey: {algorithm: ECDSA, size: 384, encoding: PKCS8}",
+        ),
+        ("self-signed", "issuerRef: {name: self}\ncommonName: itself\nprivateKey: {algorithm: ECDSA}"),
+    ]);
+    let found: BTreeMap<String, Value> = answer("describe.py", &cases);
+    for (name, it) in &found {
+        assert_eq!(it["faults"], json!([]), "{name}: {it:#}");
+    }
+    let it = &found["everything"];
+    let subject = it["subject"].as_str().unwrap();
+    for part in ["C=CH", "O=o", "O=p", "OU=u", "L=l", "ST=z", "STREET=s", "CN=ünï", "2.5.4.17=1", "2.5.4.5=7"] {
+        assert!(subject.contains(part), "{part}: {subject}");
+    }
+    assert!(subject.contains("O=o+O=p") || subject.contains("O=p+O=o"), "one part with two values: {subject}");
+    let wanted = json!({
+        "key": "secp256r1", "lifeHours": 48.0, "authority": false, "namesCritical": false,
+        "usages": ["digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign"],
+        "purposes": ["1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2", "1.3.6.1.5.5.7.3.3", "1.3.6.1.5.5.7.3.4", "1.3.6.1.5.5.7.3.8", "1.3.6.1.5.5.7.3.9", "2.5.29.37.0"],
+        "dns": ["a.example", "*.b.example"], "ip": ["10.0.0.1", "fd00::1"], "uri": ["spiffe://td/ns/a/sa/b"], "email": ["a@b.example"],
+        "crl": ["http://a.example/1.crl", "http://b.example/1.crl"], "ocsp": ["http://ocsp.example"], "issuers": ["https://a.example/ca.crt"],
+    });
+    for (key, value) in wanted.as_object().unwrap() {
+        assert_eq!(it[key], *value, "{key}");
+    }
+    let it = &found["defaults"];
+    assert_eq!((&it["subject"], &it["namesCritical"], &it["key"]), (&json!(""), &json!(true), &json!("RSA 2048")));
+    assert_eq!((&it["usages"], &it["lifeHours"]), (&json!(["digital_signature", "key_encipherment"]), &json!(2160.0)));
+    let it = &found["authority"];
+    assert_eq!((&it["authority"], &it["key"]), (&json!(true), &json!("secp384r1")));
+    assert_eq!(it["usages"], json!(["digital_signature", "key_encipherment", "key_cert_sign"]));
+    let permitted = json!(["DNSName a.example", "IPAddress 10.0.0.0/12", "IPAddress fd00::/9"]);
+    assert_eq!((&it["permitted"], &it["constraintsCritical"]), (&permitted, &json!(true)));
+    assert_eq!(it["excluded"], json!(["RFC822Name .b.example", "UniformResourceIdentifier c.example"]));
+    assert_eq!(found["self-signed"]["crl"], json!([]));
+}
+
+#[test]
+fn every_key_of_operators_certificates_is_read_in_both_encodings() {
+    let kinds = [
+        ("RSA", 2048, "RSA 2048"),
+        ("RSA", 3072, "RSA 3072"),
+        ("ECDSA", 256, "secp256r1"),
+        ("ECDSA", 384, "secp384r1"),
+        ("ECDSA", 521, "secp521r1"),
+        ("Ed25519", 0, "Ed25519"),
+    ];
+    let mut fields = Vec::new();
+    for (algorithm, size, _) in kinds {
+        for encoding in ["PKCS1", "PKCS8"] {
+            let name = format!("{}-{size}-{}", algorithm.to_lowercase(), encoding.to_lowercase());
+            let key = format!("privateKey: {{algorithm: {algorithm}, size: {size}, encoding: {encoding}}}");
+            fields.push((name.clone(), format!("dnsNames: [a.example]\n{key}")));
+            // Each signs, too.
+            fields.push((format!("by-itself-{name}"), format!("commonName: a\nissuerRef: {{name: self}}\n{key}")));
+        }
+    }
+    let fields: Vec<_> = fields.iter().map(|(name, fields)| (name.as_str(), fields.as_str())).collect();
+    let found: BTreeMap<String, Value> = answer("describe.py", &of_issuers(&fields));
+    for (algorithm, size, kind) in kinds {
+        for prefix in ["", "by-itself-"] {
+            for encoding in ["pkcs1", "pkcs8"] {
+                let it = &found[&format!("{prefix}{}-{size}-{encoding}", algorithm.to_lowercase())];
+                assert_eq!((&it["faults"], &it["key"]), (&json!([]), &json!(kind)), "{it:#}");
+            }
         }
     }
 }

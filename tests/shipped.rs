@@ -53,6 +53,27 @@ fn the_example_for_who_comes_from_spire_works() {
 }
 
 #[test]
+fn the_example_of_cert_manager_issues_all_its_certificates() {
+    use countersign::certificates::Controller;
+
+    let file = "config/examples/cert-manager/policy.yaml";
+    assert_eq!(warnings(&[file]), [""; 0]);
+    let (set, _) = parse_set([(file, read(file))]).unwrap();
+    let (mut controller, now) = (Controller::default(), time::OffsetDateTime::now_utc());
+    assert_eq!(controller.pass(&set, now).issued, 3);
+    let set = controller.with_secrets(&std::sync::Arc::new(set));
+    for certificate in controller.statuses(&set) {
+        let ready = certificate.conditions.iter().any(|it| it.r#type == "Ready" && it.status);
+        assert!(ready && certificate.conditions.len() == 1, "{certificate:#?}");
+    }
+    assert!(controller.issuers(&set, now).iter().all(|issuer| issuer.ready.is_ok()));
+    let (mesh, built) = Mesh::build(&set, &Settings::default());
+    let subject = countersign::analysis::Subject { set: &set, mesh: &mesh, parsed: &[], built: &built };
+    let report = countersign::analysis::analyze(subject, &countersign::analysis::Limits::default(), now);
+    assert_eq!(report.findings, [], "{report:#?}");
+}
+
+#[test]
 fn the_compose_lab_runs_on_the_seed_policies() {
     assert_eq!(warnings(&["config/policies/seed/istio.yaml", "deploy/compose/policy/workloads.yaml"]), [""; 0]);
 }

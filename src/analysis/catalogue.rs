@@ -228,6 +228,27 @@ rules! {
         "Certificates are given to the workloads of the policy set. Nobody here has this identity: most often a typing error, or another trust domain."
         "Compare it with the identities that `countersign describe workload` shows.";
 
+    NO_ISSUER CS0606 Error
+        "a Certificate's issuer is not there"
+        "Nobody signs it: the Secret that it is for stays as it is, or is never made. An Issuer is looked for in the Certificate's own namespace."
+        "Write the issuer, or correct issuerRef: its kind is Issuer where none is written.";
+    NO_AUTHORITY CS0607 Error
+        "an issuer cannot sign"
+        "The Secret of a `ca` issuer is not there, or holds no authority that is valid now. Everything that it is to sign waits. An Issuer's Secret is in its own namespace, a ClusterIssuer's in the cluster resource namespace (cert-manager)."
+        "Put the authority's certificate and key into the Secret, or write a Certificate with isCA that makes it.";
+    SHARED_SECRET CS0608 Error
+        "two Certificates are for one Secret"
+        "Each would replace what the other has issued. The older one has the Secret, and the other one is not issued."
+        "Give each a secretName of its own.";
+    ENDS_WITH_AUTHORITY CS0609 Warning
+        "a certificate ends with its authority, before its time"
+        "Nothing outlives who has signed it. As the authority comes near its end, what it signs gets shorter, and then nothing is signed any more."
+        "Renew the authority, or ask for a shorter duration.";
+    NO_SUCH_READER CS0610 Warning
+        "a Secret names a reader of another namespace that may not refer to it"
+        "Across namespaces the annotation countersign.dev/readers is not enough: the namespace of the Secret has to allow references from the reader's, by a ReferenceGrant. The reader gets nothing."
+        "Write the ReferenceGrant beside the Secret (from: a Gateway of the reader's namespace, to: the Secret), or take the reader out.";
+
     SHORT_CA CS0801 Warning
         "an authority lives too short for what it signs"
         "SPIRE's rule: a successor signs when a sixth of the authority's life is left, seven days at most. A certificate that is to live longer than that may be cut short."

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::encoding::{AsDer, EcPrivateKeyRfc5915Der, Pkcs8V1Der};
 use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
-use aws_lc_rs::signature::{self, EcdsaKeyPair};
+use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair};
 use rcgen::{KeyPair, PublicKeyData as _, RsaKeySize};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -115,6 +115,11 @@ impl PrivateKey {
                 let key = EcdsaKeyPair::from_pkcs8(curve, &self.pkcs8).map_err(SigningError::crypto)?;
                 let der: EcPrivateKeyRfc5915Der<'_> = key.private_key().as_der().map_err(SigningError::crypto)?;
                 ("EC PRIVATE KEY", der.as_ref().to_vec())
+            }
+            // RFC 8410 §7 lets the public key follow (version 2), and some readers refuse what they do not expect.
+            (_, Some(PrivateKeyAlgorithm::Ed25519)) => {
+                let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&self.pkcs8).map_err(SigningError::crypto)?;
+                ("PRIVATE KEY", key.to_pkcs8v1().map_err(SigningError::crypto)?.as_ref().to_vec())
             }
             _ => ("PRIVATE KEY", self.pkcs8.to_vec()),
         };

@@ -34,6 +34,13 @@ pub(super) fn write(directory: &Path, exported: &ExportedCertificate) -> Result<
     if files.iter().all(is_there) {
         return Ok(false);
     }
+    let foreign = |(name, _): &(&str, &String)| {
+        std::fs::symlink_metadata(directory.join(name)).is_ok_and(|found| !found.is_symlink())
+    };
+    if let Some((name, _)) = files.iter().find(|file| foreign(file)) {
+        let message = "it was not written here; remove it, or export into another directory";
+        return Err((directory.join(name), io::Error::new(io::ErrorKind::AlreadyExists, message)));
+    }
     let old = generations(directory).map_err(at(directory))?;
     let name = format!("{GENERATION}{}", old.iter().max().map_or(1, |number| number + 1));
     let fresh = directory.join(&name);
@@ -50,13 +57,6 @@ pub(super) fn write(directory: &Path, exported: &ExportedCertificate) -> Result<
         let (path, target) = (directory.join(name), Path::new(DATA).join(name));
         if std::fs::read_link(&path).is_ok_and(|found| found == target) {
             continue;
-        }
-        if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.is_symlink()) {
-            let error = io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "it was not written here; remove it, or export into another directory",
-            );
-            return Err((path, error));
         }
         replace_link(&target, &directory.join(NEXT), &path).map_err(at(&path))?;
     }

@@ -10,6 +10,8 @@ pub enum Scenario {
     /// Istio's policies
     #[default]
     Istio,
+    /// cert-manager's, and a gateway that shows what they issue
+    CertManager,
 }
 
 /// What `countersign lab` takes.

@@ -544,3 +544,59 @@ async fn authorities_go_to_the_server_that_runs() {
     assert_eq!(ca::request(nobody.path()).await.unwrap(), None);
     assert_eq!(ca::import(nobody.path(), &brought).await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn certificates_are_listed_shown_renewed_and_exported() {
+    let server = start().await;
+    let listed = run(server.dir.path(), "cert list").await.unwrap();
+    assert!(
+        listed.contains("CERTIFICATE   READY   REASON   SECRET")
+            && listed.contains("shop/web      True    Ready    web-tls"),
+        "{listed}"
+    );
+    assert_eq!(run(server.dir.path(), "cert list -n bank").await.unwrap(), "there are no Certificates\n");
+    let shown = run(server.dir.path(), "cert show shop/web").await.unwrap();
+    assert!(
+        shown.starts_with("Name: web\nNamespace: shop\n") && shown.contains("\nRevision: 3\nEvents: <none>\n"),
+        "{shown}"
+    );
+    let error = run(server.dir.path(), "cert show shop/nobody").await.unwrap_err();
+    assert_eq!(error.to_string(), "there is no Certificate shop/nobody in the policy");
+    assert!(run(server.dir.path(), "cert renew shop/web").await.unwrap().contains("shop/web"));
+    for wrong in ["cert renew", "cert renew a/b --all", "cert renew -n a --all", "cert export a/b", "cert show A"] {
+        assert!(Cli::try_parse_from(["countersign"].into_iter().chain(wrong.split(' '))).is_err(), "{wrong}");
+    }
+    let error = run(server.dir.path(), "cert export shop/nobody --output /nowhere").await.unwrap_err();
+    assert_eq!(error.to_string(), "there is no Certificate shop/nobody in the policy");
+}
+
+#[tokio::test]
+async fn threat_07_an_exported_key_is_for_its_owner_alone_and_all_files_change_at_once() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let (server, target) = (start().await, tempfile::tempdir().unwrap());
+    let line = format!("cert export shop/web --output {}/tls", target.path().display());
+    assert!(run(server.dir.path(), &line).await.unwrap().starts_with("tls.crt, tls.key and ca.crt are in"));
+    let directory = target.path().join("tls");
+    let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
+    assert_eq!([read("tls.crt"), read("tls.key"), read("ca.crt")], ["chain", "key", "ca"]);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory.join("tls.key")), 0o600);
+    assert_eq!(mode(&directory.join("..data").canonicalize().unwrap()), 0o700);
+    assert!(run(server.dir.path(), &line).await.unwrap().contains("has them already"));
+
+    let other = ExportedCertificate { tls_crt: "other chain".into(), tls_key: "other key".into(), ca_crt: "ca".into() };
+    assert!(cert_files::write(&directory, &other).unwrap());
+    assert_eq!([read("tls.crt"), read("tls.key")], ["other chain", "other key"]);
+    let names = std::fs::read_dir(&directory)
+        .unwrap()
+        .filter(|it| it.as_ref().unwrap().file_name().to_str().unwrap().starts_with("..generation-"));
+    assert_eq!(names.count(), 1, "an older key is gone");
+    // What somebody else has put there is left alone.
+    let foreign = target.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("tls.key"), "precious").unwrap();
+    let (path, error) = cert_files::write(&foreign, &other).unwrap_err();
+    assert!(path.ends_with("tls.key") && error.to_string().contains("it was not written here"), "{error}");
+    assert_eq!(std::fs::read_to_string(foreign.join("tls.key")).unwrap(), "precious");
+}

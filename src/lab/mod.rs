@@ -14,6 +14,7 @@ pub mod traffic;
 pub mod own_listener;
 pub mod topology;
 pub mod xfcc;
+mod cert_manager;
 mod control_plane;
 mod envoy_admin;
 mod envoy_process;

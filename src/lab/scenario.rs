@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{ControlPlane, LabError, Mesh, Ports, Progress, Topology};
+use super::{ControlPlane, LabError, Mesh, Ports, Progress, Topology, cert_manager};
 pub use crate::cli::lab::Scenario;
 
 /// What a scenario may use beside the mesh that runs.
@@ -18,9 +18,10 @@ pub struct Stage<'a> {
 
 impl Scenario {
     /// Writes the scenario's own files into the policy directory. The lab's mesh is there already.
-    pub fn write(self, _policies: &Path, _topology: &Topology) -> Result<(), LabError> {
+    pub fn write(self, policies: &Path, topology: &Topology) -> Result<(), LabError> {
         match self {
             Self::Istio => Ok(()),
+            Self::CertManager => cert_manager::write(policies, topology),
         }
     }
 
@@ -28,12 +29,13 @@ impl Scenario {
     /// error is only what keeps the scenario from looking.
     pub async fn check<C: ControlPlane>(
         self,
-        _mesh: &mut Mesh<C>,
-        _stage: Stage<'_>,
-        _progress: &mut Progress,
+        mesh: &mut Mesh<C>,
+        stage: Stage<'_>,
+        progress: &mut Progress,
     ) -> Result<(), LabError> {
         match self {
             Self::Istio => Ok(()),
+            Self::CertManager => cert_manager::check(mesh, stage, progress).await,
         }
     }
 }

@@ -232,6 +232,10 @@ impl Backend for ServerBackend {
                 let help = "countersign rotate root status says how far it is".to_owned();
                 Err(Failure::Conflict(refused.to_string(), help))
             }
+            Err(Failed::Issuers) => {
+                let help = "put another authority into the Secret of that ClusterIssuer".to_owned();
+                Err(Failure::Conflict(Failed::Issuers.to_string(), help))
+            }
             Err(Failed::Trust(error)) => Err(internal(error)),
         }
     }

@@ -15,6 +15,7 @@ use crate::policy::{MeshConfig, PolicyError, SpireServer, Warning, written_at};
 use crate::trust::{KeyAlgorithm, Lists};
 
 mod access;
+mod authority;
 mod limits;
 mod spire;
 mod value;
@@ -22,6 +23,7 @@ mod value;
 mod tests;
 
 pub use access::{Token, Unix, UnixIdentity};
+pub use authority::Authorities;
 pub use limits::Limits;
 pub use spire::SpireFile;
 
@@ -92,6 +94,8 @@ pub struct Config {
     pub certificates: Certificates,
     /// What is the same in every proxy.
     pub proxy: Proxy,
+    /// Where the root comes from.
+    pub trust: Authorities,
     /// How authorities follow one another.
     pub rotation: Rotation,
     /// How keys are kept.
@@ -297,6 +301,10 @@ impl Config {
                 ),
             );
         }
+        if self.trust.issuer.is_some() && self.spire.as_ref().is_some_and(|spire| spire.upstream.is_some()) {
+            let message = "the server.conf has an UpstreamAuthority, and there is one root: remove one of the two";
+            return invalid("trust.issuer", message.to_owned());
+        }
         if intermediate_ttl > root_ttl {
             return invalid(
                 "certificates.intermediateTtl",
@@ -355,6 +363,7 @@ impl Default for Config {
             admin: Admin::default(),
             certificates: Certificates::default(),
             proxy: Proxy::default(),
+            trust: Authorities::default(),
             rotation: Rotation::default(),
             store: Store::default(),
             mesh_config: MeshConfig::default(),

@@ -28,6 +28,7 @@ mod lab;
 mod lingering;
 mod listener;
 mod lock;
+mod mesh_issuer;
 mod mode_file;
 mod model;
 mod need;
@@ -176,7 +177,14 @@ impl Server {
             tasks.push(listener::serve_unix(listener, place, Arc::clone(&door)));
         }
         tasks.push(listener::serve_tcp(listener, security, door));
-        let rotation = rotation::Rotation::new(proxies.clone(), config.rotation.clone());
+        let wanted = config.trust.issuer.clone().map(|issuer| {
+            let (namespace, proxies) = (config.policy.cluster_resource_namespace.clone(), proxies.clone());
+            let (wanted, task) =
+                mesh_issuer::follow(issuer, namespace, policy.clone(), move || proxies.changed.notify_one());
+            tasks.push(task);
+            wanted
+        });
+        let rotation = rotation::Rotation::new(proxies.clone(), config.rotation.clone(), wanted);
         if let Some(task) = upstream::follow(&config, trust_settings(&config), proxies.clone(), rotation.clone()) {
             tasks.push(task);
         }
@@ -275,10 +283,17 @@ async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, Server
             "workload certificates live longer than a day: whoever takes a key has it for that long"
         );
     }
-    let opened = {
-        let keys = upstream::keys(config, &settings, now)?;
-        blocking(move || Trust::open_with(Box::new(SqliteStore::open_sealed(&path, key)?), settings, keys, now)).await?
-    };
+    let issuer = config.trust.issuer.clone();
+    let (directory, namespace) = (config.policy.directory.clone(), config.policy.cluster_resource_namespace.clone());
+    let keys = upstream::keys(config, &settings, now)?;
+    let opened = blocking(move || {
+        let store = SqliteStore::open_sealed(&path, key)?;
+        if let Some(issuer) = &issuer {
+            mesh_issuer::found(&store, &settings, &directory, (issuer, &namespace), now)?;
+        }
+        Trust::open_with(Box::new(store), settings, keys, now)
+    })
+    .await?;
     let (bundle, signer) = (opened.bundle(), opened.intermediate());
     for root in bundle.roots() {
         info!(trust_domain = %bundle.trust_domain(), serial = %root.serial, not_after = %root.not_after, "root");

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
 use super::blocking;
 use super::config;
 use super::flavour::flavour;
+use super::mesh_issuer::MeshRoot;
 use super::peers::Entry;
 use super::proxies::Proxies;
 use crate::fleet::{Look, State};
@@ -32,6 +33,8 @@ const TELL: Duration = Duration::from_secs(60);
 pub(super) struct Rotation {
     proxies: Proxies,
     settings: config::Rotation,
+    /// The root that an issuer wants to sign. `None`: roots are made here.
+    wanted: Option<watch::Receiver<Option<Arc<MeshRoot>>>>,
     state: Arc<Mutex<Inner>>,
 }
 
@@ -43,6 +46,8 @@ struct Inner {
     /// The same, by name.
     views: Vec<ProxyView>,
     told_at: Option<tokio::time::Instant>,
+    /// The issuer's root that cannot be used. It is tried again when it is another one.
+    refused: Option<Arc<MeshRoot>>,
 }
 
 /// What an operator is told.
@@ -56,16 +61,22 @@ pub(super) struct Report {
 pub(super) enum Failed {
     #[error(transparent)]
     Refused(#[from] Refused),
+    #[error("the root is that of trust.issuer, and follows its Secret")]
+    Issuers,
     #[error(transparent)]
     Trust(#[from] TrustError),
 }
 
 impl Rotation {
     /// As it was kept.
-    pub(super) fn new(proxies: Proxies, settings: config::Rotation) -> Self {
+    pub(super) fn new(
+        proxies: Proxies,
+        settings: config::Rotation,
+        wanted: Option<watch::Receiver<Option<Arc<MeshRoot>>>>,
+    ) -> Self {
         let current = proxies.trust.rotation().as_ref().map(RootRotation::from_record);
         let state = Arc::new(Mutex::new(Inner { current, ..Inner::default() }));
-        Self { proxies, settings, state }
+        Self { proxies, settings, wanted, state }
     }
 
     /// Takes the next step, if everybody is ready for it, and starts a rotation that is due. Whether there was one, so that what is
@@ -74,6 +85,9 @@ impl Rotation {
         let mut state = self.state.lock().await;
         let now = (self.proxies.clock)();
         if state.current.as_ref().is_none_or(RootRotation::is_over) {
+            if self.wanted.is_some() {
+                return Ok(self.follow_issuer(&mut state, now).await);
+            }
             if !self.is_due(now) {
                 return Ok(false);
             }
@@ -138,6 +152,9 @@ impl Rotation {
         if state.current.as_ref().is_some_and(|it| !it.is_over()) {
             return Err(Refused::UnderWay.into());
         }
+        if self.wanted.is_some() {
+            return Err(Failed::Issuers);
+        }
         Ok(self.begin(&mut state, paused, force, (self.proxies.clock)()).await?)
     }
 
@@ -161,6 +178,33 @@ impl Rotation {
         let now = (self.proxies.clock)();
         let next = wish(state.current.as_ref().ok_or(Refused::None)?, now)?;
         Ok(self.keep(&mut state, next, now).await?)
+    }
+
+    /// Begins a rotation to the issuer's root, if another one signs. Whether it did.
+    async fn follow_issuer(&self, state: &mut Inner, now: OffsetDateTime) -> bool {
+        let wanted = self.wanted.as_ref().and_then(|wanted| wanted.borrow().clone());
+        let Some(root) = wanted.filter(|root| state.refused.as_ref().is_none_or(|it| !Arc::ptr_eq(it, root))) else {
+            return false;
+        };
+        let trust = Arc::clone(&self.proxies.trust);
+        if trust.is_root(&root.certificate) {
+            return false;
+        }
+        let start = move |old, new| RootRotation::start(Pair { old, new }, false, false, now).record();
+        let brought = Arc::clone(&root);
+        match blocking(move || trust.prepare_brought_root(brought.brought(), now, start)).await {
+            Ok(record) => {
+                info!(old = %record.old, new = %record.new, "the mesh's issuer has another root: a rotation to it begins");
+                state.current = Some(RootRotation::from_record(&record));
+                self.proxies.changed.notify_one();
+                true
+            }
+            Err(error) => {
+                warn!(%error, "the root of the mesh's issuer cannot be used; the root that signs goes on signing");
+                state.refused = Some(root);
+                false
+            }
+        }
     }
 
     /// The root of an upstream authority is replaced by whoever has it.

@@ -21,6 +21,7 @@ use crate::xds::{ControlPlane, NodeInfo, ResourceType};
 
 mod agreement;
 mod clock;
+mod granted;
 mod operator;
 
 const SERVICE: &str = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: out, namespace: shop}\n\

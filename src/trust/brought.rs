@@ -15,8 +15,8 @@ use super::authority::Authority;
 use super::certificate::read;
 use super::change::RETIRED;
 use super::{
-    AuthorityInfo, AuthorityKind, AuthorityRecord, AuthorityState, Change, Maintained, Settings, Standing, Store,
-    Trust, TrustError,
+    AuthorityInfo, AuthorityKind, AuthorityRecord, AuthorityState, Change, Maintained, RotationRecord, Serial,
+    Settings, Standing, Store, Trust, TrustError,
 };
 
 /// basicConstraints (2.5.29.19): an authority that signs no other authority.
@@ -132,6 +132,39 @@ impl Trust {
         let standings = hierarchy.active().map(|it| (it.info.serial.clone(), RETIRED)).collect();
         self.apply(&mut books, Change { add: vec![intermediate], standings, ..Change::default() })?;
         Ok((info, Maintained { activated: true, ..Maintained::default() }))
+    }
+}
+
+impl Trust {
+    /// [`Trust::prepare_root`] with a root that is brought with its key, which gets an intermediate made here. One that the store knows
+    /// already, with or without its key, is refused.
+    pub fn prepare_brought_root(
+        &self,
+        brought: Brought<'_>,
+        now: OffsetDateTime,
+        record: impl FnOnce(Serial, Serial) -> RotationRecord,
+    ) -> Result<RotationRecord, TrustError> {
+        let mut books = self.books();
+        let (mut root, mut below) = checked(&*self.store, &self.settings, brought, now)?;
+        if root.key.is_empty() {
+            return Err(refused("the root", "its key is needed: another root cannot follow by an intermediate alone"));
+        }
+        if books.records.iter().any(|it| it.serial == root.serial) {
+            return Err(refused("the root", "the store has, or had, a root with this serial number: make a new one"));
+        }
+        root.standing = Standing { state: AuthorityState::Prepared, trusted: false };
+        below.standing.state = AuthorityState::Prepared;
+        let rotation = record(self.root(), root.serial.clone());
+        let change = Change { add: vec![root, below], rotation: Some(rotation.clone()), ..Change::default() };
+        self.apply(&mut books, change)?;
+        self.refresh_lists(&mut books, now)?;
+        Ok(rotation)
+    }
+
+    /// Whether this certificate (PEM) is the root that signs now.
+    pub fn is_root(&self, pem: &str) -> bool {
+        let certificate = CertificateDer::from_pem_slice(pem.as_bytes());
+        certificate.is_ok_and(|certificate| certificate == self.hierarchy().root.der)
     }
 }
 

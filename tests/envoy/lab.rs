@@ -27,3 +27,23 @@ async fn the_lab_shows_what_it_promises(setting: Setting) {
     // What it leaves behind can be looked at.
     assert!(keep.path().join("policies/istio.yaml").exists() && keep.path().join("data/trust.db").exists());
 }
+
+on_envoys!(the_scenario_of_cert_manager_shows_what_it_promises: delta_1_40);
+
+async fn the_scenario_of_cert_manager_shows_what_it_promises(setting: Setting) {
+    let keep = tempfile::tempdir().unwrap();
+    let mut command = countersign();
+    command.args(["lab", "--once", "--scenario", "cert-manager"]).arg("--envoy").arg(setting.envoy().await);
+    let run = command.arg("--keep").arg(keep.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+    let output = tokio::time::timeout(std::time::Duration::from_secs(180), run).await.expect("it ends").unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    for promise in [
+        "the gateway shows my-service-tls, which ClusterIssuer istio-ca has signed",
+        "the Certificate was issued again and again, and no request was lost",
+        "no request was lost, and the old root is trusted by nobody any more",
+        "everything that was started has ended",
+    ] {
+        assert!(said.lines().any(|line| line.contains('✓') && line.contains(promise)), "{promise}: {said}");
+    }
+}

@@ -26,6 +26,7 @@ mod lab;
 mod matrix;
 mod mesh;
 mod mesh_config;
+mod mesh_issuer;
 mod namespace;
 mod outage;
 mod outside;

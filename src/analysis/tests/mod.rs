@@ -4,6 +4,7 @@ mod authorization;
 mod certificates;
 mod diff;
 mod gateways;
+mod issuers;
 mod policies;
 mod spire;
 mod ways;
@@ -62,7 +63,7 @@ fn assert_silent(text: &str, code: &str) {
 #[test]
 fn every_code_is_unique_explained_and_tested() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/analysis/tests");
-    let tests: String = ["policies.rs", "authorization.rs", "certificates.rs", "gateways.rs", "spire.rs"]
+    let tests: String = ["policies.rs", "authorization.rs", "certificates.rs", "gateways.rs", "issuers.rs", "spire.rs"]
         .map(|it| fs::read_to_string(directory.join(it)).unwrap())
         .concat();
     for (position, rule) in RULES.iter().enumerate() {

@@ -37,7 +37,7 @@ impl Machine {
         proxies.set_model(model(1, &web("web")));
         let config = Config::default();
         let own = listener_certificate(&proxies, &config).await.unwrap();
-        let (tls, rotation) = (Arc::clone(&own.tls), Rotation::new(proxies.clone(), config.rotation.clone()));
+        let (tls, rotation) = (Arc::clone(&own.tls), Rotation::new(proxies.clone(), config.rotation.clone(), None));
         renewal::run(proxies.clone(), own, rotation.clone(), Duration::ZERO);
         let proxy = proxies.attach(peer("web"), node()).await.unwrap();
         Self { seconds, proxies, rotation, tls, _proxy: proxy, directory }

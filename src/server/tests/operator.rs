@@ -43,7 +43,7 @@ async fn backend(directory: &tempfile::TempDir, proxies: &Proxies) -> ServerBack
         issuing,
         xds_address: config.xds.address,
         clock: Arc::clone(&proxies.clock),
-        rotation: Rotation::new(proxies.clone(), config.rotation.clone()),
+        rotation: Rotation::new(proxies.clone(), config.rotation.clone(), None),
         staging: Staging::open(proxies.clone(), ModeFile::new(directory.path()), Settings::from(&config)).unwrap(),
     }
 }

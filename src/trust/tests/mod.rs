@@ -11,6 +11,7 @@ use super::*;
 
 mod at_rest;
 mod brought;
+mod certificates;
 mod federation;
 mod issuance;
 mod requests;
