@@ -224,12 +224,7 @@ impl Mesh {
         if !ingress.is_empty() {
             return ingress.iter().find(|listener| listener.port.value == number).map(|listener| listener.protocol);
         }
-        let sending = self.endpoints_of.get(&workload.key).into_iter().flatten();
-        let mut ports = sending.flat_map(|&(service, endpoint)| {
-            let service = &self.services[service];
-            service.ports.iter().map(move |port| (service.endpoints[endpoint].port(port), port.protocol))
-        });
-        ports.find(|(port, _)| *port == Some(number)).map(|(_, protocol)| protocol)
+        self.sent_to(workload).get(&number).copied()
     }
 
     /// The workload's ports that services send to, or that its PeerAuthentication names: a mode that an operator has written for a port
