@@ -234,11 +234,7 @@ impl Mesh {
         if !ingress.is_empty() {
             return ingress.iter().find(|listener| listener.port.value == number).map(|listener| listener.protocol);
         }
-        let sending = self.ways_to(&workload.key).into_iter().flat_map(|ways| ways.iter());
-        let mut ports = sending.flat_map(|(service, endpoint)| {
-            service.ports.iter().map(move |port| (service.endpoints[*endpoint].port(port), port.protocol))
-        });
-        ports.find(|(port, _)| *port == Some(number)).map(|(_, protocol)| protocol)
+        self.sent_to(workload).get(&number).copied()
     }
 
     /// The workload's ports that services send to, or that its PeerAuthentication names: a mode that an operator has written for a port
