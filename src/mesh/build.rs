@@ -33,6 +33,8 @@ impl Mesh {
         builder.authenticate(&mut workloads, &index);
         builder.assign_sidecars(&mut workloads, &index);
         builder.authorize(&mut workloads, &index);
+        builder.govern(&mut workloads);
+        builder.misplaced_annotations();
         let workloads: Vec<Arc<Workload>> = workloads.into_iter().map(Arc::new).collect();
         builder.warn_of_permissive_default(&workloads);
 
@@ -160,12 +162,17 @@ impl Builder<'_> {
         let mut aged = Vec::new();
         let slices = Slices::new(self.set, workloads, &mut self.warnings);
         for object in &self.set.services {
-            aged.push((age_key(&object.meta), Arc::new(self.v1_service(object, &slices, workloads, index))));
+            let service = self.v1_service(object, &slices, workloads, index);
+            aged.push((
+                age_key(&object.meta),
+                Arc::new(service.with_protocols_of_linkerd(object.meta.linkerd.opaque_ports.as_ref())),
+            ));
         }
         for object in &self.set.service_entries {
             for host in &object.spec.hosts {
                 let host = host.value.trim_end_matches('.').to_ascii_lowercase();
-                aged.push((age_key(&object.meta), Arc::new(self.entry_service(object, host, workloads, index))));
+                let service = self.entry_service(object, host, workloads, index);
+                aged.push((age_key(&object.meta), Arc::new(service.with_protocols_of_linkerd(None))));
             }
         }
         aged.sort_by(|a, b| a.1.host.cmp(&b.1.host).then_with(|| a.0.cmp(&b.0)));
@@ -211,6 +218,7 @@ impl Builder<'_> {
             endpoints,
             subject_alt_names: Vec::new(),
             export_to: exported_by_annotation(&object.meta.annotations),
+            skipped_outbound: object.meta.linkerd.skip_outbound_ports.clone(),
             at: object.at.clone(),
         }
     }
@@ -260,6 +268,7 @@ impl Builder<'_> {
             endpoints,
             subject_alt_names: spec.subject_alt_names.clone(),
             export_to: spec.export_to.clone(),
+            skipped_outbound: None,
             at: object.at.clone(),
         }
     }

@@ -10,6 +10,7 @@ mod authorization;
 mod build;
 mod gateway;
 mod index;
+mod linkerd;
 mod mesh_config;
 mod names;
 mod population;
@@ -36,6 +37,7 @@ pub use crate::policy::{
     TlsVersion, UriMatch, VirtualService, WeightedDestination,
 };
 pub use gateway::{intersection, names as gateway_named};
+pub use linkerd::{Client, ClientNetwork, Grant, PortList, dns_name};
 pub use names::{PeerNames, San};
 pub use service::{Discovery, Endpoint, EndpointAddress, Ports, Service};
 pub use sidecar::HostFilter;
@@ -195,12 +197,12 @@ impl Mesh {
         ports
     }
 
-    /// The workload's ports that services send to, or that its PeerAuthentication names: a mode that an operator has written for a port
-    /// is kept even where no service leads to it.
+    /// The workload's ports that services send to, or that its PeerAuthentication or a Server names: a mode that an operator has written
+    /// for a port is kept even where no service leads to it.
     pub fn served_ports(&self, workload: &Workload) -> BTreeMap<u16, Protocol> {
         let mut ports = self.sent_to(workload);
         for port in decide::ports_named(workload) {
-            ports.entry(port).or_default();
+            ports.entry(port).or_insert_with(|| workload.protocol(port));
         }
         ports
     }

@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::build::Builder;
+use super::linkerd::{Linkerd, dns_name};
 use super::service::Ports;
 use super::workload::{Authentication, TLS_MODE_LABEL, Workload, WorkloadKey};
 use super::{Object, Topic, Warning};
-use crate::policy::{Pod, WorkloadEntry, WorkloadGroup};
+use crate::policy::linkerd::{Annotations, Injection};
+use crate::policy::{Located, Pod, WorkloadEntry, WorkloadGroup};
 
 /// The annotation by which a WorkloadEntry names its group (istio/api, annotation/annotations.yaml).
 const GROUP: &str = "istio.io/autoRegistrationGroup";
 
 type Groups<'a> = HashMap<(&'a str, &'a str), &'a WorkloadGroup>;
+type Namespaces<'a> = HashMap<&'a str, &'a Annotations>;
 
 impl Builder<'_> {
     /// WorkloadEntries first: of two workloads of one name the first counts.
@@ -23,11 +26,14 @@ impl Builder<'_> {
             .iter()
             .map(|object| ((object.meta.namespace.as_str(), object.meta.name.as_str()), &object.spec))
             .collect();
+        let namespaces: Namespaces<'_> =
+            set.namespaces.iter().map(|object| (object.meta.name.as_str(), &object.meta.linkerd)).collect();
         let mut workloads: Vec<Workload> = Vec::with_capacity(set.workload_entries.len() + set.pods.len());
         let mut seen: HashMap<WorkloadKey, String> = HashMap::new();
-        let entries = set.workload_entries.iter().map(|object| (self.of_entry(object, &groups), "WorkloadEntry"));
+        let entries =
+            set.workload_entries.iter().map(|object| (self.of_entry(object, &groups, &namespaces), "WorkloadEntry"));
         let entries: Vec<_> = entries.collect();
-        let pods = set.pods.iter().filter_map(|object| Some((self.of_pod(object)?, "Pod")));
+        let pods = set.pods.iter().filter_map(|object| Some((self.of_pod(object, &namespaces)?, "Pod")));
         for (workload, kind) in entries.into_iter().chain(pods.collect::<Vec<_>>()) {
             if let Some(first) = seen.get(&workload.key) {
                 let message = format!("a second workload {} ({kind}): the one at {first} counts", workload.key);
@@ -40,7 +46,12 @@ impl Builder<'_> {
         workloads
     }
 
-    fn of_entry(&mut self, object: &Object<WorkloadEntry>, groups: &Groups<'_>) -> Workload {
+    fn of_entry(
+        &mut self,
+        object: &Object<WorkloadEntry>,
+        groups: &Groups<'_>,
+        namespaces: &Namespaces<'_>,
+    ) -> Workload {
         let (entry, namespace) = (&object.spec, &object.meta.namespace);
         let none = WorkloadGroup::default();
         let group = match object.meta.annotations.get(GROUP) {
@@ -65,16 +76,19 @@ impl Builder<'_> {
         ports.extend(entry.ports.clone());
         let account = entry.service_account.as_ref().or(group.service_account.as_ref());
         let account = account.map_or("default", String::as_str).to_owned();
+        let annotations = inherited(&object.meta.linkerd.or(&group.linkerd), namespace, namespaces);
+        let ports = Ports::Entry(ports);
         Workload {
             address: entry.address.value.parse().ok(),
             address_text: entry.address.value.clone(),
             spiffe_id: self.settings.spiffe_id(namespace, &account),
             identities: self.identities(namespace, &account),
+            dns_names: self.dns_names(&annotations, namespace, &account),
             service_account: account,
-            dns_names: Arc::default(),
             meshed: labels.get(TLS_MODE_LABEL).is_none_or(|mode| mode != "disabled"),
             labels: Arc::new(labels),
-            ports: Ports::Entry(ports),
+            linkerd: Linkerd::new(annotations, &ports),
+            ports,
             locality: entry.locality.clone().or_else(|| group.locality.clone()),
             weight: entry.weight.or(group.weight),
             ready: true,
@@ -89,20 +103,23 @@ impl Builder<'_> {
 
     /// `None`: it has no address, because it does not run yet or any more. A Pod has a proxy where Istio's injector has left its marks, and
     /// never on its machine's network.
-    fn of_pod(&self, object: &Object<Pod>) -> Option<Workload> {
+    fn of_pod(&self, object: &Object<Pod>, namespaces: &Namespaces<'_>) -> Option<Workload> {
         let (pod, namespace) = (&object.spec, &object.meta.namespace);
         let address = pod.address.as_ref()?.value;
+        let annotations = inherited(&object.meta.linkerd, namespace, namespaces);
+        let ports = Ports::Pod(pod.ports.clone());
         let is_disabled = object.meta.labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "disabled");
         Some(Workload {
             address: Some(address),
             address_text: address.to_string(),
             spiffe_id: self.settings.spiffe_id(namespace, &pod.service_account),
             identities: self.identities(namespace, &pod.service_account),
+            dns_names: self.dns_names(&annotations, namespace, &pod.service_account),
             service_account: pod.service_account.clone(),
-            dns_names: Arc::default(),
             meshed: pod.injected && !pod.host_network && !is_disabled,
             labels: Arc::new(object.meta.labels.clone()),
-            ports: Ports::Pod(pod.ports.clone()),
+            linkerd: Linkerd::new(annotations, &ports),
+            ports,
             locality: None,
             weight: None,
             ready: pod.ready,
@@ -114,4 +131,16 @@ impl Builder<'_> {
             key: WorkloadKey::new(namespace, &object.meta.name),
         })
     }
+
+    /// Where Linkerd's proxy is wanted, others may look for the name that Linkerd would give.
+    fn dns_names(&self, annotations: &Annotations, namespace: &str, account: &str) -> Arc<[String]> {
+        let injects = |it: &Located<Injection>| it.value != Injection::Disabled;
+        let named = annotations.inject.as_ref().filter(|it| injects(it));
+        named.and_then(|_| dns_name(self.settings, namespace, account)).into_iter().collect()
+    }
+}
+
+/// What a workload says, and what its namespace says where it is silent.
+fn inherited(own: &Annotations, namespace: &str, namespaces: &Namespaces<'_>) -> Annotations {
+    namespaces.get(namespace).map_or_else(|| own.clone(), |wider| own.or(wider))
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Moving, Object, Origin, Ports, Sidecar};
+use super::linkerd::Linkerd;
+use super::{Moving, Object, Origin, PortList, Ports, Protocol, Sidecar};
 use crate::policy::{AuthorizationPolicy, PeerAuthentication};
 
 /// The label by which Istio knows whether a workload has a proxy.
@@ -97,6 +98,7 @@ pub struct Workload {
     pub(super) moving: BTreeMap<u16, Moving>,
     pub(super) sidecar: Option<Arc<Object<Sidecar>>>,
     pub(super) access: Vec<Arc<Object<AuthorizationPolicy>>>,
+    pub(super) linkerd: Linkerd,
 }
 
 impl Workload {
@@ -109,6 +111,26 @@ impl Workload {
     /// The AuthorizationPolicies that hold for it, ALLOW and DENY: the root namespace's first, and of each the oldest first.
     pub fn access(&self) -> &[Arc<Object<AuthorizationPolicy>>] {
         &self.access
+    }
+
+    /// The ports to which it sends plaintext, whoever serves them: `config.linkerd.io/skip-outbound-ports` of its own, its group or its
+    /// namespace.
+    pub fn skipped_outbound(&self) -> Option<&PortList> {
+        self.linkerd.annotations.skip_outbound_ports.as_ref().map(|it| &it.value).filter(|it| !it.is_empty())
+    }
+
+    /// What a port speaks to which no service leads.
+    pub fn protocol(&self, port: u16) -> Protocol {
+        self.spoken(port, Protocol::Undeclared)
+    }
+
+    /// What a port speaks of which a service or a Sidecar says that it is `declared`: that, unless it says nothing, or Linkerd's policy
+    /// says that it carries bytes.
+    pub fn spoken(&self, port: u16, declared: Protocol) -> Protocol {
+        match self.linkerd.protocol(port) {
+            Some(protocol) if declared == Protocol::Undeclared || !protocol.is_http() => protocol,
+            _ => declared,
+        }
     }
 }
 

@@ -10,7 +10,9 @@ use super::intercepted::Intercepted;
 use super::outbound::clusters;
 use super::routes::Outbound;
 use super::{Cluster, GatewayTable, InterceptedOutbound, Node, OutboundListener, RouteTable, SecretName, Settings};
-use crate::mesh::{HostFilter, Mesh, OutboundTrafficPolicy, Protocol, Service, Sidecar, SidecarEgress, Workload};
+use crate::mesh::{
+    HostFilter, Mesh, OutboundTrafficPolicy, PortList, Protocol, Service, Sidecar, SidecarEgress, Workload,
+};
 
 /// What tells one class of proxies from another: workloads with equal keys have equal plans.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +24,8 @@ pub struct ClassKey {
     sidecar: Option<String>,
     /// The labels that some DestinationRule of the namespace selects clients by.
     labels: BTreeMap<String, String>,
+    /// The ports to which it sends plaintext, whoever serves them.
+    skipped: Option<PortList>,
     /// Of a proxy that binds every address: whether these are of IPv6.
     is_ipv6: bool,
     /// The Gateways that a gateway serves, as `namespace/name`.
@@ -55,6 +59,7 @@ pub fn class_of(mesh: &Mesh, workload: &Workload, flavour: Flavour) -> ClassKey 
         namespace: workload.key.namespace.clone(),
         sidecar: workload.sidecar().map(|sidecar| format!("{}/{}", sidecar.meta.namespace, sidecar.meta.name)),
         labels: mesh.client_labels(workload),
+        skipped: workload.skipped_outbound().cloned(),
         is_ipv6: (node.is_intercepted() || node.is_gateway)
             && workload.address.is_some_and(|address| address.is_ipv6()),
         gateways: match node.is_gateway {

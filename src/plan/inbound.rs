@@ -4,11 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::Serialize;
 
+use super::admission::admitted;
 use super::authorization::{authorization, in_several_domains};
 use super::gateway::GatewayPlan;
 use super::{
-    AccessRule, Authorization, GatewayListener, Node, SecretName, VIRTUAL_INBOUND_PORT, is_default, listener_name,
-    unspecified,
+    AccessRule, Admission, Authorization, GatewayListener, Node, SecretName, VIRTUAL_INBOUND_PORT, is_default,
+    listener_name, unspecified,
 };
 use crate::mesh::decide::{InboundMode, inbound, inbound_elsewhere, ports_named};
 use crate::mesh::{ApplicationEndpoint, Mesh, PathNormalization, Protocol, TlsSettings, Workload};
@@ -65,6 +66,9 @@ pub struct InboundListener {
     pub cluster: String,
     /// Where the application listens.
     pub target: InboundTarget,
+    /// Who is let in, where Linkerd's policy says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Admission>,
 }
 
 /// One listener for all ports: iptables lead every connection to it, and the kernel knows where each was going.
@@ -104,7 +108,7 @@ pub enum InboundTarget {
 }
 
 /// Plans the listeners of a workload: its Sidecar's `ingress`, or else one for each port that a service sends to it or that its
-/// PeerAuthentication names. A workload without a proxy, or whose address is a name, has none, and a gateway has its Gateways' instead.
+/// PeerAuthentication or a Server names. A workload without a proxy, or whose address is a name, has none, and a gateway has its Gateways' instead.
 pub fn proxy_plan(mesh: &Mesh, workload: &Workload, node: Node) -> ProxyPlan {
     let settings = mesh.settings();
     let several_domains = in_several_domains(settings);
@@ -182,10 +186,11 @@ impl Planner<'_> {
         InboundListener {
             name: listener_name(bind),
             bind,
-            protocol,
+            protocol: self.workload.spoken(bind.port(), protocol),
             mode: inbound(self.mesh, self.workload, bind.port()).mode,
             cluster: format!("inbound|{}||", bind.port()),
             target,
+            admission: admitted(self.mesh, self.workload, Some(bind.port())),
         }
     }
 
@@ -200,13 +205,15 @@ impl Planner<'_> {
 
     /// A port of no service; 0 for all of them.
     fn elsewhere(&self, port: u16, mode: InboundMode) -> InboundListener {
+        let number = Some(port).filter(|port| *port > 0);
         InboundListener {
             name: "virtualInbound".to_owned(),
             bind: SocketAddr::new(unspecified(self.address), port),
-            protocol: Protocol::Undeclared,
+            protocol: number.map_or(Protocol::Undeclared, |port| self.workload.protocol(port)),
             mode,
             cluster: PASSTHROUGH.to_owned(),
             target: self.original(None, port),
+            admission: admitted(self.mesh, self.workload, number),
         }
     }
 

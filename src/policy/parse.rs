@@ -13,8 +13,8 @@ use super::object::{RawKubernetesRoot, RawRoot, check_metadata};
 use super::report::Report;
 use super::{
     Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Topic, Warning, authorization_policy, config_map,
-    destination_rule, endpoint_slice, gateway, peer_authentication, pod, secret, service, service_entry, sidecar,
-    virtual_service, workload_entry, workload_group,
+    destination_rule, endpoint_slice, gateway, linkerd, peer_authentication, pod, secret, service, service_entry,
+    sidecar, virtual_service, workload_entry, workload_group,
 };
 
 /// Parses and checks a whole set of files, given as (name for messages, text). The result does not depend on the order of
@@ -118,6 +118,11 @@ fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet,
         mesh_configs,
         secrets,
         namespaces,
+        servers,
+        server_authorizations,
+        linkerd_authorization_policies,
+        mesh_tls_authentications,
+        network_authentications,
     } = before;
     each(Kind::PeerAuthentication, (peer_authentications, &mut set.peer_authentications), files, seen);
     each(Kind::AuthorizationPolicy, (authorization_policies, &mut set.authorization_policies), files, seen);
@@ -135,6 +140,16 @@ fn take_over(before: &PolicySet, files: &HashSet<Arc<str>>, set: &mut PolicySet,
     each(Kind::ConfigMap, (mesh_configs, &mut set.mesh_configs), files, seen);
     each(Kind::Secret, (secrets, &mut set.secrets), files, seen);
     each(Kind::Namespace, (namespaces, &mut set.namespaces), files, seen);
+    each(Kind::Server, (servers, &mut set.servers), files, seen);
+    each(Kind::ServerAuthorization, (server_authorizations, &mut set.server_authorizations), files, seen);
+    each(
+        Kind::LinkerdAuthorizationPolicy,
+        (linkerd_authorization_policies, &mut set.linkerd_authorization_policies),
+        files,
+        seen,
+    );
+    each(Kind::MeshTlsAuthentication, (mesh_tls_authentications, &mut set.mesh_tls_authentications), files, seen);
+    each(Kind::NetworkAuthentication, (network_authentications, &mut set.network_authentications), files, seen);
 }
 
 fn document_into(root: &Node, source: &Source<'_>, set: &mut PolicySet, seen: &mut Vec<Seen>, report: &Report) {
@@ -249,6 +264,38 @@ fn object_into(
         }
         Kind::Secret => set.secrets.extend(reader.whole(|raw| secret::check(raw, report))),
         Kind::Namespace => set.namespaces.extend(reader.whole(|_: secret::RawNamespace| Namespace)),
+        Kind::Server => {
+            let at = reader.at.clone();
+            let version = root.get("apiVersion").and_then(Node::as_str).and_then(|it| it.split('/').nth(1));
+            let version = version.unwrap_or_default();
+            set.servers.extend(
+                reader.spec::<RawKubernetesRoot, _, _>(|raw, _| linkerd::server::check(raw, version, &at, report)),
+            );
+        }
+        Kind::ServerAuthorization => {
+            set.server_authorizations.extend(
+                reader.spec::<RawKubernetesRoot, _, _>(|raw, _| linkerd::server_authorization::check(raw, report)),
+            );
+        }
+        Kind::LinkerdAuthorizationPolicy => {
+            set.linkerd_authorization_policies.extend(
+                reader.spec::<RawKubernetesRoot, _, _>(|raw, meta| {
+                    linkerd::authorization_policy::check(raw, meta, report)
+                }),
+            );
+        }
+        Kind::MeshTlsAuthentication => {
+            let at = reader.at.clone();
+            set.mesh_tls_authentications
+                .extend(reader.spec::<RawKubernetesRoot, _, _>(|raw, _| {
+                    linkerd::meshtls_authentication::check(raw, &at, report)
+                }));
+        }
+        Kind::NetworkAuthentication => {
+            set.network_authentications.extend(
+                reader.spec::<RawKubernetesRoot, _, _>(|raw, _| linkerd::network_authentication::check(raw, report)),
+            );
+        }
     }
 }
 
@@ -329,4 +376,9 @@ fn sort(set: &mut PolicySet) {
     by_name(&mut set.mesh_configs);
     by_name(&mut set.secrets);
     by_name(&mut set.namespaces);
+    by_name(&mut set.servers);
+    by_name(&mut set.server_authorizations);
+    by_name(&mut set.linkerd_authorization_policies);
+    by_name(&mut set.mesh_tls_authentications);
+    by_name(&mut set.network_authentications);
 }

@@ -2,7 +2,7 @@
 
 use super::{
     AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, MeshConfig, Namespace, Object, PeerAuthentication,
-    Pod, Secret, Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup,
+    Pod, Secret, Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup, linkerd,
 };
 
 /// A whole, valid policy set. A set is replaced by the next one, never edited.
@@ -40,6 +40,16 @@ pub struct PolicySet {
     pub secrets: Vec<Object<Secret>>,
     /// `v1` `Namespace`s.
     pub namespaces: Vec<Object<Namespace>>,
+    /// Linkerd `Server`s.
+    pub servers: Vec<Object<linkerd::Server>>,
+    /// Linkerd `ServerAuthorization`s.
+    pub server_authorizations: Vec<Object<linkerd::ServerAuthorization>>,
+    /// Linkerd `AuthorizationPolicy`s.
+    pub linkerd_authorization_policies: Vec<Object<linkerd::AuthorizationPolicy>>,
+    /// Linkerd `MeshTLSAuthentication`s.
+    pub mesh_tls_authentications: Vec<Object<linkerd::MeshTlsAuthentication>>,
+    /// Linkerd `NetworkAuthentication`s.
+    pub network_authentications: Vec<Object<linkerd::NetworkAuthentication>>,
 }
 
 impl PolicySet {
@@ -62,6 +72,11 @@ impl PolicySet {
             mesh_configs,
             secrets,
             namespaces,
+            servers,
+            server_authorizations,
+            linkerd_authorization_policies,
+            mesh_tls_authentications,
+            network_authentications,
         } = self;
         peer_authentications.len()
             + authorization_policies.len()
@@ -79,6 +94,11 @@ impl PolicySet {
             + mesh_configs.len()
             + secrets.len()
             + namespaces.len()
+            + servers.len()
+            + server_authorizations.len()
+            + linkerd_authorization_policies.len()
+            + mesh_tls_authentications.len()
+            + network_authentications.len()
     }
 
     /// Whether there is none.

@@ -20,6 +20,7 @@ mod identity;
 mod interception;
 mod kubernetes;
 mod lab;
+mod linkerd;
 mod matrix;
 mod mesh;
 mod mesh_config;

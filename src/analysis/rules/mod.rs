@@ -2,6 +2,7 @@
 
 pub(super) mod authorization;
 pub(super) mod certificates;
+pub(super) mod linkerd;
 pub(super) mod origination;
 pub(super) mod pairs;
 pub(super) mod protection;

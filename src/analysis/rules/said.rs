@@ -1,8 +1,9 @@
 //! What the parser and the model have said already, under its code.
 
 use super::super::catalogue::{
-    CONTRADICTION, DISAGREEMENT, DROPPED_TLS, ELSEWHERE, FOLLOWED, IGNORED, NO_TLS_MODE, PORT_DROPS_TLS, Rule,
-    SELECTS_NOTHING, SHADOWED, SKIPS_VERIFICATION, UNENFORCED, UNPROTECTED, UNREACHABLE, UNSERVED,
+    CONTRADICTION, DIALECTS, DISAGREEMENT, DROPPED_TLS, ELSEWHERE, FOLLOWED, IGNORED, LEADS_NOWHERE, MISPLACED,
+    NO_SUCH_PORT, NO_TLS_MODE, NOBODY_ADMITTED, PORT_DROPS_TLS, Rule, SELECTS_NOTHING, SHADOWED, SKIPS_VERIFICATION,
+    TWO_SERVERS, UNENFORCED, UNPROTECTED, UNREACHABLE, UNSERVED,
 };
 use super::super::finding::Collector;
 use crate::{mesh, policy};
@@ -43,5 +44,11 @@ fn rule_of(topic: mesh::Topic) -> Option<&'static Rule> {
         mesh::Topic::Unreachable => &UNREACHABLE,
         mesh::Topic::Unenforced => &UNENFORCED,
         mesh::Topic::Disagreement => &DISAGREEMENT,
+        mesh::Topic::Dialects => &DIALECTS,
+        mesh::Topic::TwoServers => &TWO_SERVERS,
+        mesh::Topic::NobodyAdmitted => &NOBODY_ADMITTED,
+        mesh::Topic::Misplaced => &MISPLACED,
+        mesh::Topic::LeadsNowhere => &LEADS_NOWHERE,
+        mesh::Topic::NoSuchPort => &NO_SUCH_PORT,
     })
 }

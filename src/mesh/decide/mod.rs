@@ -14,14 +14,19 @@
 
 mod conflict;
 mod inbound;
+mod linkerd;
 mod outbound;
+mod skipped;
 
 use serde::Serialize;
 
 use super::Origin;
 
-pub use inbound::{InboundDecision, InboundMode, inbound, inbound_elsewhere, ports_named};
+pub use inbound::{
+    InboundDecision, InboundMode, dialects, inbound, inbound_elsewhere, plaintext_as_before, ports_named,
+};
 pub(super) use inbound::{is_unspoken, written};
+pub use linkerd::admission;
 pub use outbound::{
     Choice, ClientCertificate, Destination, OutboundDecision, OutboundMode, Roots, ServerTrust, outbound, outbound_to,
     subsets,

@@ -9,6 +9,7 @@ use super::super::{
     Endpoint, IstioCompatibility, Mesh, Object, PeerNames, San, Service, ServicePort, Topic, Warning, Workload,
 };
 use super::inbound::{Facing, InboundMode, facing, mode_and_place};
+use super::skipped::Skipped;
 use super::{Reason, conflict};
 use crate::policy::{ClientTls, ClientTlsMode, DestinationRule, LabelSelector, Located};
 
@@ -157,8 +158,13 @@ pub fn outbound_to(
     let rule = mesh.rules.find(client, to.service);
     let tls = rule.as_ref().and_then(|rule| rule.client_tls(to.port.port.value, to.subset));
     let mut reasons = Vec::new();
+    let skipped = Skipped::find(client, to);
     match (rule, tls) {
-        (Some(rule), Some(tls)) => Explicit { mesh, to, rule: rule.governing(), tls }.decide(reasons, &rule, endpoint),
+        (Some(rule), Some(tls)) => {
+            let mut decision = Explicit { mesh, to, rule: rule.governing(), tls }.decide(reasons, &rule, endpoint);
+            decision.warnings.extend(skipped.and_then(|skipped| skipped.overruled(rule.governing(), tls, to)));
+            decision
+        }
         (rule, _) => {
             let dropped = rule.as_ref().and_then(|rule| dropped_tls(rule, to));
             reasons.push(match rule.map(|rule| rule.governing()) {
@@ -173,7 +179,10 @@ pub fn outbound_to(
                 ),
                 None => Reason::default(format!("no DestinationRule governs {}", to.service.host)),
             });
-            let mut decision = automatic(mesh, to, endpoint, reasons);
+            let mut decision = match skipped {
+                Some(skipped) => skipped.decide(mesh, to, endpoint, reasons),
+                None => automatic(mesh, to, endpoint, reasons),
+            };
             decision.warnings.extend(dropped);
             decision
         }
@@ -287,7 +296,7 @@ fn automatic(
 }
 
 /// Plaintext, but for endpoints that are about to accept it and do not yet.
-fn plaintext<'e>(
+pub(super) fn plaintext<'e>(
     mesh: &Mesh,
     to: Destination<'_>,
     endpoints: impl Iterator<Item = &'e Endpoint>,
@@ -304,7 +313,7 @@ fn plaintext<'e>(
 }
 
 /// The endpoints that a decision is about.
-fn endpoints<'a>(to: Destination<'a>, one: Option<&'a Endpoint>) -> &'a [Endpoint] {
+pub(super) fn endpoints<'a>(to: Destination<'a>, one: Option<&'a Endpoint>) -> &'a [Endpoint] {
     one.map_or(to.service.endpoints.as_slice(), std::slice::from_ref)
 }
 
