@@ -125,8 +125,11 @@ impl Workload {
     }
 
     /// What a port speaks of which a service or a Sidecar says that it is `declared`: that, unless it says nothing, or Linkerd's policy
-    /// says that it carries bytes.
+    /// says that it carries bytes. What goes past the proxy is bytes to it, whatever its clients say.
     pub fn spoken(&self, port: u16, declared: Protocol) -> Protocol {
+        if self.linkerd.is_skipped(port) {
+            return Protocol::Tcp;
+        }
         match self.linkerd.protocol(port) {
             Some(protocol) if declared == Protocol::Undeclared || !protocol.is_http() => protocol,
             _ => declared,

@@ -6,11 +6,13 @@ use countersign::lab::intruder::Disguise;
 
 use crate::bytes::{BytesApp, Speaks};
 use crate::clients::{Client, Conversation, converse};
-use crate::harness::{Mesh, Setting, eventually, on_envoys};
+use crate::harness::{Mesh, Setting, eventually, finish, on_envoys};
 
 on_envoys!(a_meshed_only_port: delta_1_40, sotw_1_40, delta_1_36, sotw_1_36);
 on_envoys!(networks_and_nobody: delta_1_40, delta_1_36);
 on_envoys!(bytes_in_and_out: delta_1_40, delta_1_36);
+on_envoys!(a_certificate_has_linkerds_name_beside_its_identity: delta_1_40, sotw_1_36);
+on_envoys!(from_past_the_proxy_to_identities_only_under_traffic: delta_1_40, sotw_1_36);
 
 /// An object of production; `spec` is a flow mapping.
 fn object(kind: &str, name: &str, spec: &str) -> String {
@@ -250,6 +252,76 @@ async fn bytes_in_and_out(setting: Setting) {
     seen(&proxy, 3306, Conversation::ServerFirst, "plain").await;
     seen(&proxy, 7001, Conversation::Lines, "plain").await;
     assert_eq!(handshakes(7001).await, before, "clients send plaintext to a port that is skipped");
+    nothing_was_rejected(&mesh).await;
+    mesh.stop().await;
+}
+
+/// Where Linkerd's proxy is wanted, the certificate has the name that Linkerd would give, from one to the next without a lost request.
+async fn a_certificate_has_linkerds_name_beside_its_identity(setting: Setting) {
+    let mesh = setting.mesh_with("rotation:\n  spread: 1s\n", |_| ()).await;
+    let Topology { client, payment, legacy } = mesh.topology();
+    let certs = async |who| mesh.lab.admin(who).unwrap().get("/certs").await.unwrap();
+    let traffic = mesh.traffic();
+    assert!(!certs(payment).await.contains("serviceaccount.identity"));
+    let topology = mesh.topology().to_yaml();
+    let production = "kind: Namespace\nmetadata:\n  name: production\n";
+    let injected =
+        topology.replace(production, &format!("{production}  annotations: {{linkerd.io/inject: enabled}}\n"));
+    assert_ne!(topology, injected);
+    mesh.write_policy("topology.yaml", &injected);
+    for who in [client, payment] {
+        eventually("the name is in the certificate", async || certs(who).await.contains(&name_of(who)).then_some(()))
+            .await;
+        let leaves = mesh.lab.admin(who).unwrap().certs().await.unwrap().leaves;
+        assert!(leaves.iter().all(|leaf| leaf.uris == [who.identity()]), "{leaves:?}");
+    }
+    assert!(!certs(legacy).await.contains(&name_of(legacy)), "another namespace's is as it was");
+    let server = client.identity();
+    served_by_proxy(client.http_proxy(), &payment.url(8080, "/pay"), Peer::Identity(&server)).await.unwrap();
+
+    mesh.write_policy("topology.yaml", &topology);
+    eventually("the name is gone", async || (!certs(payment).await.contains(&name_of(payment))).then_some(())).await;
+    finish(traffic).await;
+    mesh.stop().await;
+}
+
+/// The client sent plaintext, and had to. Then only identities are let in: it has changed before the port does.
+async fn from_past_the_proxy_to_identities_only_under_traffic(setting: Setting) {
+    let mesh = mesh(setting).await;
+    let Topology { client, payment, .. } = mesh.topology();
+    let entry = "kind: WorkloadEntry\nmetadata:\n  name: payment-service\n";
+    let topology = mesh.topology().to_yaml();
+    let skipped =
+        topology.replace(entry, &format!("{entry}  annotations: {{config.linkerd.io/skip-inbound-ports: \"8080\"}}\n"));
+    assert_ne!(topology, skipped);
+    mesh.write_policy("topology.yaml", &skipped);
+    let pay = payment.url(8080, "/pay");
+    eventually("it is sent in plaintext", async || served_by_proxy(client.http_proxy(), &pay, Peer::Nobody).await.ok())
+        .await;
+    eventually("that change is over", async || mesh.server().status().await.mode_change.step.is_empty().then_some(()))
+        .await;
+    let traffic = mesh.traffic();
+    let identities = object("MeshTLSAuthentication", "clients", &format!("{{identities: [{}]}}", name_of(client)));
+    let linkerd =
+        [server("api", 8080, ""), policy("api", &[("MeshTLSAuthentication", "clients")]), identities].concat();
+    for _ in 0..3 {
+        // A skipped port has no Server: the first file changes nothing yet.
+        mesh.write_policy("linkerd.yaml", &linkerd);
+        mesh.write_policy("topology.yaml", &topology);
+        passes(&mesh, client).await;
+        eventually("plaintext is refused", async || plaintext_refused(payment.at(8080), &payment.host()).await.ok())
+            .await;
+        mesh.write_policy("topology.yaml", &skipped);
+        eventually("plaintext is taken", async || {
+            served_directly(payment.at(8080), &payment.host(), Peer::Nobody).await.ok()
+        })
+        .await;
+        eventually("that change is over", async || {
+            mesh.server().status().await.mode_change.step.is_empty().then_some(())
+        })
+        .await;
+    }
+    finish(traffic).await;
     nothing_was_rejected(&mesh).await;
     mesh.stop().await;
 }

@@ -65,17 +65,18 @@ impl Linkerd {
         skipped.or_else(server).or_else(default)
     }
 
+    /// Whether a port's connections go past the proxy.
+    pub(super) fn is_skipped(&self, port: u16) -> bool {
+        matches!(self.said(Some(port)), Some(Said::Skipped(_)))
+    }
+
     /// What a port speaks, where Linkerd says it.
     pub(super) fn protocol(&self, port: u16) -> Option<Protocol> {
-        match self.said(Some(port)) {
-            Some(Said::Skipped(_)) => return Some(Protocol::Tcp),
-            Some(Said::Server(governed)) => {
-                let written = governed.server.spec.protocol.as_ref();
-                if let Some(protocol) = written.and_then(|written| written.value.protocol()) {
-                    return Some(protocol);
-                }
+        if let Some(Said::Server(governed)) = self.said(Some(port)) {
+            let written = governed.server.spec.protocol.as_ref();
+            if let Some(protocol) = written.and_then(|written| written.value.protocol()) {
+                return Some(protocol);
             }
-            Some(Said::Default(..)) | None => {}
         }
         let opaque = self.annotations.opaque_ports.as_ref()?;
         let name = self.names.get(&port).map(String::as_str);
