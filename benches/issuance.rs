@@ -106,6 +106,7 @@ fn settings(authority_key: KeyAlgorithm) -> Settings {
         intermediate_activate: 5 * day,
         workload_ttl: day,
         authority_key,
+        authority_name: None,
         workload_key: KeyAlgorithm::P256,
         clock_skew: Duration::from_secs(120),
         renewal_grace: day,

@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 use std::hint::black_box;
+use std::sync::Arc;
 
 use countersign::analysis::{Filter, Limits, Subject, analyze, ways};
 use countersign::envoy::{EncodedResource, class_resources, proxy_resources};
@@ -102,10 +103,12 @@ fn one_change(c: &mut Criterion) {
     let mut set = parsed(&files(1000));
     c.bench_function("one PeerAuthentication changed: the next model and its workloads' listeners", |b| {
         b.iter(|| {
-            let policy = set.peer_authentications.iter_mut().find(|it| it.spec.selector.is_some()).unwrap();
+            let mut policies = set.peer_authentications.to_vec();
+            let policy = policies.iter_mut().find(|it| it.spec.selector.is_some()).map(Arc::make_mut).unwrap();
             let mode = policy.spec.mode.as_mut().unwrap();
             mode.value = if mode.value == MtlsMode::Strict { MtlsMode::Permissive } else { MtlsMode::Strict };
             let (namespace, selector) = (policy.meta.namespace.clone(), policy.spec.selector.clone().unwrap());
+            set.peer_authentications = policies.into_iter().collect();
             let mesh = built(&set);
             let touched = mesh.workloads().filter(|it| it.key.namespace == namespace && selector.matches(&it.labels));
             touched.map(|it| proxy_resources(&proxy_plan(&mesh, it, plan::Node::default())).len()).sum::<usize>()

@@ -6,7 +6,7 @@ use clap::Parser;
 use countersign::admin::api::{ImportAuthorityRequest, IntermediateReport};
 use countersign::cli::{self, Cli, Command};
 use countersign::server::AuthorityFiles;
-use countersign::server::config::{Config, Overrides};
+use countersign::server::config::{Config, Overrides, SpireFile};
 use countersign::{server, telemetry};
 
 /// Streams live long and are of many sizes, and a fleet that comes back must find the memory that it left. `.cargo/config.toml` says how
@@ -39,7 +39,6 @@ async fn run() -> ExitCode {
 }
 
 async fn serve(args: cli::serve::ServeArgs) -> Result<(), Box<dyn std::error::Error>> {
-    telemetry::init()?;
     let overrides = Overrides {
         policy: args.policy,
         data_dir: args.data_dir,
@@ -47,13 +46,15 @@ async fn serve(args: cli::serve::ServeArgs) -> Result<(), Box<dyn std::error::Er
         admin: args.admin,
         trust_domain: args.trust_domain,
         insecure_plaintext: args.insecure_plaintext,
+        spire: args.spire_config.map(|path| SpireFile { path, expand_env: args.expand_env }),
     };
     let config = Config::load(args.config.as_deref(), &overrides)?;
+    telemetry::init(config.log_level())?;
     Ok(server::run(config).await?)
 }
 
 async fn agent(args: cli::agent::Args) -> Result<(), Box<dyn std::error::Error>> {
-    telemetry::init()?;
+    telemetry::init(None)?;
     Ok(cli::agent::run(args).await?)
 }
 

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 /// A module of the crate's root, and those that it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     // From the operator's text to Envoy's resources: each stage knows the one before it.
-    ("policy", &[]),
+    // SPIFFE IDs and trust domains are read in one place, wherever they are written.
+    ("policy", &["identity"]),
     ("source", &["policy"]),
-    ("mesh", &["policy"]),
+    ("mesh", &["policy", "identity"]),
     ("plan", &["mesh"]),
     ("envoy", &["plan"]),
     // The transport carries bytes, and knows nothing of what they say.

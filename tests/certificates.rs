@@ -80,6 +80,7 @@ fn hierarchy(authority_key: KeyAlgorithm, workload_key: KeyAlgorithm) -> (tempfi
         intermediate_activate: 7 * day,
         workload_ttl: day,
         authority_key,
+        authority_name: None,
         workload_key,
         clock_skew: Duration::from_secs(120),
         renewal_grace: day,

@@ -79,6 +79,15 @@ rules! {
         "The MeshConfig names another trust domain than the one that this server issues identities of. The server's counts: whoever expects the other one's names refuses every workload, and principals that name it match nobody."
         "Write the server's trust domain into the MeshConfig, or change `trustDomain` in the server's configuration, and add the old one to trustDomainAliases while certificates of it are around.";
 
+    TLS_TWICE CS0107 Error
+        "TLS is wrapped in TLS"
+        "A gateway that passes TLS through sends it on as it is. A DestinationRule with SIMPLE or MUTUAL for that destination wraps it in TLS of its own, and what is behind finds TLS where it expects a request."
+        "Remove the tls of the DestinationRule for that destination, or let the gateway end TLS (SIMPLE, MUTUAL).";
+    PLAIN_TO_TLS CS0108 Warning
+        "requests go to a port of TLS without it"
+        "The gateway ends TLS, or takes plaintext, and the route leads to a port whose protocol is HTTPS or TLS. What is behind expects TLS and gets a plain request."
+        "Write a DestinationRule with mode SIMPLE or MUTUAL for that port, or let the gateway pass TLS through; where the port speaks plain HTTP, name it so.";
+
     SHADOWED CS0201 Warning
         "a policy has no effect, since another one counts"
         "Of several objects of one scope only the oldest counts, and of those without a creation time the first by name."
@@ -108,6 +117,23 @@ rules! {
         "A name where only an address works, or a wildcard that cannot be resolved. The endpoint is left out."
         "Write an IP address, or `resolution: DNS`.";
 
+    HOST_WITHOUT_ROUTE CS0208 Warning
+        "a gateway's host leads nowhere"
+        "No VirtualService that names the Gateway has routes for the host that fit its server: requests are answered with 404, connections are closed. HTTP and terminated HTTPS look at `http`, PASSTHROUGH at `tls`, TCP and terminated TLS at `tcp`."
+        "Write a VirtualService with that host, the Gateway in its `gateways`, and routes of that kind; it must be in a namespace that the server's hosts let in.";
+    UNSERVED_HOST CS0209 Warning
+        "a VirtualService's host is served by none of its gateways"
+        "The VirtualService names a Gateway, and no server there has the host, or none lets VirtualServices of this namespace have it. Nobody is routed by it."
+        "Add the host to a server of the Gateway, with the namespace before it where the server names one.";
+    NO_SUCH_SUBSET CS0210 Error
+        "a route's subset is none"
+        "The route names a subset that no DestinationRule has which governs the gateway for that host. Requests by this route fail."
+        "Define the subset in a DestinationRule that the gateway's namespace sees, or correct its name.";
+    PORT_NOT_EXPOSED CS0211 Warning
+        "no Service leads to a gateway's port"
+        "Services lead to the gateway's workload, and none to this port: clients that come by a Service do not reach it. The number is the workload's port, a Service's targetPort."
+        "Add the port to the gateway's Service, or write the targetPort's number into the Gateway.";
+
     SKIPS_VERIFICATION CS0301 Error
         "a peer is not verified, or not by its name"
         "insecureSkipVerify accepts any certificate: whoever is on the path can read and change the traffic, and the client notices nothing. A gateway's MUTUAL without subjectAltNames lets in whoever its authority has certified, for whatever purpose."
@@ -124,6 +150,10 @@ rules! {
         "a credentialName names a Secret that the client may not have"
         "A credential is looked up in the client's own namespace, since no proxy sees another's Secrets. It is not there: the proxy waits for the Secret, and every connection fails."
         "Put the Secret into the namespace of the clients.";
+    NO_SERVER_CREDENTIAL CS0305 Error
+        "a server's credentialName names a Secret that cannot be served to it"
+        "A Gateway's or Sidecar's credential is looked up in the namespace of the proxy that serves it. It is not there, or lacks what the mode needs, or is not valid: the proxy has no certificate to show, and every handshake fails."
+        "Put a Secret with tls.crt and tls.key into the namespace of the workloads, and ca.crt (or a Secret NAME-cacert) for MUTUAL and OPTIONAL_MUTUAL.";
 
     PLAINTEXT_IN_PRODUCTION CS0401 Warning
         "mutual TLS is turned off in production"

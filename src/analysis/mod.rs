@@ -69,8 +69,9 @@ pub fn analyze(subject: Subject<'_>, limits: &Limits, now: OffsetDateTime) -> Re
     let mut found = Collector::default();
     rules::said::parser(subject.parsed, &mut found);
     rules::said::mesh(subject.built, &mut found);
-    rules::pairs::all(subject, &mut found);
+    rules::pairs::all(subject, now, &mut found);
     rules::references::all(subject, &mut found);
+    rules::gateways::all(subject, now, &mut found);
     rules::protection::all(subject, limits, now, &mut found);
     rules::origination::all(subject, &mut found);
     rules::authorization::all(subject, &mut found);

@@ -26,6 +26,12 @@ pub struct ServeArgs {
     /// The SPIFFE trust domain [default: cluster.local]
     #[arg(long, value_name = "NAME")]
     pub trust_domain: Option<TrustDomain>,
+    /// A SPIRE server's configuration file (HCL or JSON): what it sets, this server takes over
+    #[arg(long, value_name = "FILE")]
+    pub spire_config: Option<PathBuf>,
+    /// Replace $VARIABLES in the SPIRE configuration file by their values in the environment
+    #[arg(long, requires = "spire_config")]
+    pub expand_env: bool,
     /// Serve xDS without TLS, on loopback only; such streams get no secrets
     #[arg(long)]
     pub insecure_plaintext: bool,

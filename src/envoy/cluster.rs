@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::config::cluster::v3::cluster::{
 };
 use envoy_types::pb::envoy::config::cluster::v3::{CircuitBreakers, Cluster};
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
-use envoy_types::pb::envoy::config::core::v3::{BindConfig, SocketAddress, TransportSocket};
+use envoy_types::pb::envoy::config::core::v3::{BindConfig, ExtraSourceAddress, SocketAddress, TransportSocket};
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
@@ -73,9 +73,19 @@ pub(super) fn inbound(plan: &InboundListener) -> Cluster {
         }
         None => original_destination(&mut cluster),
     }
-    if let InboundTarget::Original { source } | InboundTarget::Own { source, .. } = plan.target {
-        cluster.upstream_bind_config = Some(BindConfig { source_address: Some(from(source)), ..Default::default() });
-    }
+    let sources = match plan.target {
+        InboundTarget::Original { source, other_source } => Some((source, other_source)),
+        InboundTarget::Own { source, .. } => Some((source, None)),
+        InboundTarget::Socket(_) | InboundTarget::Unix(_) => None,
+    };
+    cluster.upstream_bind_config = sources.map(|(source, other)| BindConfig {
+        source_address: Some(from(source)),
+        extra_source_addresses: other
+            .map(|other| ExtraSourceAddress { address: Some(from(other)), ..Default::default() })
+            .into_iter()
+            .collect(),
+        ..Default::default()
+    });
     cluster
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use envoy_types::pb::envoy::config::core::v3::{Address, Locality, Metadata};
+use envoy_types::pb::envoy::config::endpoint::v3::endpoint::AdditionalAddress;
 use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints};
 use envoy_types::pb::google::protobuf::value::Kind;
@@ -62,7 +63,16 @@ fn endpoint(plan: &ClusterEndpoint) -> LbEndpoint {
         filter_metadata: HashMap::from([(SOCKET_MATCH.to_owned(), Struct { fields: HashMap::from([mtls_label()]) })]),
         ..Default::default()
     });
-    LbEndpoint { metadata, load_balancing_weight: plan.weight.and_then(number), ..at(address) }
+    let other = plan.other_address.map(|other| named_socket(&other.to_string(), plan.port));
+    let other = other.map(|address| AdditionalAddress { address: Some(address) });
+    let endpoint =
+        Endpoint { address: Some(address), additional_addresses: other.into_iter().collect(), ..Default::default() };
+    LbEndpoint {
+        metadata,
+        load_balancing_weight: plan.weight.and_then(number),
+        host_identifier: Some(HostIdentifier::Endpoint(endpoint)),
+        ..Default::default()
+    }
 }
 
 fn at(address: Address) -> LbEndpoint {

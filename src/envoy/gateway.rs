@@ -19,7 +19,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatcher;
 use envoy_types::pb::google::protobuf::BoolValue;
 
 use super::listener::{chain, network_filter, tls_inspector};
-use super::message::{number, seconds, socket};
+use super::message::{additional, number, seconds, socket};
 use super::{http, rbac, route, tls};
 use crate::plan::{
     GatewayChain, GatewayHost, GatewayListener, GatewayRoute, GatewayTable, GatewayTarget, GatewayTls, PathMatch,
@@ -34,6 +34,7 @@ pub(super) fn listener(plan: &GatewayListener, proxy: &ProxyPlan) -> Listener {
     let mut listener = Listener {
         name: plan.name.clone(),
         address: Some(socket(plan.bind)),
+        additional_addresses: additional(plan.also),
         traffic_direction: TrafficDirection::Outbound.into(),
         ..Default::default()
     };
@@ -68,9 +69,13 @@ fn within_tls(listener: &str, plan: &GatewayChain, proxy: &ProxyPlan) -> FilterC
         transport_protocol: "tls".to_owned(),
         ..Default::default()
     };
-    let mut filters = match plan.tls {
+    let mut filters = match &plan.tls {
         GatewayTls::Mesh => rbac::of_certificates(&proxy.several_domains),
-        GatewayTls::Passthrough | GatewayTls::Own(_) => Vec::new(),
+        GatewayTls::Own(termination) => {
+            let clients = termination.clients.as_ref();
+            clients.map(|clients| rbac::of_certificates(&clients.refused)).unwrap_or_default()
+        }
+        GatewayTls::Passthrough => Vec::new(),
     };
     filters.extend(match &plan.table {
         Some(table) => vec![http::gateway(listener, table, proxy, verifies(&plan.tls))],

@@ -15,7 +15,7 @@ use super::listener::{
     Chains, SILENT_CLIENT_SECONDS, chain, http_inspector, listener_filter, needs_http_inspector, needs_tls_inspector,
     tcp_proxy, tls_inspector,
 };
-use super::message::{seconds, socket};
+use super::message::{additional, seconds, socket};
 use crate::plan::{InterceptedInbound, InterceptedOutbound, ProxyPlan};
 
 /// Istio's name for the cluster that ends every connection.
@@ -30,6 +30,7 @@ pub(super) fn outbound(plan: &InterceptedOutbound) -> Listener {
     Listener {
         name: "virtualOutbound".to_owned(),
         address: Some(socket(plan.bind)),
+        additional_addresses: additional(plan.also),
         traffic_direction: TrafficDirection::Outbound.into(),
         use_original_dst: Some(BoolValue { value: true }),
         transparent: plan.transparent.then_some(BoolValue { value: true }),
@@ -65,6 +66,7 @@ pub(super) fn inbound(plan: &InterceptedInbound, proxy: &ProxyPlan) -> Listener 
     Listener {
         name: VIRTUAL_INBOUND.to_owned(),
         address: Some(socket(plan.bind)),
+        additional_addresses: additional(plan.also),
         traffic_direction: TrafficDirection::Inbound.into(),
         transparent: plan.transparent.then_some(BoolValue { value: true }),
         listener_filters,

@@ -12,10 +12,11 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_pro
 use envoy_types::pb::google::protobuf::BoolValue;
 use prost::{Message, Name};
 
-use super::message::{any, seconds, socket};
+use super::message::{additional, any, seconds, socket};
 use super::{http, rbac, tls};
 use crate::plan::{
     Detect, InboundListener, InboundMode, OutboundListener, OutboundTarget, Protocol, ProxyPlan, ServerNames,
+    Termination,
 };
 
 /// How the mesh's own TLS is told from an application's, on a port that takes both: the words that Istio's proxies offer for bytes,
@@ -41,6 +42,7 @@ pub(super) fn outbound(plan: &OutboundListener) -> Listener {
     let mut listener = Listener {
         name: plan.name.clone(),
         address: Some(socket(plan.bind)),
+        additional_addresses: additional(plan.also),
         traffic_direction: TrafficDirection::Outbound.into(),
         bind_to_port: plan.captured.then_some(BoolValue { value: false }),
         ..Default::default()
@@ -87,10 +89,12 @@ pub(super) fn inbound(plan: &InboundListener, proxy: &ProxyPlan) -> Listener {
         filters.push(http_inspector());
     }
     // Plaintext clients may wait for the server to speak; those of mutual TLS never do.
-    let waits = !filters.is_empty() && plan.mode != InboundMode::Strict && !plan.protocol.is_http();
+    let is_plain = plan.mode != InboundMode::Strict && plan.termination.is_none();
+    let waits = !filters.is_empty() && is_plain && !plan.protocol.is_http();
     Listener {
         name: plan.name.clone(),
         address: Some(socket(plan.bind)),
+        additional_addresses: additional(plan.also),
         traffic_direction: TrafficDirection::Inbound.into(),
         listener_filters: filters,
         listener_filters_timeout: if waits { seconds(SILENT_CLIENT_SECONDS) } else { None },
@@ -120,6 +124,9 @@ pub(super) struct Chains<'a> {
 
 impl Chains<'_> {
     pub(super) fn all(&self) -> Vec<FilterChain> {
+        if let Some(termination) = &self.plan.termination {
+            return self.terminating(termination);
+        }
         match self.plan.protocol {
             Protocol::Undeclared => self.undeclared(),
             protocol if protocol.is_http() => self.http(),
@@ -161,6 +168,26 @@ impl Chains<'_> {
                 vec![mutual_http(), plaintext_http(), mutual(&MESH_ALPN), self.application_tls(), plaintext()]
             }
         }
+    }
+
+    /// TLS with a certificate of the operator's; while the port is on its way, the mesh's too, told from it by what its clients offer.
+    fn terminating(&self, termination: &Termination) -> Vec<FilterChain> {
+        let filters = || match self.plan.protocol.is_http() {
+            true => self.http_filter(termination.clients.is_some()),
+            false => self.bytes(false),
+        };
+        let refused = termination.clients.as_ref().map(|clients| clients.refused.as_slice()).unwrap_or_default();
+        let own = [rbac::of_certificates(refused), filters()].concat();
+        let own = chain("tls", matching(TLS, &[]), Some(tls::terminating(termination)), own);
+        if self.plan.mode == InboundMode::Disable {
+            return vec![own];
+        }
+        let all: Vec<&str> = MESH_ALPN.into_iter().chain(MESH_HTTP_ALPN).collect();
+        let mutual = match self.plan.protocol.is_http() {
+            true => self.mutual("mutual-tls", &all, &HTTP_ALPN, self.http_filter(true)),
+            false => self.mutual("mutual-tls", &all, &TCP_ALPN, self.bytes(true)),
+        };
+        vec![mutual, own]
     }
 
     fn mutual(&self, name: &str, alpn_match: &[&str], alpn: &[&str], filters: Vec<Filter>) -> FilterChain {

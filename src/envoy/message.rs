@@ -6,6 +6,7 @@ use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
 use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
 use envoy_types::pb::envoy::config::core::v3::{Address, Pipe, SocketAddress, TransportSocket};
+use envoy_types::pb::envoy::config::listener::v3::AdditionalAddress;
 use envoy_types::pb::google::protobuf::{Any, Duration as ProtoDuration, UInt32Value};
 use prost::{Message, Name};
 
@@ -50,6 +51,12 @@ pub(super) fn seconds(seconds: i64) -> Option<ProtoDuration> {
 
 pub(super) fn number(value: u32) -> Option<UInt32Value> {
     Some(UInt32Value { value })
+}
+
+/// What a listener binds besides its first address.
+pub(super) fn additional(address: Option<SocketAddr>) -> Vec<AdditionalAddress> {
+    let one = |address| AdditionalAddress { address: Some(socket(address)), ..Default::default() };
+    address.map(one).into_iter().collect()
 }
 
 pub(super) fn socket(address: SocketAddr) -> Address {

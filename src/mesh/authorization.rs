@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::build::Builder;
-use super::index::{LabelIndex, oldest_first};
-use super::workload::Workload;
+use super::index::oldest_first;
+use super::population::Population;
+use super::workload::{Governance, Registered};
 use super::{Object, Topic, Warning};
 use crate::policy::{AccessAction, AuthorizationPolicy};
 
@@ -14,21 +15,22 @@ const DRY_RUN: &str = "istio.io/dry-run";
 impl Builder<'_> {
     /// Gives each workload its policies: those of the root namespace and of its own that select it, the oldest first. Unlike a
     /// PeerAuthentication's, a selector in the root namespace selects in every namespace.
-    pub(super) fn authorize(&mut self, workloads: &mut [Workload], index: &LabelIndex) {
-        let mut policies: Vec<_> = self.set.authorization_policies.iter().cloned().map(Arc::new).collect();
+    pub(super) fn authorize(&mut self, population: &Population, governance: &mut [Governance]) {
+        let mut policies: Vec<_> = self.set.authorization_policies.to_vec();
         oldest_first(&mut policies);
         let root = self.settings.root_namespace.clone();
         policies.sort_by_key(|policy| policy.meta.namespace != root);
         policies.retain(|policy| self.is_enforced(policy));
+        let all = &population.all;
         for policy in policies {
             let selector = policy.spec.selector.clone().unwrap_or_default();
             let selected: Vec<usize> = match policy.meta.namespace == root {
-                true => (0..workloads.len()).filter(|&it| selector.matches(&workloads[it].labels)).collect(),
-                false => index.select(workloads, &policy.meta.namespace, &selector).collect(),
+                true => (0..all.len()).filter(|&it| selector.matches(&all[it].labels)).collect(),
+                false => population.index.select(all, &policy.meta.namespace, &selector).collect(),
             };
-            self.warn_of_selection(&policy, workloads, &selected);
+            self.warn_of_selection(&policy, all, &selected);
             for position in selected {
-                workloads[position].access.push(Arc::clone(&policy));
+                governance[position].access.push(Arc::clone(&policy));
             }
         }
     }
@@ -45,7 +47,12 @@ impl Builder<'_> {
         !is_tried && matches!(policy.spec.action, AccessAction::Allow | AccessAction::Deny)
     }
 
-    fn warn_of_selection(&mut self, policy: &Object<AuthorizationPolicy>, workloads: &[Workload], selected: &[usize]) {
+    fn warn_of_selection(
+        &mut self,
+        policy: &Object<AuthorizationPolicy>,
+        workloads: &[Arc<Registered>],
+        selected: &[usize],
+    ) {
         let name = format!("AuthorizationPolicy {}/{}", policy.meta.namespace, policy.meta.name);
         if selected.is_empty() && policy.spec.selector.is_some() {
             let message = format!("{name} selects no workload, so it protects nothing");

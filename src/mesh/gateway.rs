@@ -5,27 +5,44 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::index::oldest_first;
+use super::population::Population;
 use super::rules::qualified;
 use super::visibility::exports;
-use super::{Mesh, Object, Service, Settings, Topic, Warning, Workload, WorkloadKey};
-use crate::policy::{Gateway, PolicySet, Server, ServerTlsMode, VirtualService, WeightedDestination};
+use super::{Mesh, Object, Service, Settings, Topic, Warning, WorkloadKey, of_host};
+use crate::policy::{Gateway, Objects, PolicySet, Server, ServerTlsMode, VirtualService, WeightedDestination};
 
 /// Every Gateway and VirtualService, the oldest of each first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct GatewayIndex {
+    /// What it was made from.
+    from: (Arc<Population>, Objects<Gateway>, Objects<VirtualService>),
     gateways: Vec<Arc<Object<Gateway>>>,
     virtual_services: Vec<Arc<Object<VirtualService>>>,
     /// For each workload, the indexes of the Gateways that select it.
     of_workload: HashMap<WorkloadKey, Vec<usize>>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// In a VirtualService's `gateways`: all sidecars.
 const ALL_SIDECARS: &str = "mesh";
 
 impl GatewayIndex {
-    pub(super) fn new(set: &PolicySet, workloads: &[Arc<Workload>], warnings: &mut Vec<Warning>) -> Self {
-        let mut gateways: Vec<_> = set.gateways.iter().cloned().map(Arc::new).collect();
-        let mut virtual_services: Vec<_> = set.virtual_services.iter().cloned().map(Arc::new).collect();
+    /// That of `set`: the one before, if it was made from the very same.
+    pub(super) fn after(before: Option<&Arc<Self>>, population: &Arc<Population>, set: &PolicySet) -> Arc<Self> {
+        let same = |it: &&Arc<Self>| {
+            let (of, gateways, virtual_services) = &it.from;
+            Arc::ptr_eq(of, population) && gateways.are(&set.gateways) && virtual_services.are(&set.virtual_services)
+        };
+        match before.filter(same) {
+            Some(before) => Arc::clone(before),
+            None => Arc::new(Self::new(population, set)),
+        }
+    }
+
+    fn new(population: &Arc<Population>, set: &PolicySet) -> Self {
+        let mut warnings = Vec::new();
+        let mut gateways: Vec<_> = set.gateways.to_vec();
+        let mut virtual_services: Vec<_> = set.virtual_services.to_vec();
         oldest_first(&mut gateways);
         oldest_first(&mut virtual_services);
         let mut of_workload: HashMap<WorkloadKey, Vec<usize>> = HashMap::new();
@@ -37,7 +54,7 @@ impl GatewayIndex {
                 warnings.push(Warning::new(Topic::SelectsNothing, at, message));
                 continue;
             }
-            let selected = workloads.iter().filter(|workload| spec.selector.matches(&workload.labels));
+            let selected = population.all.iter().filter(|workload| spec.selector.matches(&workload.labels));
             let mut selects_any = false;
             for workload in selected {
                 selects_any = true;
@@ -48,9 +65,11 @@ impl GatewayIndex {
                 warnings.push(Warning::new(Topic::SelectsNothing, at, message));
             }
         }
-        let index = Self { gateways, virtual_services, of_workload };
-        index.warn_of_missing_gateways(warnings);
-        index.warn_of_names_served_twice(warnings);
+        let from = (Arc::clone(population), set.gateways.clone(), set.virtual_services.clone());
+        let mut index = Self { from, gateways, virtual_services, of_workload, warnings: Vec::new() };
+        index.warn_of_missing_gateways(&mut warnings);
+        index.warn_of_names_served_twice(&mut warnings);
+        index.warnings = warnings;
         index
     }
 
@@ -123,11 +142,11 @@ pub(super) fn warn_of_missing_destinations(
             .chain(service.spec.tcp.iter().map(|it| &it.route));
         for to in routes.flatten() {
             let host = qualified(&to.host.value, &service.meta.namespace, &settings.cluster_domain);
-            let port = |service: &&Arc<Service>| match to.port {
+            let port = |service: &Arc<Service>| match to.port {
                 Some(port) => service.ports.iter().any(|it| it.port.value == port),
                 None => service.ports.len() == 1,
             };
-            let of_host: Vec<_> = services.iter().filter(|service| service.host == host).collect();
+            let of_host = of_host(services, &host);
             if of_host.iter().any(port) {
                 continue;
             }

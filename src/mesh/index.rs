@@ -1,10 +1,9 @@
 //! Finding workloads by label without looking at all of them.
 
-use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Workload;
+use super::workload::Registered;
 use crate::policy::LabelSelector;
 
 /// Workload indexes by namespace and by each label pair in it.
@@ -20,9 +19,9 @@ struct NamespaceIndex {
 }
 
 impl LabelIndex {
-    pub(super) fn new<'a>(workloads: impl Iterator<Item = (usize, &'a Workload)>) -> Self {
+    pub(super) fn new(workloads: &[Arc<Registered>]) -> Self {
         let mut index = Self::default();
-        for (position, workload) in workloads {
+        for (position, workload) in workloads.iter().enumerate() {
             let namespace = entry(&mut index.namespaces, &workload.key.namespace);
             namespace.all.push(position);
             for (key, value) in workload.labels.iter() {
@@ -34,9 +33,9 @@ impl LabelIndex {
     }
 
     /// The workloads of `namespace` that `selector` selects. The rarest of its pairs names the candidates.
-    pub(super) fn select<'a, W: Borrow<Workload>>(
+    pub(super) fn select<'a>(
         &'a self,
-        workloads: &'a [W],
+        workloads: &'a [Arc<Registered>],
         namespace: &str,
         selector: &'a LabelSelector,
     ) -> impl Iterator<Item = usize> + 'a {
@@ -50,7 +49,7 @@ impl LabelIndex {
                 .min_by_key(|positions| positions.len())
                 .unwrap_or(&index.all),
         };
-        candidates.iter().copied().filter(move |&position| selector.matches(&workloads[position].borrow().labels))
+        candidates.iter().copied().filter(move |&position| selector.matches(&workloads[position].labels))
     }
 }
 

@@ -7,13 +7,17 @@
 pub mod decide;
 
 mod authorization;
+mod basis;
 mod build;
 mod gateway;
+mod governed;
 mod index;
 mod linkerd;
 mod mesh_config;
 mod names;
+mod offers;
 mod population;
+mod reach;
 mod rules;
 mod service;
 mod sidecar;
@@ -24,7 +28,6 @@ mod warning;
 mod workload;
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -36,6 +39,7 @@ pub use crate::policy::{
     ServerTlsMode, ServerTlsVersion, ServicePort, Sidecar, SidecarEgress, SidecarIngress, Through, TlsSettings,
     TlsVersion, UriMatch, VirtualService, WeightedDestination,
 };
+pub use basis::Basis;
 pub use gateway::{intersection, names as gateway_named};
 pub use linkerd::{Client, ClientNetwork, Grant, PortList, dns_name};
 pub use names::{PeerNames, San};
@@ -43,10 +47,14 @@ pub use service::{Discovery, Endpoint, EndpointAddress, Ports, Service};
 pub use sidecar::HostFilter;
 pub use transit::{Modes, Moving, Step, Transit, Written};
 pub use warning::{Topic, Warning};
-pub use workload::{ParseWorkloadKeyError, Workload, WorkloadKey};
+pub use workload::{ParseWorkloadKeyError, Registered, Workload, WorkloadKey};
 
-use crate::policy::DestinationRule;
+use crate::policy::{DestinationRule, Objects};
 use gateway::GatewayIndex;
+use governed::Governed;
+use offers::Offers;
+use population::Population;
+use reach::{Reach, Ways};
 use rules::RuleIndex;
 
 /// What the whole mesh shares.
@@ -110,18 +118,19 @@ fn spiffe_id(trust_domain: &str, namespace: &str, service_account: &str) -> Stri
     format!("spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}")
 }
 
-/// One policy set, indexed. Cheap to share, impossible to edit.
+/// One policy set, indexed. Cheap to share, impossible to edit. Its parts are shared with the model before, where nothing has changed in
+/// what they were made from.
 #[derive(Debug)]
 pub struct Mesh {
-    settings: Settings,
-    workloads: BTreeMap<WorkloadKey, Arc<Workload>>,
-    /// Every service, ordered by host, then age; the first of a host wins where two are visible.
-    services: Vec<Arc<Service>>,
-    /// For each workload, the indexes of the services that select it, in order, and of its endpoints there.
-    endpoints_of: HashMap<WorkloadKey, Vec<(usize, usize)>>,
-    rules: RuleIndex,
-    transit: Transit,
-    gateways: GatewayIndex,
+    settings: Arc<Settings>,
+    /// What they were made from, besides the server's own.
+    mesh_configs: Objects<MeshConfig>,
+    population: Arc<Population>,
+    governed: Arc<Governed>,
+    offers: Arc<Offers>,
+    reach: Arc<Reach>,
+    rules: Arc<RuleIndex>,
+    gateways: Arc<GatewayIndex>,
 }
 
 impl Mesh {
@@ -132,30 +141,34 @@ impl Mesh {
 
     /// Every workload, ordered by namespace and name.
     pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
-        self.workloads.values()
+        self.population.by_key.values().map(|&position| &self.governed.workloads[position])
     }
 
     /// The workload of this name.
     pub fn workload(&self, key: &WorkloadKey) -> Option<&Arc<Workload>> {
-        self.workloads.get(key)
+        self.population.by_key.get(key).map(|&position| &self.governed.workloads[position])
     }
 
     /// Every service, ordered by host.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.services.iter()
+        self.offers.services.iter()
+    }
+
+    fn ways_to(&self, key: &WorkloadKey) -> Option<&Ways> {
+        self.population.by_key.get(key).map(|&position| &self.reach.ways[position])
     }
 
     /// The services that select this workload, ordered by host.
     pub fn services_of(&self, key: &WorkloadKey) -> impl Iterator<Item = &Arc<Service>> {
-        let of = self.endpoints_of.get(key).map(Vec::as_slice).unwrap_or_default();
-        of.chunk_by(|(one, _), (other, _)| one == other).map(|endpoints| &self.services[endpoints[0].0])
+        let ways = self.ways_to(key).map(|ways| &**ways).unwrap_or_default();
+        ways.chunk_by(|(one, _), (other, _)| Arc::ptr_eq(one, other)).map(|ways| &ways[0].0)
     }
 
     /// What a client of this namespace can see, one service a host, ordered by host. Where several namespaces define a
     /// host, the client's own definition wins, then the oldest: cluster names carry the host only, so there can be one.
     pub fn visible_to(&self, namespace: &str) -> Vec<&Arc<Service>> {
         let mut seen: Vec<&Arc<Service>> = Vec::new();
-        for service in &self.services {
+        for service in &self.offers.services {
             if !visibility::exports(&service.export_to, &service.namespace, namespace) {
                 continue;
             }
@@ -186,10 +199,9 @@ impl Mesh {
     /// The workload's ports that services send to, and what is spoken there. Of two services with one port, the first by host says it.
     pub fn sent_to(&self, workload: &Workload) -> BTreeMap<u16, Protocol> {
         let mut ports = BTreeMap::new();
-        for &(service, endpoint) in self.endpoints_of.get(&workload.key).into_iter().flatten() {
-            let service = &self.services[service];
+        for (service, endpoint) in self.ways_to(&workload.key).into_iter().flat_map(|ways| ways.iter()) {
             for port in &service.ports {
-                if let Some(number) = service.endpoints[endpoint].port(port) {
+                if let Some(number) = service.endpoints[*endpoint].port(port) {
                     ports.entry(number).or_insert(port.protocol);
                 }
             }
@@ -210,18 +222,23 @@ impl Mesh {
     /// The services whose host is the rule's, whoever sees them.
     pub fn governed_by(&self, rule: &Object<DestinationRule>) -> &[Arc<Service>] {
         let host = rules::qualified(&rule.spec.host.value, &rule.meta.namespace, &self.settings.cluster_domain);
-        let start = self.services.partition_point(|service| service.host < host);
-        let end = self.services.partition_point(|service| service.host <= host);
-        &self.services[start..end]
+        of_host(&self.offers.services, &host)
     }
 
     /// Whether any service has a host that the rule covers, exactly or by its wildcard.
     pub fn covers_any(&self, rule: &Object<DestinationRule>) -> bool {
         match rule.spec.host.value.strip_prefix('*') {
-            Some(suffix) => self.services.iter().any(|service| service.host.ends_with(&suffix.to_ascii_lowercase())),
+            Some(suffix) => self.services().any(|service| service.host.ends_with(&suffix.to_ascii_lowercase())),
             None => !self.governed_by(rule).is_empty(),
         }
     }
+}
+
+/// Those of one host, among services that are ordered by host.
+fn of_host<'s>(services: &'s [Arc<Service>], host: &str) -> &'s [Arc<Service>] {
+    let start = services.partition_point(|service| service.host.as_str() < host);
+    let end = services.partition_point(|service| service.host.as_str() <= host);
+    &services[start..end]
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::build::Builder;
-use super::linkerd::{Linkerd, dns_name};
+use super::index::LabelIndex;
+use super::linkerd::dns_name;
 use super::service::Ports;
-use super::workload::{Authentication, TLS_MODE_LABEL, Workload, WorkloadKey};
-use super::{Object, Topic, Warning};
+use super::workload::{Registered, TLS_MODE_LABEL, WorkloadKey};
+use super::{Object, Settings, Topic, Warning};
 use crate::policy::linkerd::{Annotations, Injection};
-use crate::policy::{Located, Pod, WorkloadEntry, WorkloadGroup};
+use crate::policy::{Located, Namespace, Objects, Pod, PolicySet, WorkloadEntry, WorkloadGroup};
 
 /// The annotation by which a WorkloadEntry names its group (istio/api, annotation/annotations.yaml).
 const GROUP: &str = "istio.io/autoRegistrationGroup";
@@ -17,9 +18,44 @@ const GROUP: &str = "istio.io/autoRegistrationGroup";
 type Groups<'a> = HashMap<(&'a str, &'a str), &'a WorkloadGroup>;
 type Namespaces<'a> = HashMap<&'a str, &'a Annotations>;
 
+/// Every workload.
+#[derive(Debug)]
+pub(super) struct Population {
+    /// What it was made from.
+    from: (Objects<WorkloadEntry>, Objects<WorkloadGroup>, Objects<Pod>, Objects<Namespace>),
+    /// WorkloadEntries first, each kind by name.
+    pub(super) all: Vec<Arc<Registered>>,
+    /// Where each one is.
+    pub(super) by_key: BTreeMap<WorkloadKey, usize>,
+    pub(super) index: LabelIndex,
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl Population {
+    /// That of `set`: the one before, if it was made from the very same.
+    pub(super) fn after(before: Option<&Arc<Self>>, set: &PolicySet, settings: &Settings) -> Arc<Self> {
+        let same = |it: &&Arc<Self>| {
+            let (entries, groups, pods, namespaces) = &it.from;
+            entries.are(&set.workload_entries)
+                && groups.are(&set.workload_groups)
+                && pods.are(&set.pods)
+                && namespaces.are(&set.namespaces)
+        };
+        if let Some(before) = before.filter(same) {
+            return Arc::clone(before);
+        }
+        let mut builder = Builder { set, settings, warnings: Vec::new() };
+        let (all, by_key) = builder.workloads();
+        let index = LabelIndex::new(&all);
+        let from =
+            (set.workload_entries.clone(), set.workload_groups.clone(), set.pods.clone(), set.namespaces.clone());
+        Arc::new(Self { from, all, by_key, index, warnings: builder.warnings })
+    }
+}
+
 impl Builder<'_> {
     /// WorkloadEntries first: of two workloads of one name the first counts.
-    pub(super) fn workloads(&mut self) -> Vec<Workload> {
+    fn workloads(&mut self) -> (Vec<Arc<Registered>>, BTreeMap<WorkloadKey, usize>) {
         let set = self.set;
         let groups: Groups<'_> = set
             .workload_groups
@@ -28,22 +64,23 @@ impl Builder<'_> {
             .collect();
         let namespaces: Namespaces<'_> =
             set.namespaces.iter().map(|object| (object.meta.name.as_str(), &object.meta.linkerd)).collect();
-        let mut workloads: Vec<Workload> = Vec::with_capacity(set.workload_entries.len() + set.pods.len());
-        let mut seen: HashMap<WorkloadKey, String> = HashMap::new();
+        let mut all: Vec<Arc<Registered>> = Vec::with_capacity(set.workload_entries.len() + set.pods.len());
+        let mut by_key = BTreeMap::new();
         let entries =
             set.workload_entries.iter().map(|object| (self.of_entry(object, &groups, &namespaces), "WorkloadEntry"));
         let entries: Vec<_> = entries.collect();
         let pods = set.pods.iter().filter_map(|object| Some((self.of_pod(object, &namespaces)?, "Pod")));
         for (workload, kind) in entries.into_iter().chain(pods.collect::<Vec<_>>()) {
-            if let Some(first) = seen.get(&workload.key) {
-                let message = format!("a second workload {} ({kind}): the one at {first} counts", workload.key);
+            if let Some(&first) = by_key.get(&workload.key) {
+                let first: &Arc<Registered> = &all[first];
+                let message = format!("a second workload {} ({kind}): the one at {} counts", workload.key, first.at);
                 self.warnings.push(Warning::new(Topic::Shadowed, &workload.at, message));
                 continue;
             }
-            seen.insert(workload.key.clone(), workload.at.to_string());
-            workloads.push(workload);
+            by_key.insert(workload.key.clone(), all.len());
+            all.push(Arc::new(workload));
         }
-        workloads
+        (all, by_key)
     }
 
     fn of_entry(
@@ -51,7 +88,7 @@ impl Builder<'_> {
         object: &Object<WorkloadEntry>,
         groups: &Groups<'_>,
         namespaces: &Namespaces<'_>,
-    ) -> Workload {
+    ) -> Registered {
         let (entry, namespace) = (&object.spec, &object.meta.namespace);
         let none = WorkloadGroup::default();
         let group = match object.meta.annotations.get(GROUP) {
@@ -77,61 +114,52 @@ impl Builder<'_> {
         let account = entry.service_account.as_ref().or(group.service_account.as_ref());
         let account = account.map_or("default", String::as_str).to_owned();
         let annotations = inherited(&object.meta.linkerd.or(&group.linkerd), namespace, namespaces);
-        let ports = Ports::Entry(ports);
-        Workload {
+        Registered {
             address: entry.address.value.parse().ok(),
+            other_address: None,
             address_text: entry.address.value.clone(),
             spiffe_id: self.settings.spiffe_id(namespace, &account),
             identities: self.identities(namespace, &account),
             dns_names: self.dns_names(&annotations, namespace, &account),
+            annotations,
             service_account: account,
             meshed: labels.get(TLS_MODE_LABEL).is_none_or(|mode| mode != "disabled"),
             labels: Arc::new(labels),
-            linkerd: Linkerd::new(annotations, &ports),
-            ports,
+            ports: Ports::Entry(ports),
             locality: entry.locality.clone().or_else(|| group.locality.clone()),
             weight: entry.weight.or(group.weight),
             ready: true,
             at: object.at.clone(),
-            authentication: Authentication::default(),
-            sidecar: None,
-            moving: BTreeMap::new(),
-            access: Vec::new(),
             key: WorkloadKey::new(namespace, &object.meta.name),
         }
     }
 
     /// `None`: it has no address, because it does not run yet or any more. A Pod has a proxy where Istio's injector has left its marks, and
     /// never on its machine's network.
-    fn of_pod(&self, object: &Object<Pod>, namespaces: &Namespaces<'_>) -> Option<Workload> {
+    fn of_pod(&self, object: &Object<Pod>, namespaces: &Namespaces<'_>) -> Option<Registered> {
         let (pod, namespace) = (&object.spec, &object.meta.namespace);
         let address = pod.address.as_ref()?.value;
         let annotations = inherited(&object.meta.linkerd, namespace, namespaces);
-        let ports = Ports::Pod(pod.ports.clone());
         let is_disabled = object.meta.labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "disabled");
-        Some(Workload {
+        Some(Registered {
             address: Some(address),
+            other_address: pod.other_address,
             address_text: address.to_string(),
             spiffe_id: self.settings.spiffe_id(namespace, &pod.service_account),
             identities: self.identities(namespace, &pod.service_account),
             dns_names: self.dns_names(&annotations, namespace, &pod.service_account),
+            annotations,
             service_account: pod.service_account.clone(),
             meshed: pod.injected && !pod.host_network && !is_disabled,
             labels: Arc::new(object.meta.labels.clone()),
-            linkerd: Linkerd::new(annotations, &ports),
-            ports,
+            ports: Ports::Pod(pod.ports.clone()),
             locality: None,
             weight: None,
             ready: pod.ready,
             at: object.at.clone(),
-            authentication: Authentication::default(),
-            sidecar: None,
-            moving: BTreeMap::new(),
-            access: Vec::new(),
             key: WorkloadKey::new(namespace, &object.meta.name),
         })
     }
-
     /// Where Linkerd's proxy is wanted, others may look for the name that Linkerd would give.
     fn dns_names(&self, annotations: &Annotations, namespace: &str, account: &str) -> Arc<[String]> {
         let injects = |it: &Located<Injection>| it.value != Injection::Disabled;

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use super::index::oldest_first;
 use super::visibility::exports;
 use super::{Object, Service, Settings, Workload};
-use crate::policy::{ClientTls, DestinationRule, LabelSelector, Located, TrafficPolicy};
+use crate::policy::{ClientTls, DestinationRule, LabelSelector, Located, Objects, TrafficPolicy};
 
 type Rule = Arc<Object<DestinationRule>>;
 
 /// Every DestinationRule.
 #[derive(Debug, Default)]
 pub(super) struct RuleIndex {
+    /// What it was made from.
+    from: Objects<DestinationRule>,
     root_namespace: String,
     namespaces: HashMap<String, NamespaceRules>,
 }
@@ -26,8 +28,20 @@ struct NamespaceRules {
 }
 
 impl RuleIndex {
-    pub(super) fn new(rules: &[Object<DestinationRule>], settings: &Settings) -> Self {
-        let mut sorted: Vec<Rule> = rules.iter().cloned().map(Arc::new).collect();
+    /// That of `rules`: the one before, if it was made from the very same.
+    pub(super) fn after(
+        before: Option<&Arc<Self>>,
+        rules: &Objects<DestinationRule>,
+        settings: &Settings,
+    ) -> Arc<Self> {
+        match before.filter(|before| before.from.are(rules)) {
+            Some(before) => Arc::clone(before),
+            None => Arc::new(Self::new(rules, settings)),
+        }
+    }
+
+    fn new(rules: &Objects<DestinationRule>, settings: &Settings) -> Self {
+        let mut sorted = rules.to_vec();
         oldest_first(&mut sorted);
         let mut namespaces: HashMap<String, NamespaceRules> = HashMap::new();
         let mut wildcards: HashMap<String, BTreeMap<String, Vec<Rule>>> = HashMap::new();
@@ -51,7 +65,7 @@ impl RuleIndex {
             list.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.0.cmp(&b.0)));
             namespaces.entry(namespace).or_default().wildcards = list;
         }
-        Self { root_namespace: settings.root_namespace.clone(), namespaces }
+        Self { from: rules.clone(), root_namespace: settings.root_namespace.clone(), namespaces }
     }
 
     pub(super) fn client_label_keys(&self, namespace: &str) -> Option<&HashSet<String>> {

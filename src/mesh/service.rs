@@ -64,7 +64,7 @@ impl Service {
             let is_opaque = opaque.is_some_and(|it| it.value.contains(port.port.value, name));
             let of_endpoint = |endpoint: &Endpoint| {
                 let workload = endpoint.workload.as_ref().filter(|workload| workload.meshed)?;
-                workload.linkerd.protocol(endpoint.port(port)?)
+                workload.linkerd().protocol(endpoint.port(port)?)
             };
             let said: Vec<Protocol> = self.endpoints.iter().filter_map(of_endpoint).collect();
             let bytes = [Protocol::Tcp, Protocol::Tls].into_iter().find(|it| said.contains(it));
@@ -93,6 +93,8 @@ pub enum EndpointAddress {
 pub struct Endpoint {
     /// Where it is.
     pub address: EndpointAddress,
+    /// Where else it is: its address of the other family.
+    pub other_address: Option<IpAddr>,
     /// Its labels, which subsets select on.
     pub labels: Arc<BTreeMap<String, String>>,
     /// The SPIFFE IDs it may show: one for the trust domain and each alias. Empty when nobody knows.

@@ -1,8 +1,34 @@
 //! A Sidecar's `egress[].hosts`: which services its workloads may reach.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Mesh, Service, SidecarEgress, Workload};
+use super::{Mesh, Service, SidecarEgress, Topic, Warning, Workload, decide};
+use crate::policy::Metadata;
+
+/// Of TLS that a Sidecar asks for on a port whose mTLS mode is not DISABLE: the mesh's own counts there, as in Istio, which does not say so.
+pub(super) fn warn_of_tls_without_effect(workloads: &[Arc<Workload>], warnings: &mut Vec<Warning>) {
+    let mut told = BTreeSet::new();
+    for workload in workloads.iter().filter(|workload| workload.meshed) {
+        let Some(sidecar) = workload.sidecar() else { continue };
+        for listener in &sidecar.spec.ingress {
+            let Some(tls) = &listener.tls else { continue };
+            let port = listener.port.value;
+            let (mode, place) = decide::mode_and_place(workload, port);
+            if mode == decide::InboundMode::Disable || !told.insert(&tls.at) {
+                continue;
+            }
+            let Metadata { namespace, name, .. } = &sidecar.meta;
+            let place = place.map(|at| format!(" ({at})")).unwrap_or_default();
+            let message = format!(
+                "Sidecar {namespace}/{name}: tls of port {port} has no effect on {}, whose port is {mode}{place}: the mesh's TLS \
+                 counts; make the port DISABLE in portLevelMtls, or leave tls out",
+                workload.key
+            );
+            warnings.push(Warning::new(Topic::NoEffect, &tls.at, message));
+        }
+    }
+}
 
 impl Mesh {
     /// The services that `client` may reach, one a host: those visible to its namespace that any egress listener of its Sidecar lists.

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::decide::{self, InboundMode};
+use super::decide::InboundMode;
 use super::{Mesh, WorkloadKey};
 
 /// How far a port is on its way to the mode that the policy has for it.
@@ -121,23 +122,14 @@ pub struct Written {
 }
 
 impl Mesh {
-    /// What the policy says of every port that clients of the mesh can reach, whether or not it is served so already.
-    pub fn modes(&self) -> Modes {
-        let mut modes: Modes = self.workloads().map(|it| (it.key.clone(), BTreeMap::new())).collect();
-        for service in &self.services {
-            for endpoint in &service.endpoints {
-                let Some(workload) = &endpoint.workload else { continue };
-                for number in service.ports.iter().filter_map(|port| endpoint.port(port)) {
-                    let Some(ports) = modes.get_mut(&workload.key) else { continue };
-                    ports.entry(number).or_insert_with(|| decide::written(workload, number));
-                }
-            }
-        }
-        modes
+    /// What the policy says of every port that clients of the mesh can reach, whether or not it is served so already. The same place in
+    /// memory as in the model before, where it is the same.
+    pub fn modes(&self) -> &Arc<Modes> {
+        &self.reach.modes
     }
 
     /// The ports that are on their way.
     pub fn transit(&self) -> &Transit {
-        &self.transit
+        &self.governed.transit
     }
 }

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::linkerd::Linkerd;
+use super::linkerd::{Linkerd, Served};
 use super::{Moving, Object, Origin, PortList, Ports, Protocol, Sidecar};
+use crate::policy::linkerd::Annotations;
 use crate::policy::{AuthorizationPolicy, PeerAuthentication};
 
 /// The label by which Istio knows whether a workload has a proxy.
@@ -61,13 +63,30 @@ impl FromStr for WorkloadKey {
     }
 }
 
-/// One workload. Outside Kubernetes that is one WorkloadEntry, and one proxy.
+/// One workload. Outside Kubernetes that is one WorkloadEntry, and one proxy. Who it is, and the policies that hold for it.
 #[derive(Debug)]
 pub struct Workload {
+    pub(super) registered: Arc<Registered>,
+    pub(super) governance: Governance,
+}
+
+impl Deref for Workload {
+    type Target = Registered;
+
+    fn deref(&self) -> &Registered {
+        &self.registered
+    }
+}
+
+/// Who a workload is, whatever the policies say.
+#[derive(Debug)]
+pub struct Registered {
     /// Its name.
     pub key: WorkloadKey,
     /// Its address; `None` when the operator gave a DNS name, which a listener cannot bind.
     pub address: Option<IpAddr>,
+    /// Its address of the other family, where it has both.
+    pub other_address: Option<IpAddr>,
     /// The address as written.
     pub address_text: String,
     /// `metadata.labels`, with the spec's labels over them.
@@ -92,31 +111,62 @@ pub struct Workload {
     pub ready: bool,
     /// Where it was written.
     pub at: Origin,
+    /// Linkerd's annotations: its own, its group's and its namespace's, the narrowest first.
+    pub(super) annotations: Annotations,
+}
+
+/// What the policies say of a workload.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Governance {
     /// What decides its inbound mode.
     pub(super) authentication: Authentication,
     /// Its ports that are on their way to another inbound mode.
     pub(super) moving: BTreeMap<u16, Moving>,
     pub(super) sidecar: Option<Arc<Object<Sidecar>>>,
     pub(super) access: Vec<Arc<Object<AuthorizationPolicy>>>,
-    pub(super) linkerd: Linkerd,
+    /// By port: Linkerd's Server that selects it. Of several the oldest.
+    pub(super) servers: BTreeMap<u16, Arc<Served>>,
+}
+
+impl Governance {
+    /// Whether it is by the very same policies.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        fn same<T>(one: &[Arc<T>], other: &[Arc<T>]) -> bool {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| Arc::ptr_eq(one, other))
+        }
+        let Authentication { workload, namespace, mesh } = &self.authentication;
+        let of = &other.authentication;
+        same(workload.as_slice(), of.workload.as_slice())
+            && same(namespace.as_slice(), of.namespace.as_slice())
+            && same(mesh.as_slice(), of.mesh.as_slice())
+            && same(self.sidecar.as_slice(), other.sidecar.as_slice())
+            && same(&self.access, &other.access)
+            && self.moving == other.moving
+            && self.servers == other.servers
+    }
 }
 
 impl Workload {
     /// The Sidecar that governs it: one that selects it before its namespace's, and that before the root namespace's;
     /// the oldest of each.
     pub fn sidecar(&self) -> Option<&Arc<Object<Sidecar>>> {
-        self.sidecar.as_ref()
+        self.governance.sidecar.as_ref()
     }
 
     /// The AuthorizationPolicies that hold for it, ALLOW and DENY: the root namespace's first, and of each the oldest first.
     pub fn access(&self) -> &[Arc<Object<AuthorizationPolicy>>] {
-        &self.access
+        &self.governance.access
     }
 
     /// The ports to which it sends plaintext, whoever serves them: `config.linkerd.io/skip-outbound-ports` of its own, its group or its
     /// namespace.
     pub fn skipped_outbound(&self) -> Option<&PortList> {
-        self.linkerd.annotations.skip_outbound_ports.as_ref().map(|it| &it.value).filter(|it| !it.is_empty())
+        self.annotations.skip_outbound_ports.as_ref().map(|it| &it.value).filter(|it| !it.is_empty())
+    }
+
+    /// What Linkerd's policy says of it.
+    pub(super) fn linkerd(&self) -> Linkerd<'_> {
+        Linkerd { annotations: &self.annotations, servers: &self.governance.servers, ports: &self.ports }
     }
 
     /// What a port speaks to which no service leads.
@@ -127,10 +177,10 @@ impl Workload {
     /// What a port speaks of which a service or a Sidecar says that it is `declared`: that, unless it says nothing, or Linkerd's policy
     /// says that it carries bytes. What goes past the proxy is bytes to it, whatever its clients say.
     pub fn spoken(&self, port: u16, declared: Protocol) -> Protocol {
-        if self.linkerd.is_skipped(port) {
+        if self.linkerd().is_skipped(port) {
             return Protocol::Tcp;
         }
-        match self.linkerd.protocol(port) {
+        match self.linkerd().protocol(port) {
             Some(protocol) if declared == Protocol::Undeclared || !protocol.is_http() => protocol,
             _ => declared,
         }

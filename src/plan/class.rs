@@ -9,7 +9,11 @@ use super::gateway::GatewayPlan;
 use super::intercepted::Intercepted;
 use super::outbound::clusters;
 use super::routes::Outbound;
-use super::{Cluster, GatewayTable, InterceptedOutbound, Node, OutboundListener, RouteTable, SecretName, Settings};
+use super::termination::Termination;
+use super::{
+    Cluster, GatewayTable, InterceptedOutbound, Node, OutboundListener, RouteTable, SecretName, Settings, Wildcards,
+    wildcards,
+};
 use crate::mesh::{
     HostFilter, Mesh, OutboundTrafficPolicy, PortList, Protocol, Service, Sidecar, SidecarEgress, Workload,
 };
@@ -26,8 +30,8 @@ pub struct ClassKey {
     labels: BTreeMap<String, String>,
     /// The ports to which it sends plaintext, whoever serves them.
     skipped: Option<PortList>,
-    /// Of a proxy that binds every address: whether these are of IPv6.
-    is_ipv6: bool,
+    /// Of a proxy that binds every address: those of which families.
+    wildcards: Option<Wildcards>,
     /// The Gateways that a gateway serves, as `namespace/name`.
     gateways: Vec<String>,
 }
@@ -60,8 +64,7 @@ pub fn class_of(mesh: &Mesh, workload: &Workload, flavour: Flavour) -> ClassKey 
         sidecar: workload.sidecar().map(|sidecar| format!("{}/{}", sidecar.meta.namespace, sidecar.meta.name)),
         labels: mesh.client_labels(workload),
         skipped: workload.skipped_outbound().cloned(),
-        is_ipv6: (node.is_intercepted() || node.is_gateway)
-            && workload.address.is_some_and(|address| address.is_ipv6()),
+        wildcards: (node.is_intercepted() || node.is_gateway).then(|| wildcards(workload)),
         gateways: match node.is_gateway {
             true => {
                 mesh.gateways_of(&workload.key).map(|it| format!("{}/{}", it.meta.namespace, it.meta.name)).collect()
@@ -107,7 +110,7 @@ pub fn class_plan(mesh: &Mesh, workload: &Workload, node: Node, settings: &Setti
         let policy = sidecar.and_then(|sidecar| sidecar.outbound_traffic_policy);
         let policy = policy.or(mesh.settings().outbound_traffic_policy()).unwrap_or_default();
         let registry_only = policy == OutboundTrafficPolicy::RegistryOnly;
-        InterceptedOutbound::new(workload.address, node, registry_only)
+        InterceptedOutbound::new(wildcards(workload), node, registry_only)
     });
     match (&intercepted, egress_of(sidecar)) {
         (Some(intercepted), _) => {
@@ -127,6 +130,12 @@ pub fn class_plan(mesh: &Mesh, workload: &Workload, node: Node, settings: &Setti
     }
     let mut secrets: BTreeSet<_> = clusters.iter().flat_map(Cluster::secrets).collect();
     secrets.extend(gateway.secrets());
+    if let Some(sidecar) = sidecar.filter(|_| !node.is_gateway) {
+        // Whether a port ends its TLS is a question of its workload; who may have the secret is not.
+        let terminated = sidecar.ingress.iter().filter_map(|listener| listener.tls.as_ref());
+        let terminated = terminated.filter_map(|tls| Termination::new(&tls.value, namespace, vec![], mesh.settings()));
+        secrets.extend(terminated.flat_map(|it| it.secrets().collect::<Vec<_>>()));
+    }
     let (mut listeners, routes) = outbound.finish();
     for listener in listeners.iter_mut().filter(|_| node.is_istios) {
         listener.offers_http = listener.target.may_be_http();

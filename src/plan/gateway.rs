@@ -1,14 +1,14 @@
 //! What a gateway serves: the servers of the Gateways that select it, and the routes that VirtualServices lead from them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::outbound::cluster_name;
-use super::termination::Termination;
-use super::{SecretName, listener_name, unspecified};
+use super::termination::{HTTP_ALPN, Termination};
+use super::{SecretName, listener_name, wildcards};
 use crate::mesh::{
     Gateway, HttpMatch, Mesh, Object, Server, ServerProtocol, ServerTlsMode, Service, Through, UriMatch,
     VirtualService, WeightedDestination, Workload, gateway_named, intersection,
@@ -21,6 +21,9 @@ pub struct GatewayListener {
     pub name: String,
     /// What it binds.
     pub bind: SocketAddr,
+    /// What it binds besides, of the other family.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub also: Option<SocketAddr>,
     /// What it does with a connection.
     pub target: GatewayTarget,
 }
@@ -142,7 +145,10 @@ impl GatewayPlan {
         let listener = |(bind, port): (SocketAddr, Port)| match port {
             Port::Bytes(shares) if shares.is_empty() => None,
             Port::Tls { chains, .. } if chains.is_empty() => None,
-            port => Some(GatewayListener { name: listener_name(bind), bind, target: port.target() }),
+            port => {
+                let also = wildcards(workload).beside(bind);
+                Some(GatewayListener { name: listener_name(bind), bind, also, target: port.target() })
+            }
         };
         let table = |(name, hosts): (String, BTreeMap<String, GatewayHost>)| GatewayTable {
             name,
@@ -198,8 +204,7 @@ struct Planner<'m> {
 
 impl Planner<'_> {
     fn server(&mut self, gateway: &Object<Gateway>, server: &Server) {
-        let every = unspecified(self.workload.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
-        let bind = SocketAddr::new(server.bind.unwrap_or(every), server.port.value);
+        let bind = SocketAddr::new(server.bind.unwrap_or(wildcards(self.workload).first), server.port.value);
         match server.protocol {
             ServerProtocol::Http => self.http(gateway, server, bind),
             ServerProtocol::Tcp => {
@@ -227,13 +232,12 @@ impl Planner<'_> {
         let is_http = server.protocol == ServerProtocol::Https;
         let table =
             format!("https.{}.{}.{}.{}", bind.port(), server.port_name, gateway.meta.name, gateway.meta.namespace);
-        let alpn = if is_http { vec!["h2", "http/1.1"] } else { Vec::new() };
+        let alpn = if is_http { HTTP_ALPN.to_vec() } else { Vec::new() };
         let tls = match settings.mode {
             ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough => GatewayTls::Passthrough,
             ServerTlsMode::IstioMutual => GatewayTls::Mesh,
             ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {
-                let defaults = self.mesh.settings().tls_defaults();
-                match Termination::new(settings, &self.workload.key.namespace, alpn, &defaults) {
+                match Termination::new(settings, &self.workload.key.namespace, alpn, self.mesh.settings()) {
                     Some(termination) => GatewayTls::Own(Box::new(termination)),
                     None => return,
                 }

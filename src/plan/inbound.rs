@@ -7,12 +7,15 @@ use serde::Serialize;
 use super::admission::admitted;
 use super::authorization::{authorization, in_several_domains};
 use super::gateway::GatewayPlan;
+use super::termination::{HTTP_ALPN, Termination};
 use super::{
     AccessRule, Admission, Authorization, GatewayListener, Node, SecretName, VIRTUAL_INBOUND_PORT, is_default,
-    listener_name, unspecified,
+    listener_name, unspecified, wildcards,
 };
-use crate::mesh::decide::{InboundMode, inbound, inbound_elsewhere, ports_named};
-use crate::mesh::{ApplicationEndpoint, Mesh, PathNormalization, Protocol, TlsSettings, Workload};
+use crate::mesh::decide::{InboundMode, inbound, inbound_elsewhere, ports_named, termination};
+use crate::mesh::{
+    ApplicationEndpoint, Mesh, PathNormalization, Protocol, ServerTls, SidecarIngress, TlsSettings, Workload,
+};
 
 /// Istio's name for what takes all that no other cluster does.
 const PASSTHROUGH: &str = "InboundPassthroughCluster";
@@ -58,10 +61,16 @@ pub struct InboundListener {
     pub name: String,
     /// What it binds.
     pub bind: SocketAddr,
+    /// What it binds besides, of the other family.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub also: Option<SocketAddr>,
     /// What is spoken.
     pub protocol: Protocol,
     /// Plaintext, mutual TLS, or both.
     pub mode: InboundMode,
+    /// TLS with a certificate of the operator's, in place of plaintext.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub termination: Option<Box<Termination>>,
     /// Istio's name for the cluster behind it: `inbound|PORT||`.
     pub cluster: String,
     /// Where the application listens.
@@ -76,6 +85,9 @@ pub struct InboundListener {
 pub struct InterceptedInbound {
     /// What it binds.
     pub bind: SocketAddr,
+    /// What it binds besides, of the other family.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub also: Option<SocketAddr>,
     /// Whether connections keep their addresses (TPROXY).
     pub transparent: bool,
     /// The ports of which something is known, in order. They bind nothing.
@@ -97,6 +109,9 @@ pub enum InboundTarget {
     Original {
         /// 127.0.0.6, or ::6.
         source: IpAddr,
+        /// The other one, for a workload that has addresses of both families.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        other_source: Option<IpAddr>,
     },
     /// A port of the workload's own address, reached in the same way.
     Own {
@@ -108,7 +123,7 @@ pub enum InboundTarget {
 }
 
 /// Plans the listeners of a workload: its Sidecar's `ingress`, or else one for each port that a service sends to it or that its
-/// PeerAuthentication or a Server names. A workload without a proxy, or whose address is a name, has none, and a gateway has its Gateways' instead.
+/// PeerAuthentication names. A workload without a proxy, or whose address is a name, has none, and a gateway has its Gateways' instead.
 pub fn proxy_plan(mesh: &Mesh, workload: &Workload, node: Node) -> ProxyPlan {
     let settings = mesh.settings();
     let several_domains = in_several_domains(settings);
@@ -149,12 +164,17 @@ pub fn proxy_plan(mesh: &Mesh, workload: &Workload, node: Node) -> ProxyPlan {
             continue;
         }
         taken.push(bind);
-        if captures {
-            let target = planner.original(endpoint, bind.port());
-            captured.push(planner.listener(SocketAddr::new(own, bind.port()), listener.protocol, target));
-        } else {
-            plan.inbound.push(planner.listener(bind, listener.protocol, application(endpoint, bind, address)));
-        }
+        let termination = termination(workload, bind.port()).and_then(|tls| planner.terminating(&tls.value, listener));
+        let planned = match captures {
+            true => {
+                let target = planner.original(endpoint, bind.port());
+                planner.listener(SocketAddr::new(own, bind.port()), listener.protocol, target)
+            }
+            false => planner.listener(bind, listener.protocol, application(endpoint, bind, address)),
+        };
+        let also = planned.also.filter(|_| listener.bind.is_none());
+        let planned = InboundListener { termination, also, ..planned };
+        if captures { captured.push(planned) } else { plan.inbound.push(planned) }
     }
     plan.inbound.sort_by_key(|listener| listener.bind);
     if node.is_intercepted() {
@@ -165,8 +185,10 @@ pub fn proxy_plan(mesh: &Mesh, workload: &Workload, node: Node) -> ProxyPlan {
             }
         }
         captured.sort_by_key(|listener| listener.bind);
+        let bind = SocketAddr::new(unspecified(address), VIRTUAL_INBOUND_PORT);
         plan.intercepted = Some(InterceptedInbound {
-            bind: SocketAddr::new(unspecified(address), VIRTUAL_INBOUND_PORT),
+            bind,
+            also: wildcards(workload).beside(bind),
             transparent: node.is_transparent(),
             ports: captured,
             elsewhere: planner.elsewhere(0, inbound_elsewhere(workload)),
@@ -186,12 +208,25 @@ impl Planner<'_> {
         InboundListener {
             name: listener_name(bind),
             bind,
+            also: self.beside(bind),
             protocol: self.workload.spoken(bind.port(), protocol),
             mode: inbound(self.mesh, self.workload, bind.port()).mode,
+            termination: None,
             cluster: format!("inbound|{}||", bind.port()),
             target,
             admission: admitted(self.mesh, self.workload, Some(bind.port())),
         }
+    }
+
+    fn terminating(&self, tls: &ServerTls, listener: &SidecarIngress) -> Option<Box<Termination>> {
+        let alpn = if listener.protocol.is_http() { HTTP_ALPN.to_vec() } else { Vec::new() };
+        Termination::new(tls, &self.workload.key.namespace, alpn, self.mesh.settings()).map(Box::new)
+    }
+
+    /// The workload's address of the other family, for what binds its first.
+    fn beside(&self, bind: SocketAddr) -> Option<SocketAddr> {
+        let other = self.workload.other_address.filter(|_| bind.ip() == self.address);
+        other.map(|other| SocketAddr::new(other, bind.port()))
     }
 
     /// The ports that services send to.
@@ -209,8 +244,10 @@ impl Planner<'_> {
         InboundListener {
             name: "virtualInbound".to_owned(),
             bind: SocketAddr::new(unspecified(self.address), port),
+            also: None,
             protocol: number.map_or(Protocol::Undeclared, |port| self.workload.protocol(port)),
             mode,
+            termination: None,
             cluster: PASSTHROUGH.to_owned(),
             target: self.original(None, port),
             admission: admitted(self.mesh, self.workload, number),
@@ -219,7 +256,7 @@ impl Planner<'_> {
 
     /// Where the application is behind an intercepted port: where the connection was going, unless the operator says otherwise.
     fn original(&self, written: Option<&ApplicationEndpoint>, port: u16) -> InboundTarget {
-        let source = source(self.address);
+        let source = loopback_source(self.address);
         match written {
             Some(ApplicationEndpoint::Unix(path)) => InboundTarget::Unix(path.clone()),
             Some(ApplicationEndpoint::Socket(socket)) if !socket.ip().is_unspecified() => {
@@ -228,13 +265,15 @@ impl Planner<'_> {
             Some(ApplicationEndpoint::Socket(socket)) if socket.port() != port => {
                 InboundTarget::Own { address: SocketAddr::new(self.address, socket.port()), source }
             }
-            Some(ApplicationEndpoint::Socket(_)) | None => InboundTarget::Original { source },
+            Some(ApplicationEndpoint::Socket(_)) | None => {
+                InboundTarget::Original { source, other_source: self.workload.other_address.map(loopback_source) }
+            }
         }
     }
 }
 
 /// The loopback address that Istio's rules of iptables let through, of the workload's family.
-fn source(address: IpAddr) -> IpAddr {
+fn loopback_source(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => Ipv4Addr::new(127, 0, 0, 6).into(),
         IpAddr::V6(_) => Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6).into(),

@@ -2,7 +2,7 @@
 //! have, none of which binds anything, and one that takes what was going elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::outbound::cluster_name;
 use super::routes::{Outbound, Table};
 use super::{
-    Detect, EndpointAddress, Node, OutboundListener, OutboundTarget, ServerNames, VIRTUAL_OUTBOUND_PORT, unspecified,
+    Detect, EndpointAddress, Node, OutboundListener, OutboundTarget, ServerNames, VIRTUAL_OUTBOUND_PORT, Wildcards,
 };
 use crate::mesh::{Protocol, Service, ServicePort};
 
@@ -24,6 +24,9 @@ pub(super) const BLACK_HOLE: &str = "BlackHoleCluster";
 pub struct InterceptedOutbound {
     /// What it binds.
     pub bind: SocketAddr,
+    /// What it binds besides, of the other family.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub also: Option<SocketAddr>,
     /// Whether connections keep their addresses (TPROXY).
     pub transparent: bool,
     /// The cluster for what goes to an address that no listener has.
@@ -31,11 +34,12 @@ pub struct InterceptedOutbound {
 }
 
 impl InterceptedOutbound {
-    /// For a workload at `address`. `registry_only`: whether what no service has is refused.
-    pub(super) fn new(address: Option<IpAddr>, node: Node, registry_only: bool) -> Self {
-        let own = address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    /// `registry_only`: whether what no service has is refused.
+    pub(super) fn new(wildcards: Wildcards, node: Node, registry_only: bool) -> Self {
+        let bind = SocketAddr::new(wildcards.first, VIRTUAL_OUTBOUND_PORT);
         Self {
-            bind: SocketAddr::new(unspecified(own), VIRTUAL_OUTBOUND_PORT),
+            bind,
+            also: wildcards.beside(bind),
             transparent: node.is_transparent(),
             otherwise: if registry_only { BLACK_HOLE } else { PASSTHROUGH },
         }
@@ -46,6 +50,7 @@ impl InterceptedOutbound {
 pub(super) struct Intercepted<'a> {
     namespace: &'a str,
     wildcard: IpAddr,
+    other_wildcard: Option<IpAddr>,
     otherwise: &'static str,
     /// By port: what services share that have no address of their own, or that are told apart by a request's host.
     shared: BTreeMap<u16, Shared<'a>>,
@@ -72,7 +77,8 @@ struct Addressed<'a> {
 impl<'a> Intercepted<'a> {
     pub(super) fn new(namespace: &'a str, outbound: &InterceptedOutbound) -> Self {
         let (wildcard, otherwise) = (outbound.bind.ip(), outbound.otherwise);
-        Self { namespace, wildcard, otherwise, shared: BTreeMap::new(), addressed: BTreeMap::new() }
+        let other_wildcard = outbound.also.map(|also| also.ip());
+        Self { namespace, wildcard, other_wildcard, otherwise, shared: BTreeMap::new(), addressed: BTreeMap::new() }
     }
 
     /// Every port of a service, or the one that `only` names. The first service to come has an address or port that several claim.
@@ -145,7 +151,8 @@ impl<'a> Intercepted<'a> {
                 (None, true) => OutboundTarget::Tcp(otherwise),
                 (http, _) => OutboundTarget::Detect(Detect { http, tls, otherwise }),
             };
-            outbound.add(OutboundListener::new(bind, true, target), table);
+            let also = self.other_wildcard.map(|other| SocketAddr::new(other, port));
+            outbound.add(OutboundListener { also, ..OutboundListener::new(bind, true, target) }, table);
         }
     }
 }
@@ -156,9 +163,9 @@ fn addresses(service: &Service) -> Vec<IpAddr> {
         return service.addresses.clone();
     }
     let ready = service.endpoints.iter().filter(|endpoint| endpoint.ready);
-    let ips = ready.filter_map(|endpoint| match endpoint.address {
-        EndpointAddress::Ip(ip) => Some(ip),
-        EndpointAddress::Dns(_) => None,
+    let ips = ready.flat_map(|endpoint| match endpoint.address {
+        EndpointAddress::Ip(ip) => [Some(ip), endpoint.other_address],
+        EndpointAddress::Dns(_) => [None, None],
     });
-    ips.collect::<BTreeSet<_>>().into_iter().collect()
+    ips.flatten().collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -19,6 +19,7 @@ mod termination;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::mesh::Workload;
 pub use crate::mesh::decide::InboundMode;
 pub use crate::mesh::{
     Discovery, EndpointAddress, Network, PathNormalization, Pattern, PeerNames, Protocol, San, ServerTlsVersion,
@@ -56,6 +57,27 @@ impl Default for Settings {
 const VIRTUAL_INBOUND_PORT: u16 = 15006;
 /// Where they lead what it sends.
 const VIRTUAL_OUTBOUND_PORT: u16 = 15001;
+
+/// Every address of each family that a workload has, those of its first before those of the other.
+fn wildcards(workload: &Workload) -> Wildcards {
+    let first = unspecified(workload.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()));
+    Wildcards { first, other: workload.other_address.map(unspecified) }
+}
+
+/// `0.0.0.0`, `::`, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Wildcards {
+    first: IpAddr,
+    other: Option<IpAddr>,
+}
+
+impl Wildcards {
+    /// The other one, at a port, for what binds `bind`; `None` where `bind` is no wildcard.
+    fn beside(self, bind: SocketAddr) -> Option<SocketAddr> {
+        let other = self.other.filter(|_| bind.ip() == self.first);
+        other.map(|other| SocketAddr::new(other, bind.port()))
+    }
+}
 
 /// Every address of a family.
 fn unspecified(like: IpAddr) -> IpAddr {

@@ -1,6 +1,7 @@
 //! Clusters: how one class of proxies reaches each port of each service.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
@@ -36,6 +37,9 @@ pub struct Cluster {
 pub struct ClusterEndpoint {
     /// Where it is.
     pub address: EndpointAddress,
+    /// Its address of the other family, which is tried when the first does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_address: Option<IpAddr>,
     /// Its port.
     pub port: u16,
     /// `region/zone/subzone`.
@@ -184,6 +188,7 @@ fn in_transit(mesh: &Mesh, endpoint: &Endpoint, port: &ServicePort) -> Option<(W
 fn planned(endpoint: &Endpoint, port: &ServicePort, mode: &OutboundMode) -> Option<ClusterEndpoint> {
     Some(ClusterEndpoint {
         address: endpoint.address.clone(),
+        other_address: endpoint.other_address,
         port: endpoint.port(port)?,
         locality: endpoint.locality.clone(),
         weight: endpoint.weight.filter(|weight| *weight > 0),

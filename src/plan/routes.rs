@@ -20,6 +20,9 @@ pub struct OutboundListener {
     pub name: String,
     /// What it binds, or under interception, what connections to it were going to.
     pub bind: SocketAddr,
+    /// The same of the other family.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub also: Option<SocketAddr>,
     /// Whether connections come by interception, and nothing is bound.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub captured: bool,
@@ -32,7 +35,7 @@ pub struct OutboundListener {
 
 impl OutboundListener {
     pub(super) fn new(bind: SocketAddr, captured: bool, target: OutboundTarget) -> Self {
-        Self { name: listener_name(bind), bind, captured, target, offers_http: false }
+        Self { name: listener_name(bind), bind, also: None, captured, target, offers_http: false }
     }
 }
 

@@ -2,10 +2,13 @@
 
 use serde::Serialize;
 
-use super::SecretName;
+use super::{AccessRule, Condition, Pattern, SecretName, Test};
 use crate::mesh::{
-    PeerNames, San, ServerCertificate, ServerTls, ServerTlsMode, ServerTlsVersion, TlsSettings, TlsVersion,
+    PeerNames, San, ServerCertificate, ServerTls, ServerTlsMode, ServerTlsVersion, Settings, TlsVersion,
 };
+
+/// What a server of HTTP agrees to.
+pub(super) const HTTP_ALPN: [&str; 2] = ["h2", "http/1.1"];
 
 /// One server-side TLS context outside the mesh's PKI.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -42,17 +45,32 @@ pub struct Clients {
     pub crl: Option<String>,
     /// Whether a client without a certificate is refused.
     pub required: bool,
+    /// Who is refused although these roots vouch for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<AccessRule>,
+}
+
+/// An authority of the operator's vouches for nobody of the mesh: whoever it certifies could have a second name in the certificate, and
+/// pass for a workload before AuthorizationPolicies and the application. Unless the operator names such identities.
+fn identities_not_named(settings: &Settings, names: &[String]) -> Vec<AccessRule> {
+    let prefixes: Vec<String> = settings.accepted_trust_domains().iter().map(|it| format!("spiffe://{it}/")).collect();
+    if names.iter().any(|name| prefixes.iter().any(|prefix| name.starts_with(prefix))) {
+        return Vec::new();
+    }
+    let any_of = prefixes.into_iter().map(|prefix| Test::Peer(Pattern::Prefix(prefix))).collect();
+    let of_the_mesh = Condition { any_of, none_of: Vec::new() };
+    vec![AccessRule {
+        name: "identities-of-the-mesh".to_owned(),
+        peers: vec![vec![of_the_mesh]],
+        operations: vec![Vec::new()],
+    }]
 }
 
 impl Termination {
-    /// What `tls` asks for, of a proxy of `namespace`; where it says nothing, the mesh's `defaults` count. `None`: it shows no certificate of
+    /// What `tls` asks for, of a proxy of `namespace`; where it says nothing, the mesh's `tlsDefaults` count. `None`: it shows no certificate of
     /// the operator's.
-    pub(super) fn new(
-        tls: &ServerTls,
-        namespace: &str,
-        alpn: Vec<&'static str>,
-        defaults: &TlsSettings,
-    ) -> Option<Self> {
+    pub(super) fn new(tls: &ServerTls, namespace: &str, alpn: Vec<&'static str>, settings: &Settings) -> Option<Self> {
+        let defaults = settings.tls_defaults();
         let credential =
             |name: &String, ca| SecretName::Credential { namespace: namespace.to_owned(), name: name.clone(), ca };
         let required = match tls.mode {
@@ -73,13 +91,14 @@ impl Termination {
             sans: PeerNames::any_of(tls.subject_alt_names.iter().map(|name| San::parse(name))),
             crl: tls.ca_crl.clone(),
             required,
+            refused: identities_not_named(settings, &tls.subject_alt_names),
         });
         let maximum = tls.maximum.unwrap_or(ServerTlsVersion::V1_3);
         let default = match defaults.minimum {
             None | Some(TlsVersion::V1_2) => ServerTlsVersion::V1_2,
             Some(TlsVersion::V1_3) => ServerTlsVersion::V1_3,
         };
-        let suites = if tls.cipher_suites.is_empty() { &defaults.cipher_suites } else { &tls.cipher_suites };
+        let suites = if tls.cipher_suites.is_empty() { defaults.cipher_suites } else { tls.cipher_suites.clone() };
         Some(Self {
             certificate,
             clients,
@@ -87,8 +106,8 @@ impl Termination {
             // A server whose newest version is written is not to have an older one than its oldest: Envoy refuses that.
             minimum: tls.minimum.unwrap_or(default.min(maximum)),
             maximum,
-            cipher_suites: suites.clone(),
-            ecdh_curves: defaults.ecdh_curves.clone(),
+            cipher_suites: suites,
+            ecdh_curves: defaults.ecdh_curves,
         })
     }
 

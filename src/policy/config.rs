@@ -1,5 +1,6 @@
 //! The same messages for the server's own configuration file.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -50,4 +51,16 @@ pub fn parse_mesh_config(file: &str, text: &str) -> Result<(MeshConfig, Vec<Warn
     let config = node.map(|node| mesh_config::read(node, KEY, &report)).unwrap_or_default();
     let (errors, warnings) = report.into_parts();
     if errors.is_empty() { Ok((config, warnings)) } else { Err(errors) }
+}
+
+/// Where these keys (dots between the levels) stand in a configuration file, of those that are there.
+pub fn written_at(file: &str, text: &str, keys: &[&'static str]) -> BTreeMap<&'static str, Origin> {
+    let file: Arc<str> = file.into();
+    let documents = document::parse(&file, text).unwrap_or_default();
+    let Some(root) = documents.first() else { return BTreeMap::new() };
+    let find = |key: &'static str| {
+        let node = key.split('.').try_fold(root, |node, part| node.get(part))?;
+        Some((key, node.at.in_file(&file)))
+    };
+    keys.iter().filter_map(|key| find(key)).collect()
 }

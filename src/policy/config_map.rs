@@ -91,7 +91,7 @@ impl<'t> Source<'t> {
 }
 
 /// Where the lines of a text within a text stand.
-enum Lines {
+pub(super) enum Lines {
     /// A literal block (`|`): its first line, and how far it is indented.
     Block { first: u32, indent: u32 },
     /// Anything else has its lines somewhere within the value; the value's own place is as near as one can tell.
@@ -100,7 +100,7 @@ enum Lines {
 
 impl Lines {
     /// The place of a literal block is its first line that is not blank; its header is what stands above.
-    fn of(at: Position, source: &Source<'_>) -> Self {
+    pub(super) fn of(at: Position, source: &Source<'_>) -> Self {
         let blank = (1..at.line).rev().take_while(|number| source.line(*number).trim().is_empty()).count();
         let blank = u32::try_from(blank).unwrap_or(u32::MAX);
         let header = source.line(at.line.saturating_sub(blank).saturating_sub(1));
@@ -116,14 +116,14 @@ impl Lines {
         Self::Block { first: at.line - blank, indent: u32::try_from(indent).unwrap_or_default() }
     }
 
-    fn in_file(&self, inner: Position) -> Position {
+    pub(super) fn in_file(&self, inner: Position) -> Position {
         match *self {
             Self::Block { first, indent } => Position { line: first + inner.line - 1, column: indent + inner.column },
             Self::Value(at) => at,
         }
     }
 
-    fn place(&self, node: &mut Node) {
+    pub(super) fn place(&self, node: &mut Node) {
         node.at = self.in_file(node.at);
         match &mut node.value {
             Value::Seq(items) => items.iter_mut().for_each(|item| self.place(item)),

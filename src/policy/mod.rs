@@ -20,12 +20,15 @@ mod endpoint_slice;
 mod error;
 mod fields;
 mod gateway;
+mod go_duration;
+mod hcl;
 mod host;
 mod kind;
 mod mesh_config;
 mod nearest;
 mod networking;
 mod object;
+mod objects;
 mod origin;
 mod parse;
 mod pattern;
@@ -40,6 +43,7 @@ mod service;
 mod service_entry;
 mod set;
 mod sidecar;
+mod spire;
 mod virtual_service;
 mod workload_entry;
 mod workload_group;
@@ -48,7 +52,7 @@ mod tests;
 
 pub use access_condition::{Condition, Matcher};
 pub use authorization_policy::{AccessAction, AccessRule, AuthorizationPolicy};
-pub use config::{parse_config, parse_mesh_config};
+pub use config::{parse_config, parse_mesh_config, written_at};
 
 pub use destination_rule::{ClientTls, ClientTlsMode, DestinationRule, Subset, TrafficPolicy};
 pub use document::MAX_FILE_BYTES;
@@ -57,10 +61,11 @@ pub use error::{PolicyError, Topic, Warning};
 pub use gateway::{Gateway, Server, ServerProtocol};
 pub use mesh_config::{CaCertificate, MeshConfig, OutboundTrafficPolicy, PathNormalization, TlsSettings, TlsVersion};
 pub use networking::{
-    CaptureMode, EgressPort, Endpoint, Protocol, Resolution, Service, ServiceEntry, ServicePort, Sidecar,
+    CaptureMode, EgressPort, Endpoint, IpFamily, Protocol, Resolution, Service, ServiceEntry, ServicePort, Sidecar,
     SidecarEgress, SidecarIngress, TargetPort, WorkloadEntry,
 };
 pub use object::{LabelSelector, Metadata, Object};
+pub use objects::Objects;
 pub use origin::{Located, Origin};
 pub use parse::{parse_set, parse_set_after};
 pub use pattern::{Network, Pattern};
@@ -69,6 +74,10 @@ pub use pod::Pod;
 pub use secret::{Namespace, Secret};
 pub use server_tls::{ServerCertificate, ServerTls, ServerTlsMode, ServerTlsVersion};
 pub use set::PolicySet;
+pub use spire::{
+    CaKeyType, CaSubject, Environment, KeyManager, LogLevel, NodeAttestor, SpireServer, UpstreamDisk, X509Pop,
+    parse_spire_config,
+};
 pub use virtual_service::{
     HttpMatch, HttpRoute, TcpRoute, Through, TlsMatch, TlsRoute, UriMatch, VirtualService, WeightedDestination,
 };

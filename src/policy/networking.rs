@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LabelSelector, Located, OutboundTrafficPolicy};
+use super::{LabelSelector, Located, OutboundTrafficPolicy, ServerTls};
 
 /// An application protocol, as Istio reads `protocol:`, `appProtocol:` and port name prefixes (`http-web`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -82,6 +82,41 @@ pub struct Service {
     pub external_name: Option<String>,
     /// Whether clients are sent to workloads that are not ready too.
     pub publish_not_ready_addresses: bool,
+    /// `ipFamilies`; empty: those of the `clusterIPs`.
+    pub ip_families: Vec<IpFamily>,
+}
+
+/// A family of addresses, in Kubernetes' words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+pub enum IpFamily {
+    /// RFC 791.
+    #[serde(rename = "IPv4")]
+    V4,
+    /// RFC 8200.
+    #[serde(rename = "IPv6")]
+    V6,
+}
+
+impl IpFamily {
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv6() { Self::V6 } else { Self::V4 }
+    }
+}
+
+impl Service {
+    /// Of a workload's addresses, at most one a family, those that its clients are sent to: the first counts where nothing is said.
+    pub fn addresses_of(&self, first: IpAddr, other: Option<IpAddr>) -> (IpAddr, Option<IpAddr>) {
+        let of_cluster = self.cluster_ips.iter().map(|address| IpFamily::of(*address));
+        let families: Vec<_> =
+            if self.ip_families.is_empty() { of_cluster.collect() } else { self.ip_families.clone() };
+        let has = |address: IpAddr| families.contains(&IpFamily::of(address));
+        match other.filter(|other| has(*other)) {
+            Some(other) if has(first) => (first, Some(other)),
+            Some(other) => (other, None),
+            None => (first, None),
+        }
+    }
 }
 
 /// `resolution` of a ServiceEntry.
@@ -156,8 +191,10 @@ pub struct SidecarIngress {
     pub port: Located<u16>,
     /// `port.name`.
     pub name: String,
-    /// `port.protocol`.
+    /// `port.protocol`; where there is `tls`, what is within.
     pub protocol: Protocol,
+    /// `tls`, where the proxy ends it with a certificate of the operator's: SIMPLE, MUTUAL or OPTIONAL_MUTUAL.
+    pub tls: Option<Located<ServerTls>>,
     /// `bind`; `None`: the workload's address.
     pub bind: Option<IpAddr>,
     /// `captureMode`.

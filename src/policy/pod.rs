@@ -16,6 +16,8 @@ pub struct Pod {
     pub service_account: String,
     /// `status.podIP`; `None`: it has none yet, or has ended.
     pub address: Option<Located<IpAddr>>,
+    /// The first of `status.podIPs` that is of the other family.
+    pub other_address: Option<IpAddr>,
     /// `spec.containers[].ports[]` that have a name (TCP).
     pub ports: BTreeMap<String, u16>,
     /// `spec.hostNetwork`: it has its machine's address, and no proxy stands before it.
@@ -56,9 +58,13 @@ pub(super) fn read(root: &Node, meta: &Metadata, report: &Report) -> Pod {
     let injected = meta.labels.get(TLS_MODE).is_some_and(|mode| mode == "istio")
         || meta.annotations.contains_key(STATUS)
         || containers().any(|container| text(container, "name") == Some(PROXY));
+    let status_of_one_that_runs = || status.filter(|_| !has_ended);
+    let address = status_of_one_that_runs().and_then(|status| address(status, report));
+    let other_address = status_of_one_that_runs().zip(address.as_ref());
     Pod {
         service_account: spec.and_then(|spec| text(spec, "serviceAccountName")).unwrap_or("default").to_owned(),
-        address: status.filter(|_| !has_ended).and_then(|status| address(status, report)),
+        other_address: other_address.and_then(|(status, first)| other_address_of(status, first.value, report)),
+        address,
         ports,
         host_network: matches!(
             spec.and_then(|spec| spec.get("hostNetwork")).map(|it| &it.value),
@@ -78,6 +84,18 @@ fn address(status: &Node, report: &Report) -> Option<Located<IpAddr>> {
         report.error(&at, "status.podIP", "not an IP address");
     }
     address.map(|address| Located::new(address, at))
+}
+
+fn other_address_of(status: &Node, first: IpAddr, report: &Report) -> Option<IpAddr> {
+    for item in items(status.get("podIPs")?)? {
+        let Some(node) = item.get("ip") else { continue };
+        match node.as_str().unwrap_or_default().parse::<IpAddr>() {
+            Ok(address) if address.is_ipv6() != first.is_ipv6() => return Some(address),
+            Ok(_) => {}
+            Err(_) => report.error(&report.origin(node.at), "status.podIPs", "not an IP address"),
+        }
+    }
+    None
 }
 
 fn is_ready(status: &Node) -> bool {

@@ -43,6 +43,11 @@ impl Report {
         }
     }
 
+    /// Whether something is wrong with this field, or below it.
+    pub(super) fn has_error_of(&self, field: &str) -> bool {
+        self.errors.borrow().iter().any(|error| error.field.starts_with(field))
+    }
+
     pub(super) fn error(&self, at: &Origin, field: &str, message: impl Into<String>) {
         self.push(PolicyError::new(at.clone(), field, message));
     }

@@ -201,12 +201,7 @@ pub(super) fn check(raw: Located<Raw>, field: &str, report: &Report) -> Option<L
 fn credential_name(name: &Located<String>, beside_paths: bool, field: &str, report: &Report) {
     let field = format!("{field}.credentialName");
     if !super::host::is_object_name(&name.value) {
-        report.error_with_help(
-            &name.at,
-            &field,
-            "not a valid name",
-            "a Secret in the gateway's namespace, by its name",
-        );
+        report.error_with_help(&name.at, &field, "not a valid name", "a Secret in the proxy's namespace, by its name");
     }
     if name.value.ends_with("-cacert") {
         report.error(&name.at, &field, "the name ends with \"-cacert\", which stands for the roots of another Secret");

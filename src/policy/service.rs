@@ -9,7 +9,7 @@ use serde::de::{Deserializer, IgnoredAny, Visitor};
 
 use super::fields::{non_empty, port_number};
 use super::report::Report;
-use super::{LabelSelector, Located, Service, ServicePort, TargetPort, protocol};
+use super::{IpFamily, LabelSelector, Located, Service, ServicePort, TargetPort, protocol};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -24,7 +24,7 @@ pub(super) struct Raw {
     r#type: Option<IgnoredAny>,
     session_affinity: Option<IgnoredAny>,
     session_affinity_config: Option<IgnoredAny>,
-    ip_families: Option<IgnoredAny>,
+    ip_families: Vec<IpFamily>,
     ip_family_policy: Option<IgnoredAny>,
     internal_traffic_policy: Option<IgnoredAny>,
     external_traffic_policy: Option<IgnoredAny>,
@@ -128,7 +128,8 @@ pub(super) fn check(raw: Raw, report: &Report) -> Service {
     }
     let (selector, external_name) = (LabelSelector(raw.selector), non_empty(raw.external_name));
     let publish_not_ready_addresses = raw.publish_not_ready_addresses;
-    Service { selector, ports, cluster_ips, headless, external_name, publish_not_ready_addresses }
+    let ip_families = raw.ip_families;
+    Service { selector, ports, cluster_ips, headless, external_name, publish_not_ready_addresses, ip_families }
 }
 
 fn target_port(target: Located<NumberOrName>, field: &str, report: &Report) -> TargetPort {

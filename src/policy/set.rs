@@ -1,106 +1,92 @@
 //! Everything the operator wrote, by kind.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::kind::Kind;
 use super::{
-    AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, MeshConfig, Namespace, Object, PeerAuthentication,
-    Pod, Secret, Service, ServiceEntry, Sidecar, VirtualService, WorkloadEntry, WorkloadGroup, linkerd,
+    AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, MeshConfig, Namespace, Objects, PeerAuthentication,
+    Pod, PolicyError, Secret, Service, ServiceEntry, Sidecar, SpireServer, VirtualService, WorkloadEntry,
+    WorkloadGroup, linkerd,
 };
 
-/// A whole, valid policy set. A set is replaced by the next one, never edited.
-#[derive(Clone, Debug, Default)]
-pub struct PolicySet {
+/// Makes the set, and what is done with all of it, from one line a kind: its field, what is in it, and where names are used once.
+macro_rules! policy_set {
+    ($($(#[$doc:meta])* $field:ident: $spec:ty, $kind:ident;)+) => {
+        /// A whole, valid policy set. A set is replaced by the next one, never edited; the next one shares what stands in files that
+        /// did not change.
+        #[derive(Clone, Debug, Default)]
+        pub struct PolicySet {
+            $($(#[$doc])* pub $field: Objects<$spec>,)+
+        }
+
+        impl PolicySet {
+            /// How many objects there are.
+            pub fn len(&self) -> usize {
+                0 $(+ self.$field.len())+
+            }
+
+            /// Takes what stands in these files over from the set before.
+            pub(super) fn take_over(&mut self, before: &Self, files: &BTreeSet<Arc<str>>) {
+                $(self.$field.take_over(&before.$field, files);)+
+            }
+
+            /// Puts every kind in its order, and tells what is there twice.
+            pub(super) fn sort(&mut self, errors: &mut Vec<PolicyError>) {
+                $(self.$field.sort(Kind::$kind, errors);)+
+            }
+        }
+    };
+}
+
+policy_set! {
     /// Istio `PeerAuthentication`s.
-    pub peer_authentications: Vec<Object<PeerAuthentication>>,
+    peer_authentications: PeerAuthentication, PeerAuthentication;
     /// Istio `AuthorizationPolicy`s.
-    pub authorization_policies: Vec<Object<AuthorizationPolicy>>,
+    authorization_policies: AuthorizationPolicy, AuthorizationPolicy;
     /// Istio `DestinationRule`s.
-    pub destination_rules: Vec<Object<DestinationRule>>,
+    destination_rules: DestinationRule, DestinationRule;
     /// Istio `ServiceEntry`s.
-    pub service_entries: Vec<Object<ServiceEntry>>,
+    service_entries: ServiceEntry, ServiceEntry;
     /// Istio `WorkloadEntry`s.
-    pub workload_entries: Vec<Object<WorkloadEntry>>,
+    workload_entries: WorkloadEntry, WorkloadEntry;
     /// Istio `WorkloadGroup`s.
-    pub workload_groups: Vec<Object<WorkloadGroup>>,
+    workload_groups: WorkloadGroup, WorkloadGroup;
     /// `v1` `Pod`s.
-    pub pods: Vec<Object<Pod>>,
+    pods: Pod, Pod;
     /// `discovery.k8s.io` `EndpointSlice`s.
-    pub endpoint_slices: Vec<Object<EndpointSlice>>,
+    endpoint_slices: EndpointSlice, EndpointSlice;
     /// `v1` `Endpoints`, as slices.
-    pub endpoints: Vec<Object<Vec<EndpointSlice>>>,
+    endpoints: Vec<EndpointSlice>, Endpoints;
     /// Istio `Sidecar`s.
-    pub sidecars: Vec<Object<Sidecar>>,
+    sidecars: Sidecar, Sidecar;
     /// Istio `Gateway`s.
-    pub gateways: Vec<Object<Gateway>>,
+    gateways: Gateway, Gateway;
     /// Istio `VirtualService`s.
-    pub virtual_services: Vec<Object<VirtualService>>,
+    virtual_services: VirtualService, VirtualService;
     /// `v1` `Service`s.
-    pub services: Vec<Object<Service>>,
+    services: Service, Service;
     /// Istio's MeshConfig, from ConfigMaps named `istio`. That of the root namespace counts.
-    pub mesh_configs: Vec<Object<MeshConfig>>,
+    mesh_configs: MeshConfig, ConfigMap;
     /// `v1` `Secret`s.
-    pub secrets: Vec<Object<Secret>>,
+    secrets: Secret, Secret;
     /// `v1` `Namespace`s.
-    pub namespaces: Vec<Object<Namespace>>,
+    namespaces: Namespace, Namespace;
+    /// SPIRE's `server.conf`, from ConfigMaps named `spire-server`.
+    spire_servers: SpireServer, ConfigMap;
     /// Linkerd `Server`s.
-    pub servers: Vec<Object<linkerd::Server>>,
+    servers: linkerd::Server, Server;
     /// Linkerd `ServerAuthorization`s.
-    pub server_authorizations: Vec<Object<linkerd::ServerAuthorization>>,
+    server_authorizations: linkerd::ServerAuthorization, ServerAuthorization;
     /// Linkerd `AuthorizationPolicy`s.
-    pub linkerd_authorization_policies: Vec<Object<linkerd::AuthorizationPolicy>>,
+    linkerd_authorization_policies: linkerd::AuthorizationPolicy, LinkerdAuthorizationPolicy;
     /// Linkerd `MeshTLSAuthentication`s.
-    pub mesh_tls_authentications: Vec<Object<linkerd::MeshTlsAuthentication>>,
+    mesh_tls_authentications: linkerd::MeshTlsAuthentication, MeshTlsAuthentication;
     /// Linkerd `NetworkAuthentication`s.
-    pub network_authentications: Vec<Object<linkerd::NetworkAuthentication>>,
+    network_authentications: linkerd::NetworkAuthentication, NetworkAuthentication;
 }
 
 impl PolicySet {
-    /// How many objects there are.
-    pub fn len(&self) -> usize {
-        let Self {
-            peer_authentications,
-            authorization_policies,
-            destination_rules,
-            service_entries,
-            workload_entries,
-            workload_groups,
-            pods,
-            endpoint_slices,
-            endpoints,
-            sidecars,
-            gateways,
-            virtual_services,
-            services,
-            mesh_configs,
-            secrets,
-            namespaces,
-            servers,
-            server_authorizations,
-            linkerd_authorization_policies,
-            mesh_tls_authentications,
-            network_authentications,
-        } = self;
-        peer_authentications.len()
-            + authorization_policies.len()
-            + destination_rules.len()
-            + service_entries.len()
-            + workload_entries.len()
-            + workload_groups.len()
-            + pods.len()
-            + endpoint_slices.len()
-            + endpoints.len()
-            + sidecars.len()
-            + gateways.len()
-            + virtual_services.len()
-            + services.len()
-            + mesh_configs.len()
-            + secrets.len()
-            + namespaces.len()
-            + servers.len()
-            + server_authorizations.len()
-            + linkerd_authorization_policies.len()
-            + mesh_tls_authentications.len()
-            + network_authentications.len()
-    }
-
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

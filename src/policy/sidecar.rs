@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::Deserialize;
 
-use super::fields::{Entries, Unserved, Unused, optional_selector, port_number};
+use super::fields::{Entries, Unused, optional_selector, port_number};
 use super::report::Report;
+use super::server_tls::{self, ServerTls, ServerTlsMode};
 use super::{
     CaptureMode, EgressPort, Endpoint, Located, Origin, OutboundTrafficPolicy, Protocol, Sidecar, SidecarEgress,
     SidecarIngress, host, protocol,
@@ -48,15 +49,14 @@ struct RawPort {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(dead_code, reason = "fields that are only known, to warn about or refuse")]
+#[expect(dead_code, reason = "fields that are only known, to warn about")]
 struct RawIngress {
     port: RawPort,
     bind: Option<Located<String>>,
     #[serde(default)]
     capture_mode: CaptureMode,
     default_endpoint: Option<Located<String>>,
-    // Served without it, a port of a DISABLE workload would take plaintext where TLS was asked for.
-    tls: Option<Unserved>,
+    tls: Option<Located<server_tls::Raw>>,
     connection_pool: Option<Unused>,
 }
 
@@ -83,10 +83,13 @@ pub(super) fn check(raw: Raw, report: &Report) -> Sidecar {
             report.error(&at, &field, format!("port {number} has two ingress listeners"));
         }
         let Some(protocol) = port_protocol(&listener.port, &field, report) else { continue };
+        let tls = listener.tls.and_then(|tls| ingress_tls(tls, protocol, &format!("{field}.tls"), report));
+        let word = listener.port.protocol.as_ref().map_or(listener.port.name.as_str(), |word| &word.value);
         ingress.push(SidecarIngress {
             port: Located::new(number, at),
+            protocol: if tls.is_some() { within_tls(protocol, word) } else { protocol },
             name: listener.port.name,
-            protocol,
+            tls,
             bind: listener.bind.and_then(|bind| bind_address(&bind, &field, report)),
             capture: listener.capture_mode,
             default_endpoint: listener
@@ -109,6 +112,42 @@ pub(super) fn check(raw: Raw, report: &Report) -> Sidecar {
         outbound_traffic_policy: raw
             .outbound_traffic_policy
             .map(|policy| policy.mode.unwrap_or(OutboundTrafficPolicy::RegistryOnly)),
+    }
+}
+
+/// `None` where the application ends TLS itself. Istio takes no credentialName and no subjectAltNames here; they mean what they do at a
+/// gateway.
+fn ingress_tls(
+    raw: Located<server_tls::Raw>,
+    protocol: Protocol,
+    field: &str,
+    report: &Report,
+) -> Option<Located<ServerTls>> {
+    if protocol != Protocol::Tls {
+        let help = "HTTPS or TLS as port.protocol";
+        report.error_with_help(&raw.at, field, "TLS on a port of a protocol without it", help);
+    }
+    if raw.value.https_redirect {
+        report.error(&raw.at, &format!("{field}.httpsRedirect"), "a sidecar redirects nobody");
+    }
+    let tls = server_tls::check(raw, field, report)?;
+    match tls.value.mode {
+        ServerTlsMode::Passthrough => None,
+        ServerTlsMode::IstioMutual => {
+            let help = "leave tls out, and write a PeerAuthentication";
+            report.error_with_help(&tls.at, &format!("{field}.mode"), "mutual TLS of the mesh is not said here", help);
+            None
+        }
+        _ => Some(tls),
+    }
+}
+
+/// What a port carries within the TLS that its proxy ends.
+fn within_tls(protocol: Protocol, word: &str) -> Protocol {
+    match protocol {
+        Protocol::Tls if word.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("https")) => Protocol::Http,
+        Protocol::Tls => Protocol::Tcp,
+        other => other,
     }
 }
 

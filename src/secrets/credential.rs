@@ -81,7 +81,10 @@ pub enum CredentialError {
     #[error("Secret {0}: tls.key is not the key of the first certificate in tls.crt")]
     KeyMismatch(String),
     /// Over, or not begun.
-    #[error("Secret {secret}: {entry} is valid from {not_before} to {not_after}, and it is {now}")]
+    #[error(
+        "Secret {secret}: {entry} {} (valid from {not_before} to {not_after})",
+        if *is_over { "has expired" } else { "is not valid yet" }
+    )]
     NotValid {
         /// The Secret.
         secret: String,
@@ -91,8 +94,8 @@ pub enum CredentialError {
         not_before: OffsetDateTime,
         /// Its last.
         not_after: OffsetDateTime,
-        /// The time of the check.
-        now: OffsetDateTime,
+        /// Whether it has expired; otherwise it has not begun.
+        is_over: bool,
     },
 }
 
@@ -152,7 +155,8 @@ impl Check<'_> {
             let (not_before, not_after) = (validity.not_before.to_datetime(), validity.not_after.to_datetime());
             if self.now < not_before || not_after < self.now {
                 let secret = self.secret.to_owned();
-                return Err(CredentialError::NotValid { secret, entry, not_before, not_after, now: self.now });
+                let is_over = not_after < self.now;
+                return Err(CredentialError::NotValid { secret, entry, not_before, not_after, is_over });
             }
             let serial = Serial::from_der(certificate.raw_serial());
             certified.push((der, Validity { serial, not_before, not_after }));

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -16,6 +17,8 @@ use crate::analysis::{self, Finding, Limits, Report, Severity};
 
 /// How often the same set is looked at again: certificates come nearer to their end.
 const AGAIN: Duration = Duration::from_secs(3600);
+/// How often the certificates in Secrets are measured; when one of them is over, the set is looked at again at once.
+const MEASURE: Duration = Duration::from_secs(60);
 /// How many findings of one set are logged; `countersign analyze` has all.
 const MAX_LOGGED: usize = 50;
 /// How many lines `countersign status` shows.
@@ -49,17 +52,55 @@ pub(super) fn start(proxies: Proxies, mut served: watch::Receiver<Option<Arc<Mod
         proxies.metrics.policy_findings.set(severity.label(), 0);
     }
     tokio::spawn(async move {
-        let mut told = HashSet::new();
+        let mut analyst = Analyst::default();
         loop {
             let model = served.borrow_and_update().clone();
             if let Some(model) = model {
-                look(&proxies, model, &mut told).await;
+                analyst.pass(&proxies, model).await;
             }
-            if matches!(timeout(AGAIN, served.changed()).await, Ok(Err(_))) {
+            if matches!(timeout(MEASURE, served.changed()).await, Ok(Err(_))) {
                 return;
             }
         }
     })
+}
+
+/// Who looks.
+#[derive(Default)]
+pub(super) struct Analyst {
+    looked: Option<Looked>,
+    /// What the log has said already: what stays true is said once.
+    told: HashSet<Finding>,
+}
+
+/// The last look at a set.
+struct Looked {
+    generation: u64,
+    /// How many certificates were over.
+    over: usize,
+    at: OffsetDateTime,
+}
+
+impl Analyst {
+    /// Looks at a set that is new, or was looked at long ago, or has a certificate that is over now.
+    pub(super) async fn pass(&mut self, proxies: &Proxies, model: Arc<Model>) {
+        let (generation, over, at) = (model.generation, measure(proxies, &model), (proxies.clock)());
+        let is_fresh = |looked: &Looked| {
+            (looked.generation, looked.over) == (generation, over) && looked.at <= at && at - looked.at < AGAIN
+        };
+        if !self.looked.as_ref().is_some_and(is_fresh) {
+            self.looked = Some(Looked { generation, over, at });
+            look(proxies, model, &mut self.told).await;
+        }
+    }
+}
+
+/// Tells how near its end the first of the certificates is that operators have given and proxies are served. Returns how many are over: a
+/// proxy keeps what it has, and every handshake with it fails.
+fn measure(proxies: &Proxies, model: &Model) -> usize {
+    let (now, ends) = ((proxies.clock)(), model.secret_ends());
+    proxies.metrics.earliest_secret_expiry.set(ends.iter().min().map_or(0, |end| end.unix_timestamp()));
+    ends.iter().filter(|end| **end < now).count()
 }
 
 /// From when on something counts as too long.
@@ -67,7 +108,6 @@ pub(super) fn limits(proxies: &Proxies) -> Limits {
     Limits { workload_ttl: Some(proxies.trust.workload_ttl()), ..Limits::default() }
 }
 
-/// `told` is what the log has said already: what stays true is said once.
 async fn look(proxies: &Proxies, model: Arc<Model>, told: &mut HashSet<Finding>) {
     let (now, generation, limits) = ((proxies.clock)(), model.generation, limits(proxies));
     let (report, parsed) = blocking(move || {

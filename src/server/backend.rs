@@ -68,10 +68,13 @@ impl ServerBackend {
     /// What the analysis has found; before it is done, what was seen on the way to the model.
     fn warnings(&self, model: &Model) -> Vec<String> {
         let analysed = self.proxies.analysed.load();
-        analysed.as_ref().and_then(|analysed| analysed.lines(model.generation)).unwrap_or_else(|| {
+        let found = analysed.as_ref().and_then(|analysed| analysed.lines(model.generation)).unwrap_or_else(|| {
             let (parsed, built) = &model.warnings;
             parsed.iter().map(ToString::to_string).chain(built.iter().map(ToString::to_string)).collect()
-        })
+        });
+        let without_lists = self.proxies.roots().without_lists();
+        let without_lists = without_lists.map(|it| format!("what is revoked is refused by this server only: {it}"));
+        without_lists.into_iter().chain(found).collect()
     }
 
     /// Asks the model that is served, off the async threads: an answer about all pairs takes a while.
@@ -291,7 +294,7 @@ impl Backend for ServerBackend {
             info!(serial = %it.certificate.serial, identity = %it.certificate.identity, "revoked");
         }
         let revoked = revoked.iter().map(revoked_certificate).collect();
-        let lists = self.proxies.trust.bundle().crls().is_some();
+        let lists = self.proxies.trust.bundle().crls().is_some() && self.proxies.roots().without_lists().is_none();
         Ok(RevokeReport { revoked, connections_ended, lists })
     }
 

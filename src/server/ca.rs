@@ -74,7 +74,7 @@ pub fn import_authority(config: &Config, brought: &AuthorityTexts) -> Result<Aut
 fn open(config: &Config) -> Result<(DataDirLock, SqliteStore), ServerError> {
     admin::prepare_data_dir(&config.data_dir)?;
     let lock = DataDirLock::take(&config.data_dir)?;
-    let store = SqliteStore::open_sealed(&config.data_dir.join(STORE), key_encryption_key(config)?);
+    let store = SqliteStore::open_sealed(&config.store_file(STORE), key_encryption_key(config)?);
     Ok((lock, store.map_err(TrustError::from)?))
 }
 

@@ -11,17 +11,19 @@ use serde::Deserialize;
 
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::mesh::IstioCompatibility;
-use crate::policy::{MeshConfig, PolicyError, Warning};
+use crate::policy::{MeshConfig, PolicyError, SpireServer, Warning, written_at};
 use crate::trust::{KeyAlgorithm, Lists};
 
 mod access;
 mod limits;
+mod spire;
 mod value;
 #[cfg(test)]
 mod tests;
 
 pub use access::{Token, Unix, UnixIdentity};
 pub use limits::Limits;
+pub use spire::SpireFile;
 
 /// Where the configuration is looked for when no `--config` says otherwise.
 pub const DEFAULT_FILE: &str = "config/countersign.yaml";
@@ -100,6 +102,9 @@ pub struct Config {
     /// What of it has no effect.
     #[serde(skip)]
     pub warnings: Vec<Warning>,
+    /// The SPIRE `server.conf` that is applied.
+    #[serde(skip)]
+    pub spire: Option<SpireServer>,
 }
 
 /// How keys are kept.
@@ -229,18 +234,24 @@ pub struct Overrides {
     pub trust_domain: Option<TrustDomain>,
     /// `--insecure-plaintext`: can only turn it on.
     pub insecure_plaintext: bool,
+    /// `--spire-config` and `--expand-env`.
+    pub spire: Option<SpireFile>,
 }
 
 impl Config {
     /// Reads `file`, or [`DEFAULT_FILE`] if there is one, or takes the defaults; then applies `overrides` and checks the whole.
     pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
-        let mut config = match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&path.display().to_string(), &text)?,
-            Err(e) if file.is_none() && e.kind() == std::io::ErrorKind::NotFound => Self::default(),
+        let (mut config, written) = match std::fs::read_to_string(path) {
+            Ok(text) => {
+                let name = path.display().to_string();
+                (Self::parse(&name, &text)?, written_at(&name, &text, &spire::SHARED))
+            }
+            Err(e) if file.is_none() && e.kind() == std::io::ErrorKind::NotFound => Default::default(),
             Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
         };
         config.apply(overrides);
+        config.take_spire(overrides, &written)?;
         config.check()?;
         Ok(config)
     }
@@ -256,7 +267,7 @@ impl Config {
 
     /// Puts the flags over what the file said.
     pub fn apply(&mut self, overrides: &Overrides) {
-        let Overrides { policy, data_dir, xds, admin, trust_domain, insecure_plaintext } = overrides.clone();
+        let Overrides { policy, data_dir, xds, admin, trust_domain, insecure_plaintext, spire: _ } = overrides.clone();
         self.policy.directory = policy.unwrap_or_else(|| std::mem::take(&mut self.policy.directory));
         self.data_dir = data_dir.unwrap_or_else(|| std::mem::take(&mut self.data_dir));
         self.xds.address = xds.unwrap_or(self.xds.address);
@@ -342,6 +353,7 @@ impl Default for Config {
             store: Store::default(),
             mesh_config: MeshConfig::default(),
             warnings: Vec::new(),
+            spire: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{LockError, ModeFileError, UnixSocketError};
 use crate::admin::{AdminError, DataDirError};
+use crate::policy::Origin;
 use crate::trust::{SealError, TrustError};
 
 /// Why the server cannot start. Each says what to do where that is not plain.
@@ -19,6 +20,14 @@ pub enum ServerError {
     /// The certificate hierarchy.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// The authority above ours.
+    #[error("{at}: UpstreamAuthority \"disk\": {message}")]
+    Upstream {
+        /// Where it is written.
+        at: Origin,
+        /// What is wrong.
+        message: String,
+    },
     /// The key-encryption key.
     #[error(transparent)]
     Seal(#[from] SealError),

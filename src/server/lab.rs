@@ -29,7 +29,7 @@ struct LabServer {
 pub async fn lab(args: cli::lab::LabArgs) -> ExitCode {
     // The lab's own lines are for reading; the server's log is there for who asks for it.
     if std::env::var_os("RUST_LOG").is_some()
-        && let Err(error) = telemetry::init()
+        && let Err(error) = telemetry::init(None)
     {
         eprintln!("error: {error}");
         return ExitCode::FAILURE;

@@ -44,6 +44,7 @@ mod small_frames;
 mod staging;
 mod tasks;
 mod unix_socket;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,13 +55,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::admin;
 use crate::fleet::Fleet;
 use crate::source::{self, Directory};
 use crate::telemetry::Metrics;
 use crate::trust::tls::{Clients, ServerTls};
 use crate::trust::{self, KEY_VARIABLE, KeyEncryptionKey, SealError, SqliteStore, Trust};
 use crate::xds::{Drain, XdsService};
+use crate::{admin, policy};
 
 use admission::Admission;
 use authentication::Authenticators;
@@ -163,6 +164,9 @@ impl Server {
         }
         tasks.push(listener::serve_tcp(listener, security, door));
         let rotation = rotation::Rotation::new(proxies.clone(), config.rotation.clone());
+        if let Some(task) = upstream::follow(&config, trust_settings(&config), proxies.clone(), rotation.clone()) {
+            tasks.push(task);
+        }
         tasks.push(renewal::run(proxies.clone(), own, rotation.clone(), config.rotation.spread));
 
         let backend = ServerBackend { proxies: proxies.clone(), policy, xds_address, clock, rotation, staging };
@@ -221,6 +225,10 @@ fn trust_settings(config: &Config) -> trust::Settings {
         intermediate_activate: config.rotation.intermediate_activate,
         workload_ttl: config.certificates.workload_ttl,
         authority_key: config.certificates.authority_key,
+        authority_name: config.spire.as_ref().and_then(|spire| spire.ca_subject.as_ref()).map(|subject| {
+            let policy::CaSubject { country, organization, common_name } = subject.value.clone();
+            trust::AuthorityName { country, organization, common_name }
+        }),
         workload_key: config.certificates.workload_key,
         clock_skew: config.certificates.clock_skew,
         renewal_grace: config.certificates.renewal_grace,
@@ -238,7 +246,7 @@ fn key_encryption_key(config: &Config) -> Result<Option<KeyEncryptionKey>, SealE
 
 async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, ServerError> {
     let settings = trust_settings(config);
-    let (path, now) = (config.data_dir.join(STORE), clock());
+    let (path, now) = (config.store_file(STORE), clock());
     let key = key_encryption_key(config)?;
     match &key {
         Some(_) => info!("keys at rest are encrypted (AES-256-GCM)"),
@@ -253,7 +261,10 @@ async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, Server
             "workload certificates live longer than a day: whoever takes a key has it for that long"
         );
     }
-    let opened = blocking(move || Trust::open(Box::new(SqliteStore::open_sealed(&path, key)?), settings, now)).await?;
+    let opened = {
+        let keys = upstream::keys(config, &settings, now)?;
+        blocking(move || Trust::open_with(Box::new(SqliteStore::open_sealed(&path, key)?), settings, keys, now)).await?
+    };
     let (bundle, signer) = (opened.bundle(), opened.intermediate());
     for root in bundle.roots() {
         info!(trust_domain = %bundle.trust_domain(), serial = %root.serial, not_after = %root.not_after, "root");

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::need::Need;
 use crate::envoy::{self, EncodedResource};
-use crate::mesh::{Mesh, Step, Workload, WorkloadKey};
+use crate::mesh::{Basis, Mesh, Step, Workload, WorkloadKey};
 use crate::plan::{self, ClassKey, Flavour, Node, SecretName};
 use crate::policy::PolicySet;
 use crate::secrets::Validity;
@@ -23,6 +23,7 @@ const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// What is one proxy's own, and the plan that it was made from.
 #[derive(Clone)]
 pub(super) struct Own {
+    basis: Basis,
     plan: Arc<plan::ProxyPlan>,
     pub(super) layer: Arc<Layer>,
 }
@@ -141,20 +142,33 @@ impl Model {
         analysis::Subject { set: &self.set, mesh: &self.mesh, parsed: &self.warnings.0, built: &self.warnings.1 }
     }
 
+    /// The last second of each certificate of operators' Secrets that somebody is served.
+    pub(super) fn secret_ends(&self) -> Vec<OffsetDateTime> {
+        let mut ends = Vec::new();
+        for class in &self.classes {
+            ends.extend(class.described.values().flat_map(|it| &it.certificates).map(|it| it.not_after));
+        }
+        ends
+    }
+
     /// What every proxy of the workload's class shares.
     pub(super) fn class(&self, workload: &Workload, flavour: Flavour, now: OffsetDateTime) -> Class {
-        let key = plan::class_of(&self.mesh, workload, flavour);
-        if let Some(class) = self.classes.get(&key) {
+        self.class_of(&plan::class_of(&self.mesh, workload, flavour), workload, flavour, now)
+    }
+
+    /// The same, where the class is known.
+    pub(super) fn class_of(&self, key: &ClassKey, workload: &Workload, flavour: Flavour, now: OffsetDateTime) -> Class {
+        if let Some(class) = self.classes.get(key) {
             return class.clone();
         }
-        let before = self.before.get(&key).map(|class| class.clone());
+        let before = self.before.get(key).map(|class| class.clone());
         let before = before.as_ref();
         let class = match flavour {
             Flavour::Envoy(node) => self.proxy_class(workload, node, before, now),
             Flavour::Grpc => self.grpc_class(workload, before),
         };
         // Two proxies of one class may come at once; the first one's encoding is everybody's.
-        self.classes.entry(key).or_insert(class).clone()
+        self.classes.entry(key.clone()).or_insert(class).clone()
     }
 
     /// gRPC takes no secret over xDS.
@@ -196,15 +210,19 @@ impl Model {
     }
 
     /// What is one proxy's own: its inbound listeners, which bind its address, and the clusters behind them.
-    pub(super) fn own(&self, workload: &Workload, node: Node, before: Option<Own>) -> Own {
-        let plan = plan::proxy_plan(&self.mesh, workload, node);
+    pub(super) fn own(&self, basis: Basis, node: Node, before: Option<Own>) -> Own {
+        // Most policy changes are about other things.
+        if let Some(before) = before.as_ref().filter(|before| !node.is_gateway && before.basis.serves_alike(&basis)) {
+            return Own { basis, ..before.clone() };
+        }
+        let plan = plan::proxy_plan(&self.mesh, basis.workload(), node);
         if let Some(before) = before.as_ref().filter(|before| *before.plan == plan) {
-            // Most policy changes are about other things, and to plan is a fraction of what it takes to encode.
-            return before.clone();
+            // To plan is a fraction of what it takes to encode.
+            return Own { basis, ..before.clone() };
         }
         let encoded = envoy::proxy_resources(&plan).into_iter().filter_map(resource);
         let layer = Arc::new(Layer::new(encoded, before.as_ref().map(|before| &*before.layer)));
-        Own { plan: Arc::new(plan), layer }
+        Own { basis, plan: Arc::new(plan), layer }
     }
 
     /// The secrets that policy names, as far as they can be served: the class's namespace is part of the name, so no class

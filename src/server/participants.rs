@@ -14,7 +14,7 @@ use crate::mesh::{Step, Workload, WorkloadKey};
 use crate::plan::{Flavour, Node};
 use crate::rollout::{Part, Participant};
 use crate::secrets;
-use crate::xds::Version;
+use crate::xds::{ResourceType, Version};
 
 /// A workload's proxies, or its gRPC clients.
 type Clients = (String, Flavour);
@@ -79,11 +79,10 @@ pub(super) fn look(
     now: OffsetDateTime,
 ) -> Vec<Participant> {
     let served = proxies.served();
-    // Contexts name our roots alone, or together with those of other trust domains.
+    // Contexts name our roots alone, or together with those of other trust domains, or those of one of these.
     let (roots, federates) = (proxies.roots(), !model.mesh.settings().further_trust_domains().is_empty());
-    let trusted = roots.own().iter().map(|(name, version)| (name.as_str(), *version));
-    let trusted: Vec<_> =
-        trusted.filter(|(name, _)| *name == secrets::ROOT || (federates && *name == secrets::ALL)).collect();
+    let trusted = roots.layer().resources(ResourceType::Secret).map(|it| (&**it.name(), it.version()));
+    let trusted: Vec<_> = trusted.filter(|(name, _)| *name == secrets::ROOT || federates).collect();
     let mut asking = Asking::new(model, proxies.own(model.mesh.transit()), now);
     let streams = proxies.fleet.look(|stream| {
         let who = stream.description();
@@ -186,7 +185,9 @@ impl<'m> Asking<'m> {
         }
         let model = self.model;
         let place = (workload.key.clone(), node);
-        let own = self.own.entry(place).or_insert_with(|| model.own(workload, node, None));
-        Arc::new(own.listeners(&ports))
+        let own = self.own.remove(&place).or_else(|| Some(model.own(model.mesh.basis(&workload.key)?, node, None)));
+        let need = own.as_ref().map_or_else(|| Arc::clone(&self.nothing), |own| Arc::new(own.listeners(&ports)));
+        self.own.extend(own.map(|own| (place, own)));
+        need
     }
 }

@@ -23,8 +23,8 @@ use super::roots::{Further, ServedRoots};
 use super::{Clock, blocking};
 use crate::fleet::{Description, Fleet};
 use crate::identity::{Peer, SpiffeId};
-use crate::mesh::{Transit, Workload, WorkloadKey};
-use crate::plan::{Flavour, Node};
+use crate::mesh::{Basis, Transit, Workload, WorkloadKey};
+use crate::plan::{ClassKey, Flavour, Node, class_of};
 use crate::secrets;
 use crate::telemetry::Metrics;
 use crate::trust::{Federation, LeafNames, Serial, Trust, TrustBundle, WorkloadCertificate};
@@ -70,6 +70,8 @@ pub(super) struct Proxy {
 struct ProxyState {
     certificate: Option<Arc<WorkloadCertificate>>,
     secrets: Arc<Layer>,
+    /// Its class, and what that was found by.
+    class: Option<(Basis, Arc<ClassKey>)>,
     own: Option<Own>,
     /// The layers of the view that was shown last.
     shown: Vec<Arc<Layer>>,
@@ -298,13 +300,21 @@ impl Proxies {
 
     /// `false`: `model` has been replaced, and nothing was shown.
     fn publish_from(&self, proxy: &Arc<Proxy>, model: &Arc<Model>) -> bool {
-        let workload = model.mesh.workload(&proxy.key).filter(|it| speaks_for(proxy.identity.as_ref(), it));
-        let class = workload.map(|workload| model.class(workload, proxy.flavour, (self.clock)()));
+        let known = proxy.state().class.clone();
+        let known = |basis: &Basis| known.as_ref().filter(|(known, _)| known.calls_alike(basis));
+        // Its identity was its workload's, and neither has changed since.
+        let speaks = |it: &Basis| known(it).is_some() || speaks_for(proxy.identity.as_ref(), it.workload());
+        let found = model.mesh.basis(&proxy.key).filter(speaks).map(|basis| {
+            let named = || Arc::new(class_of(&model.mesh, basis.workload(), proxy.flavour));
+            let key = known(&basis).map_or_else(named, |(_, key)| Arc::clone(key));
+            let class = model.class_of(&key, basis.workload(), proxy.flavour, (self.clock)());
+            (basis, key, class)
+        });
         let mut state = proxy.state();
         if !self.model.load().as_ref().is_some_and(|newest| Arc::ptr_eq(newest, model)) {
             return false;
         }
-        let (Some(workload), Some(class)) = (workload, class) else {
+        let Some((basis, key, class)) = found else {
             // The proxy keeps what it has; its streams end, and it may not come back.
             if state.views.take().is_some() {
                 info!(workload = %proxy.key, "no longer in the policy under the identity it came with");
@@ -317,7 +327,7 @@ impl Proxies {
             // It binds nothing, and takes no secret over xDS.
             Flavour::Grpc => vec![class.configuration],
             Flavour::Envoy(node) => {
-                let own = model.own(workload, node, state.own.take());
+                let own = model.own(basis.clone(), node, state.own.take());
                 let mut layers = vec![Arc::clone(&own.layer), class.configuration];
                 state.own = Some(own);
                 if proxy.identity.is_some() {
@@ -326,6 +336,7 @@ impl Proxies {
                 layers
             }
         };
+        state.class = Some((basis, key));
         let same = |(left, right): (&Arc<Layer>, &Arc<Layer>)| Arc::ptr_eq(left, right);
         if layers.len() == state.shown.len() && layers.iter().zip(&state.shown).all(same) {
             // Another stream of the workload, or a policy change about others: none of its streams need wake up.
@@ -388,6 +399,7 @@ impl Proxies {
                 state: Mutex::new(ProxyState {
                     certificate: certificate.clone(),
                     secrets,
+                    class: None,
                     own: None,
                     shown: Vec::new(),
                     views: Some(watch::Sender::new(Arc::default())),

@@ -128,6 +128,8 @@ impl Work {
         let first_root = proxies.trust.bundle().roots().iter().map(|root| root.not_after.unix_timestamp()).min();
         proxies.metrics.root_expiry.set(first_root.unwrap_or(0));
         proxies.metrics.intermediate_expiry.set(proxies.trust.intermediate().not_after.unix_timestamp());
+        let revoked = proxies.trust.revocations().len();
+        proxies.metrics.revoked_certificates.set(i64::try_from(revoked).unwrap_or(i64::MAX));
         if own.certificate.renew_at <= now || own.certificate.issuer != proxies.trust.listener_issuer() {
             let (trust, names) = (Arc::clone(&proxies.trust), own.names.clone());
             own.certificate = blocking(move || trust.server_certificate(&names, now)).await?;

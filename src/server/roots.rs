@@ -18,6 +18,8 @@ pub(super) struct ServedRoots {
     further: Further,
     /// The names under which a proxy may have our own roots, and what it should have there.
     own: Vec<(String, Version)>,
+    /// Why proxies are not given the revocation lists that there are.
+    without_lists: Option<&'static str>,
     layer: Arc<Layer>,
 }
 
@@ -59,13 +61,11 @@ impl From<&mesh::Settings> for Further {
 impl ServedRoots {
     pub(super) fn new(bundle: Arc<TrustBundle>, federation: Arc<Federation>, further: Further) -> Self {
         let Further { aliases, authorities, domains } = &further;
-        if !authorities.is_empty() && bundle.crls().is_some() && bundle.root_crls().is_none() {
-            warn!(
-                "proxies are given no revocation lists while a MeshConfig has caCertificates and a root's key is elsewhere: what is \
-                 revoked is refused by this server only"
-            );
-        }
         let of_ours = further.of_ours();
+        let without_lists = without_lists(&bundle, &further, &of_ours);
+        if let Some(reason) = without_lists {
+            warn!("what is revoked is refused by this server only: {reason}");
+        }
         let root = if of_ours.is_empty() {
             secrets::validation_context(secrets::ROOT, &bundle)
         } else {
@@ -103,7 +103,7 @@ impl ServedRoots {
         let secrets = own.into_iter().chain(alone).chain(mixed);
         let secrets: Vec<_> = secrets.map(|it| (ResourceType::Secret, Arc::new(it))).collect();
         let layer = Arc::new(Layer::new(secrets, None));
-        Self { bundle, federation, further, own: versions, layer }
+        Self { bundle, federation, further, own: versions, without_lists, layer }
     }
 
     /// The same with these bundles: our own, and those of other trust domains.
@@ -131,6 +131,11 @@ impl ServedRoots {
         &self.own
     }
 
+    /// Why proxies believe what is revoked, although there are revocation lists; `None`: they do not, or there are no lists.
+    pub(super) fn without_lists(&self) -> Option<&'static str> {
+        self.without_lists
+    }
+
     /// The bundles in the secret of this name, without what a MeshConfig adds. Empty: it is no secret of roots.
     pub(super) fn bundles(&self, name: &str) -> Vec<&TrustBundle> {
         let all = std::iter::once(&*self.bundle).chain(self.federation.bundles().map(|it| &it.bundle));
@@ -142,6 +147,24 @@ impl ServedRoots {
     }
 }
 
+/// Who has a list demands one of every issuer that it meets, so there are lists of all of them or none (docs/decisions/0008).
+fn without_lists(bundle: &TrustBundle, further: &Further, of_ours: &[Authority]) -> Option<&'static str> {
+    bundle.crls()?;
+    let is_ours = |domain: &String| domain == bundle.trust_domain().as_str() || further.aliases.contains(domain);
+    let vouches = |it: &Authority| it.trust_domains.is_empty() || it.trust_domains.iter().any(is_ours);
+    if of_ours.iter().any(vouches) {
+        return Some(
+            "caCertificates of the MeshConfig vouch for our own trust domain too, and their revocation lists are not ours to make, so \
+             that proxies are given none; name in their trustDomains whom they are for",
+        );
+    }
+    let by_domain = !of_ours.is_empty() || !further.domains.is_empty();
+    (by_domain && bundle.root_crls().is_none()).then_some(
+        "with roots of other trust domains Envoy demands a revocation list of every root, and the key of one is elsewhere, so that \
+         proxies are given none",
+    )
+}
+
 fn resource(name: &str, value: &[u8], bundles: &[&TrustBundle]) -> Resource {
     let roots = bundles.iter().flat_map(|bundle| bundle.roots());
     let serials: Vec<_> = roots.map(|root| root.serial.to_string()).collect();
@@ -150,7 +173,13 @@ fn resource(name: &str, value: &[u8], bundles: &[&TrustBundle]) -> Resource {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::admission::Admission;
+    use super::super::tests::proxies;
     use super::*;
+    use crate::identity::SpiffeId;
+    use crate::trust::Revoke;
 
     #[test]
     fn an_authority_of_another_trust_domain_is_not_beside_our_roots() {
@@ -165,5 +194,33 @@ mod tests {
         };
         let trusted = further.of_ours().into_iter().map(|it| it.trust_domains);
         assert_eq!(trusted.collect::<Vec<_>>(), [vec![], vec!["ours".to_owned()]]);
+    }
+
+    /// Who has one list demands one of every issuer, so that where one cannot be had there is none, and an operator is to know.
+    #[test]
+    fn revocation_lists_that_are_left_out_are_told_of() {
+        let (_directory, proxies) = proxies(Admission::new(8, 8, Duration::from_secs(60)));
+        let (trust, now) = (&proxies.trust, (proxies.clock)());
+        let of = |domains: &[&str], authorities: &[&[&str]]| {
+            let authority = |domains: &&[&str]| Authority {
+                pem: trust.bundle().pem().to_owned(),
+                trust_domains: domains.iter().map(|it| (*it).to_owned()).collect(),
+            };
+            let further = Further {
+                aliases: BTreeSet::new(),
+                authorities: authorities.iter().map(authority).collect(),
+                domains: domains.iter().map(|it| (*it).to_owned()).collect(),
+            };
+            ServedRoots::new(trust.bundle(), trust.federation(), further).without_lists()
+        };
+        assert_eq!(of(&[], &[&[]]), None, "nothing is revoked");
+        let id: SpiffeId = "spiffe://cluster.local/ns/shop/sa/web".parse().unwrap();
+        trust.renew_workload_certificates(&[("shop/web".to_owned(), id.clone())], now).unwrap();
+        trust.revoke(&Revoke::Identity(id), now).unwrap();
+        assert!(trust.bundle().crls().is_some());
+        assert_eq!(of(&[], &[]), None);
+        assert_eq!(of(&["partner"], &[&["partner"]]), None, "ours have their lists beside theirs");
+        assert!(of(&[], &[&[]]).unwrap().contains("caCertificates"));
+        assert!(of(&["partner"], &[&["cluster.local", "partner"]]).unwrap().contains("caCertificates"));
     }
 }

@@ -163,7 +163,11 @@ impl Rotation {
         Ok(self.keep(&mut state, next, now).await?)
     }
 
+    /// The root of an upstream authority is replaced by whoever has it.
     fn is_due(&self, now: OffsetDateTime) -> bool {
+        if self.proxies.trust.has_upstream() {
+            return false;
+        }
         let (begin, end) = self.proxies.trust.root_life();
         let before = time::Duration::try_from(self.settings.root_before).unwrap_or(time::Duration::MAX);
         end - now <= before.min((end - begin) / 3)
@@ -172,11 +176,16 @@ impl Rotation {
     async fn begin(&self, state: &mut Inner, paused: bool, force: bool, now: OffsetDateTime) -> Result<(), TrustError> {
         let trust = Arc::clone(&self.proxies.trust);
         let start = move |old, new| RootRotation::start(Pair { old, new }, paused, force, now).record();
-        let record = blocking(move || trust.prepare_root(now, start)).await?;
-        info!(old = %record.old, new = %record.new, "a root rotation begins");
-        state.current = Some(RootRotation::from_record(&record));
-        self.proxies.changed.notify_one();
-        Ok(())
+        let prepared = blocking(move || trust.prepare_root(now, start)).await;
+        // Where only the revocation lists have failed, the root is in the store: that is the rotation, and there is no second one.
+        let kept = self.proxies.trust.rotation().map(|record| RootRotation::from_record(&record));
+        if let Some(begun) = kept.filter(|it| !it.is_over()) {
+            let record = begun.record();
+            info!(old = %record.old, new = %record.new, "a root rotation begins");
+            state.current = Some(begun);
+            self.proxies.changed.notify_one();
+        }
+        prepared.map(|_| ())
     }
 
     /// On the disk first; only then is anybody shown anything of it.

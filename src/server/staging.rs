@@ -236,7 +236,7 @@ impl Staging {
         self.write(&next).await?;
         let (settings, transit) = (self.settings.clone(), next.transit());
         let model = blocking(move || {
-            let (mesh, _) = Mesh::build_in_transit(&model.set, &settings.mesh, transit);
+            let (mesh, _) = Mesh::build_after(Some(&model.mesh), &model.set, &settings.mesh, transit);
             Arc::new(model.at_other_steps(mesh))
         });
         let model = model.await;
@@ -315,14 +315,22 @@ fn build(
     before: Option<&Model>,
     now: OffsetDateTime,
 ) -> (Arc<Model>, ModeRollout) {
-    let (mesh, found) = Mesh::build(&update.set, &settings.mesh);
-    let modes = mesh.modes();
+    let was = before.map(|before| &before.mesh);
+    let (mesh, found) = Mesh::build_after(was, &update.set, &settings.mesh, Transit::default());
+    let same = was.is_some_and(|was| Arc::ptr_eq(was.modes(), mesh.modes()));
     let next = match served {
-        Some(served) => served.retarget(&modes, settings.staged, now),
-        None => ModeRollout::first(&modes),
+        // Nothing else is written of any port, and each serves what is written.
+        Some(served) if same && !served.is_under_way() => served.clone(),
+        Some(served) => {
+            // Proxies that were seen no later than that are not waited for either.
+            let absent = time::Duration::try_from(settings.wait_for_absent).unwrap_or(time::Duration::MAX);
+            let forgotten = now.checked_sub(absent).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+            served.retarget(mesh.modes(), settings.staged, forgotten, now)
+        }
+        None => ModeRollout::first(mesh.modes()),
     };
     let mesh = match next.is_under_way() {
-        true => Mesh::build_in_transit(&update.set, &settings.mesh, next.transit()).0,
+        true => Mesh::build_after(was, &update.set, &settings.mesh, next.transit()).0,
         false => mesh,
     };
     let warnings = (update.warnings.clone(), found);

@@ -20,6 +20,7 @@ use crate::trust::{SqliteStore, Trust};
 use crate::xds::{ControlPlane, NodeInfo, ResourceType};
 
 mod clock;
+mod operator;
 
 const SERVICE: &str = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: out, namespace: shop}\n\
                        spec: {hosts: [out.test], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}\n";
@@ -38,7 +39,7 @@ fn model(generation: u64, text: &str) -> Arc<Model> {
     Arc::new(Model::new(mesh, Arc::new(set), generation, (Vec::new(), found), plan, None))
 }
 
-fn proxies(admission: Admission) -> (tempfile::TempDir, Proxies) {
+pub(super) fn proxies(admission: Admission) -> (tempfile::TempDir, Proxies) {
     proxies_at(Arc::new(OffsetDateTime::now_utc), admission)
 }
 

@@ -16,6 +16,7 @@
 
 mod directory;
 mod listing;
+mod spire;
 mod watcher;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use time::OffsetDateTime;
 use crate::policy::{PolicyError, PolicySet, Warning};
 
 pub use directory::{Directory, Options, read};
+pub use spire::spire_server;
 
 /// A set and what the operator should know about it, or everything that is wrong with it.
 pub type Verdict = Result<(PolicySet, Vec<Warning>), Vec<PolicyError>>;

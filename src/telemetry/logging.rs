@@ -16,13 +16,13 @@ pub enum LoggingError {
 }
 
 /// Starts logging to standard error: text if that is a terminal, else one JSON object a line. `RUST_LOG` filters; without it
-/// everything from `info` up is written. A bad `RUST_LOG` is an error and not silence.
-pub fn init() -> Result<(), LoggingError> {
+/// everything from `level` up is written, or from `info` up. A bad `RUST_LOG` is an error and not silence.
+pub fn init(level: Option<&str>) -> Result<(), LoggingError> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(text) if !text.trim().is_empty() => {
             EnvFilter::try_new(&text).map_err(|e| LoggingError::Filter(e.to_string()))?
         }
-        _ => EnvFilter::new("info"),
+        _ => EnvFilter::new(level.unwrap_or("info")),
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let done = if std::io::stderr().is_terminal() {

@@ -140,6 +140,10 @@ pub struct Metrics {
     pub earliest_leaf_expiry: Gauge,
     /// Served workload certificates in the last quarter of their life: something keeps them from being renewed.
     pub expiring_leaves: Gauge,
+    /// Certificates that are revoked and could still be used or renewed.
+    pub revoked_certificates: Gauge,
+    /// When the first of the certificates ends that are served from operators' Secrets; in the past while one is served that is over.
+    pub earliest_secret_expiry: Gauge,
     registry: Registry,
 }
 
@@ -199,6 +203,16 @@ impl Metrics {
                 &mut registry,
                 "leaves_expiring",
                 "Workload certificates in the last quarter of their life",
+            ),
+            revoked_certificates: register(
+                &mut registry,
+                "certificates_revoked",
+                "Certificates that are revoked and could still be used or renewed",
+            ),
+            earliest_secret_expiry: register(
+                &mut registry,
+                "earliest_secret_expiry_timestamp_seconds",
+                "When the first of the certificates from Secrets expires, in Unix seconds",
             ),
             registry,
         }

@@ -1,5 +1,6 @@
 //! What signs: the root, and the intermediate of this cluster.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use rcgen::{
@@ -10,8 +11,9 @@ use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::brought::{is_key_of, key_pair};
-use super::certificate::{pem_of, read};
+use super::certificate::{Facts, pem_of, read};
 use super::template::Template;
+use super::upstream::{Keys, Mint};
 use super::{AuthorityKind, AuthorityRecord, AuthorityState, Serial, Settings, Standing, TrustError};
 
 /// An authority, as far as anybody may know it.
@@ -44,12 +46,31 @@ pub(super) struct Authority {
     pub(super) issued_until: AtomicI64,
     /// `None`: its key is kept elsewhere.
     signs: Option<Signs>,
+    /// What signs in its name, if its own key does not.
+    mint: Option<Arc<Mint>>,
 }
 
 /// What it takes to sign.
 pub(super) struct Signs {
     pub(super) issuer: Issuer<'static, KeyPair>,
     pub(super) template: Template,
+}
+
+impl Signs {
+    /// The certificate `der`, of which `facts` tells, with this key. A key that is not the certificate's is refused.
+    pub(super) fn new(der: &CertificateDer<'_>, facts: &Facts, key: &[u8]) -> Result<Option<Self>, TrustError> {
+        let unusable =
+            |reason: &dyn std::fmt::Display| TrustError::material(format!("the authority {}", facts.subject), reason);
+        match key_pair(key).map_err(|error| unusable(&error))? {
+            Some(key) if !is_key_of(&key, &facts.public_key) => Err(unusable(&"its key is another certificate's")),
+            Some(key) => {
+                let template = Template::new(der, &key)?;
+                let issuer = Issuer::from_ca_cert_der(der, key).map_err(|error| unusable(&error))?;
+                Ok(Some(Self { issuer, template }))
+            }
+            None => Ok(None),
+        }
+    }
 }
 
 impl Authority {
@@ -61,7 +82,7 @@ impl Authority {
     ) -> Result<AuthorityRecord, TrustError> {
         let (key, serial) = (settings.authority_key.generate()?, Serial::random());
         let mut params = params(settings, &serial, now, BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, format!("countersign root {}", serial.short()));
+        name(&mut params, settings, &serial, || format!("countersign root {}", serial.short()));
         params.not_after = after(now, settings.root_ttl, "the root")?;
         let certificate = params.self_signed(&key).map_err(|error| TrustError::material("the root", error))?;
         let standing = Standing { state, trusted: state == AuthorityState::Active };
@@ -77,17 +98,25 @@ impl Authority {
         now: OffsetDateTime,
     ) -> Result<AuthorityRecord, TrustError> {
         self.can_sign(now)?;
+        let (signs, above) = match &self.mint {
+            Some(mint) if mint.not_after <= now => {
+                let subject = format!("the upstream authority below {}", self.info.subject);
+                return Err(TrustError::SignerExpired { subject, at: mint.not_after });
+            }
+            Some(mint) => (&mint.signs, mint.chain.as_slice()),
+            None => (self.signs()?, &[][..]),
+        };
         let (key, serial) = (settings.authority_key.generate()?, Serial::random());
         let mut params = params(settings, &serial, now, BasicConstraints::Constrained(0));
-        let name = format!("countersign {} {}", settings.cluster, serial.short());
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.not_after = after(now, settings.intermediate_ttl, "the intermediate")?.min(self.info.not_after);
+        name(&mut params, settings, &serial, || format!("countersign {} {}", settings.cluster, serial.short()));
+        params.not_after = after(now, settings.intermediate_ttl, "the intermediate")?.min(self.last_of_next());
         params.use_authority_key_identifier_extension = true;
-        let certificate = params
-            .signed_by(&key, &self.signs()?.issuer)
-            .map_err(|error| TrustError::material("the intermediate", error))?;
+        let certificate =
+            params.signed_by(&key, &signs.issuer).map_err(|error| TrustError::material("the intermediate", error))?;
         let standing = Standing { state, trusted: false };
-        Ok(record(AuthorityKind::Intermediate, settings, certificate.into(), &key, serial, standing, now))
+        let mut new = record(AuthorityKind::Intermediate, settings, certificate.into(), &key, serial, standing, now);
+        new.certificate.extend(above.iter().flat_map(|der| der.iter().copied()));
+        Ok(new)
     }
 
     /// Reads what was kept. A key that is not the certificate's is refused.
@@ -96,18 +125,7 @@ impl Authority {
         let der = chain.next().ok_or_else(|| TrustError::material("a stored authority", "it is empty"))?;
         let between: Vec<_> = chain.collect();
         let facts = read(&der)?;
-        let unusable =
-            |reason: &dyn std::fmt::Display| TrustError::material(format!("the authority {}", facts.subject), reason);
-        let signs = match key_pair(&record.key).map_err(|error| unusable(&error))? {
-            Some(key) if !is_key_of(&key, &facts.public_key) => {
-                return Err(unusable(&"its key is another certificate's"));
-            }
-            Some(key) => {
-                let template = Template::new(&der, &key)?;
-                Some(Signs { issuer: Issuer::from_ca_cert_der(&der, key).map_err(|error| unusable(&error))?, template })
-            }
-            None => None,
-        };
+        let signs = Signs::new(&der, &facts, &record.key)?;
         let pem = std::iter::once(&der).chain(&between).map(|der| pem_of(der)).collect();
         let (serial, not_before, not_after) = (facts.serial, facts.not_before, facts.not_after);
         let info = AuthorityInfo { serial, not_before, not_after, subject: facts.subject };
@@ -117,6 +135,7 @@ impl Authority {
             der,
             between,
             signs,
+            mint: None,
             kind: record.kind,
             cluster: record.cluster.clone(),
             standing: record.standing,
@@ -125,10 +144,23 @@ impl Authority {
         })
     }
 
-    /// Whether this one's certificate was signed with that one's key.
+    /// The same as a root whose intermediates are signed by whom `keys` knows, if that is another.
+    pub(super) fn minted_by(mut self, keys: &Keys) -> Result<Self, TrustError> {
+        if self.kind == AuthorityKind::Root {
+            self.mint = keys.mint_below(&self.der)?;
+        }
+        Ok(self)
+    }
+
+    /// No intermediate that is made now ends later than this.
+    pub(super) fn last_of_next(&self) -> OffsetDateTime {
+        self.mint.as_ref().map_or(self.info.not_after, |mint| mint.not_after.min(self.info.not_after))
+    }
+
+    /// Whether this one's certificate, or the last of those between, was signed with that one's key.
     pub(super) fn is_signed_by(&self, signer: &Authority) -> bool {
-        let (Ok((_, own)), Ok((_, signer))) =
-            (X509Certificate::from_der(&self.der), X509Certificate::from_der(&signer.der))
+        let own = self.between.last().unwrap_or(&self.der);
+        let (Ok((_, own)), Ok((_, signer))) = (X509Certificate::from_der(own), X509Certificate::from_der(&signer.der))
         else {
             return false;
         };
@@ -143,6 +175,11 @@ impl Authority {
     /// What it takes to sign. An error if the key is kept elsewhere.
     pub(super) fn signs(&self) -> Result<&Signs, TrustError> {
         self.signs.as_ref().ok_or_else(|| TrustError::KeyElsewhere { subject: self.info.subject.clone() })
+    }
+
+    /// Whether intermediates below it can be made here.
+    pub(super) fn can_mint(&self) -> bool {
+        self.has_key() || self.mint.is_some()
     }
 
     /// Whether its key is here.
@@ -204,12 +241,32 @@ fn params(
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.not_before = before(now, settings.clock_skew);
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, settings.trust_domain.as_str());
     // X509-SVID §4.1: an authority may carry its trust domain, and only that.
     if let Ok(uri) = settings.trust_domain.uri().try_into() {
         params.subject_alt_names = vec![SanType::URI(uri)];
     }
     params
+}
+
+/// serialNumber (2.5.4.5).
+const SERIAL_NUMBER: &[u64] = &[2, 5, 4, 5];
+
+/// Names an authority as an operator wants it, or else with this common name.
+fn name(params: &mut CertificateParams, settings: &Settings, serial: &Serial, common_name: impl FnOnce() -> String) {
+    let name = &mut params.distinguished_name;
+    let Some(wanted) = &settings.authority_name else {
+        name.push(DnType::OrganizationName, settings.trust_domain.as_str());
+        name.push(DnType::CommonName, common_name());
+        return;
+    };
+    let parts = [(DnType::CountryName, &wanted.country), (DnType::OrganizationName, &wanted.organization)];
+    for (kind, texts) in parts {
+        texts.iter().for_each(|text| name.push(kind.clone(), text.as_str()));
+    }
+    if !wanted.common_name.is_empty() {
+        name.push(DnType::CommonName, wanted.common_name.as_str());
+    }
+    name.push(DnType::CustomDnType(SERIAL_NUMBER.to_vec()), serial.to_string());
 }
 
 /// The certificates of an authority, which are kept one behind the other: its own, and those between it and its root.

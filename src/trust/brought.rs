@@ -154,7 +154,7 @@ fn checked(
     let mut chain = certificates("the chain", brought.chain)?;
     let is_root = chain.first() == Some(&root);
     chain.retain(|certificate| *certificate != root);
-    check_chain(settings, &chain, &root, now)?;
+    check_chain(settings, &chain, &root, 0, now)?;
     let key = match brought.key {
         Some(pem) => read_key(pem)?,
         None => store.authority_request(&settings.cluster)?.ok_or_else(|| {
@@ -196,7 +196,7 @@ fn refused(what: &str, reason: impl ToString) -> TrustError {
     TrustError::material(what, reason)
 }
 
-fn certificates(what: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+pub(super) fn certificates(what: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let all: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|error| refused(what, error))?;
@@ -207,18 +207,19 @@ fn certificates(what: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, T
 }
 
 /// As PKCS #8, whatever form it has (PKCS #8, SEC 1 or PKCS #1).
-fn read_key(pem: &str) -> Result<Zeroizing<Vec<u8>>, TrustError> {
+pub(super) fn read_key(pem: &str) -> Result<Zeroizing<Vec<u8>>, TrustError> {
     let unusable = |error: &dyn std::fmt::Display| refused("the key", error.to_string());
     let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| unusable(&error))?;
     let pair = KeyPair::try_from(&key).map_err(|error| unusable(&error))?;
     Ok(Zeroizing::new(pair.serialize_der()))
 }
 
-/// RFC 5280 §6.1 as far as it concerns authorities, and X509-SVID §4.
-fn check_chain(
+/// RFC 5280 §6.1 as far as it concerns authorities, and X509-SVID §4. `below`: how many authorities the first is to have below it.
+pub(super) fn check_chain(
     settings: &Settings,
     chain: &[CertificateDer<'_>],
     root: &CertificateDer<'_>,
+    below: usize,
     now: OffsetDateTime,
 ) -> Result<(), TrustError> {
     let all: Vec<_> = chain.iter().chain([root]).collect();
@@ -229,10 +230,10 @@ fn check_chain(
     });
     let parsed: Vec<_> = parsed.collect::<Result<_, _>>()?;
     // How many authorities are below: the path length that each must allow.
-    for (below, certificate) in parsed.iter().enumerate() {
+    for (index, certificate) in parsed.iter().enumerate() {
         let what = certificate.subject().to_string();
-        check_authority(settings, certificate, below, now).map_err(|reason| refused(&what, reason))?;
-        let issuer = parsed.get(below + 1).unwrap_or(certificate);
+        check_authority(settings, certificate, below + index, now).map_err(|reason| refused(&what, reason))?;
+        let issuer = parsed.get(index + 1).unwrap_or(certificate);
         if certificate.issuer().as_raw() != issuer.subject().as_raw() {
             return Err(refused(
                 &what,

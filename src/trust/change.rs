@@ -45,17 +45,18 @@ impl Trust {
         let mut done = Maintained::default();
         let (remaining, life) = hierarchy.signer.remaining(now);
         // One that ends with its root has no better successor: it is the root's turn.
-        let improvable = hierarchy.signer.info.not_after < hierarchy.root.info.not_after;
+        let improvable = hierarchy.signer.info.not_after < hierarchy.root.last_of_next();
         let within = |limit, fraction: i32| improvable && remaining <= signed(limit).min(life / fraction);
         // Where the root's key is kept elsewhere, a successor is brought by an operator, and may be waiting for its turn.
-        if !hierarchy.root.has_key() {
+        if !hierarchy.root.can_mint() {
             if self.prepared(&hierarchy, now).is_some() {
                 done = self.next_intermediate(&mut books, now)?;
             }
             self.refresh_lists(&mut books, now)?;
             return Ok(done);
         }
-        let elsewhere = hierarchy.signer.cluster != self.settings.cluster;
+        // One whose key was in the memory of a server that has ended signs nothing more.
+        let elsewhere = hierarchy.signer.cluster != self.settings.cluster || !hierarchy.signer.has_key();
         if elsewhere || books.hand_over || within(self.settings.intermediate_activate, 6) {
             done = self.next_intermediate(&mut books, now)?;
         } else if within(self.settings.intermediate_prepare, 2) && self.prepared(&hierarchy, now).is_none() {
@@ -102,8 +103,12 @@ impl Trust {
         let (remaining, life) = hierarchy.listener.remaining(now);
         let root = hierarchy.root_of(&hierarchy.listener.info.serial).and_then(|root| hierarchy.root(root));
         let Some(root) = root.filter(|root| root.info.serial != hierarchy.root.info.serial) else { return Ok(()) };
-        let due = remaining <= signed(self.settings.intermediate_activate).min(life / 6);
-        if !due || hierarchy.listener.info.not_after >= root.info.not_after {
+        let due =
+            remaining <= signed(self.settings.intermediate_activate).min(life / 6) || !hierarchy.listener.has_key();
+        if !due
+            || !root.can_mint()
+            || (hierarchy.listener.has_key() && hierarchy.listener.info.not_after >= root.last_of_next())
+        {
             return Ok(());
         }
         let add = vec![root.new_intermediate(&self.settings, AuthorityState::Retired, now)?];
@@ -115,7 +120,8 @@ impl Trust {
         let mut change = Change::default();
         let prepared = self.prepared(&hierarchy, now);
         // A certificate of full length must come from somewhere, whoever is late.
-        let can_wait = hierarchy.signer.remaining(now).0 > signed(self.settings.workload_ttl);
+        let can_wait =
+            hierarchy.signer.has_key() && hierarchy.signer.remaining(now).0 > signed(self.settings.workload_ttl);
         match &prepared {
             None if can_wait && hierarchy.bundle.crls().is_some() => {
                 self.prepare(books, &hierarchy.root, now)?;
@@ -149,7 +155,7 @@ impl Trust {
 
     fn has_time(&self, intermediate: &Authority, now: OffsetDateTime) -> bool {
         let (remaining, life) = intermediate.remaining(now);
-        remaining > signed(self.settings.intermediate_activate).min(life / 6)
+        intermediate.has_key() && remaining > signed(self.settings.intermediate_activate).min(life / 6)
     }
 
     /// The root rotation that is under way, or the last one.
@@ -165,10 +171,22 @@ impl Trust {
         record: impl FnOnce(Serial, Serial) -> RotationRecord,
     ) -> Result<RotationRecord, TrustError> {
         let mut books = self.books();
-        let root = Authority::new_root(&self.settings, AuthorityState::Prepared, now)?;
-        let below = Authority::from_record(&root)?.new_intermediate(&self.settings, AuthorityState::Prepared, now)?;
-        let rotation = record(self.hierarchy().root.info.serial.clone(), root.serial.clone());
-        let change = Change { add: vec![root, below], rotation: Some(rotation.clone()), ..Change::default() };
+        let (hierarchy, keys) = (self.hierarchy(), self.keys());
+        let root = match &keys.upstream {
+            Some(upstream) if hierarchy.root.der == *upstream.root() => return Err(TrustError::UpstreamRoot),
+            Some(upstream) => upstream.root_record(&self.settings, AuthorityState::Prepared, now)?,
+            None => Authority::new_root(&self.settings, AuthorityState::Prepared, now)?,
+        };
+        let above = Authority::from_record(&root)?.minted_by(&keys)?;
+        let below = above.new_intermediate(&self.settings, AuthorityState::Prepared, now)?;
+        let rotation = record(hierarchy.root.info.serial.clone(), root.serial.clone());
+        let known = books.records.iter().find(|it| it.serial == root.serial).map(|it| it.serial.clone());
+        let (add, standings) = match known {
+            // It was the root once, and is to be so again.
+            Some(serial) => (vec![below], vec![(serial, Standing { state: AuthorityState::Prepared, trusted: false })]),
+            None => (vec![root, below], Vec::new()),
+        };
+        let change = Change { add, standings, rotation: Some(rotation.clone()), ..Change::default() };
         self.apply(&mut books, change)?;
         self.refresh_lists(&mut books, now)?;
         Ok(rotation)
@@ -256,12 +274,15 @@ impl Trust {
         records.extend(change.add.iter().cloned());
         // What could not be used afterwards is not written.
         let bundle = self.bundle();
-        let hierarchy = Hierarchy::from_records(&records, &self.settings)?.with_lists(bundle.lists().cloned());
+        let hierarchy =
+            Hierarchy::from_records(&records, &self.settings, &self.keys())?.with_lists(bundle.lists().cloned());
         let rotation = change.rotation.as_ref().or(books.rotation.as_ref());
         if published_roots(&records, rotation) != published_roots(&books.records, books.rotation.as_ref()) {
             change.bundle_sequence = Some(books.bundle_sequence + 1);
         }
-        self.store.change(&change)?;
+        let kept =
+            Change { add: change.add.iter().map(|record| self.keys().for_store(record)).collect(), ..change.clone() };
+        self.store.change(&kept)?;
         books.bundle_sequence = change.bundle_sequence.unwrap_or(books.bundle_sequence);
         books.records = records;
         books.rotation = change.rotation.or_else(|| books.rotation.take());

@@ -8,6 +8,11 @@ use crate::identity::TrustDomain;
 /// Why nothing was issued, or why the hierarchy cannot be used. Holds no key material.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
+    /// The root is the upstream authority's, and is replaced there.
+    #[error(
+        "the root is the upstream authority's: put another certificate and key into its files, and it is replaced in steps"
+    )]
+    UpstreamRoot,
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

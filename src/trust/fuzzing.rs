@@ -41,6 +41,7 @@ impl Hierarchy {
             intermediate_activate: 7 * day,
             workload_ttl: day,
             authority_key: KeyAlgorithm::P256,
+            authority_name: None,
             workload_key: KeyAlgorithm::P256,
             clock_skew: Duration::from_secs(60),
             renewal_grace: day,

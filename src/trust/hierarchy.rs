@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::authority::Authority;
 use super::bundle::RevocationLists;
+use super::upstream::Keys;
 use super::{AuthorityKind, AuthorityRecord, AuthorityState, Serial, Settings, TrustBundle, TrustError};
 
 /// Who signs now, and what peers are verified against.
@@ -26,8 +27,13 @@ pub(super) struct Hierarchy {
 
 impl Hierarchy {
     /// Records, the oldest first.
-    pub(super) fn from_records(records: &[AuthorityRecord], settings: &Settings) -> Result<Self, TrustError> {
-        let all = records.iter().map(Authority::from_record).collect::<Result<Vec<_>, _>>()?;
+    pub(super) fn from_records(
+        records: &[AuthorityRecord],
+        settings: &Settings,
+        keys: &Keys,
+    ) -> Result<Self, TrustError> {
+        let all = records.iter().map(|record| Authority::from_record(record)?.minted_by(keys));
+        let all = all.collect::<Result<Vec<_>, _>>()?;
         let (roots, intermediates): (Vec<_>, Vec<_>) =
             all.into_iter().map(Arc::new).partition(|it| it.kind == AuthorityKind::Root);
         let root_of = |it: &Authority| roots.iter().find(|root| it.is_signed_by(root)).map(|it| it.info.serial.clone());

@@ -14,6 +14,7 @@ use super::authority::Authority;
 use super::federation::Federation;
 use super::hierarchy::Hierarchy;
 use super::revocation::Note;
+use super::upstream::{Keys, Upstream};
 use super::{
     AuthorityInfo, AuthorityRecord, AuthorityState, CrlRecord, IssuedChain, IssuedRecord, LeafNames, RevocationRecord,
     RotationRecord, Serial, Settings, Store, TrustBundle, TrustError, WorkloadCertificate, WorkloadRecord, csr, leaf,
@@ -45,6 +46,8 @@ pub struct Requested {
 pub struct Trust {
     pub(super) settings: Settings,
     pub(super) store: Box<dyn Store>,
+    /// Where keys are that are not in the store.
+    keys: ArcSwap<Keys>,
     hierarchy: ArcSwap<Hierarchy>,
     /// The newest certificate of each workload (`namespace/name`). It is in the store too.
     issued: RwLock<HashMap<String, Arc<WorkloadCertificate>>>,
@@ -95,6 +98,16 @@ struct Order {
 impl Trust {
     /// Opens the hierarchy that the store holds. An empty store gets a root and an intermediate.
     pub fn open(store: Box<dyn Store>, settings: Settings, now: OffsetDateTime) -> Result<Self, TrustError> {
+        Self::open_with(store, settings, Keys::default(), now)
+    }
+
+    /// The same with keys that are kept elsewhere. An empty store gets the upstream's root, and an intermediate below it.
+    pub fn open_with(
+        store: Box<dyn Store>,
+        settings: Settings,
+        keys: Keys,
+        now: OffsetDateTime,
+    ) -> Result<Self, TrustError> {
         let mut contents = store.load()?;
         match &contents.trust_domain {
             Some(stored) if *stored != settings.trust_domain => {
@@ -103,13 +116,20 @@ impl Trust {
             }
             Some(_) => {}
             None => {
-                let root = Authority::new_root(&settings, AuthorityState::Active, now)?;
-                let below = Authority::from_record(&root)?.new_intermediate(&settings, AuthorityState::Active, now)?;
-                contents.authorities = vec![root, below];
-                store.found(&settings.trust_domain, &contents.authorities)?;
+                let mut authorities = match &keys.upstream {
+                    Some(upstream) => upstream.records(&settings, now)?,
+                    None => vec![Authority::new_root(&settings, AuthorityState::Active, now)?],
+                };
+                if let Some(root) = authorities.last() {
+                    let root = Authority::from_record(root)?.minted_by(&keys)?;
+                    authorities.push(root.new_intermediate(&settings, AuthorityState::Active, now)?);
+                }
+                let kept: Vec<_> = authorities.iter().map(|record| keys.for_store(record)).collect();
+                store.found(&settings.trust_domain, &kept)?;
+                contents.authorities = authorities;
             }
         }
-        let hierarchy = Hierarchy::from_records(&contents.authorities, &settings)?;
+        let hierarchy = Hierarchy::from_records(&contents.authorities, &settings, &keys)?;
         let issued = contents.workloads.into_iter().map(|record| {
             let WorkloadRecord { workload, chain_pem, key_pem, issued_at, renew_at, .. } = record;
             Ok((workload, Arc::new(WorkloadCertificate::from_pem(chain_pem, key_pem, issued_at, renew_at)?)))
@@ -129,6 +149,7 @@ impl Trust {
             issued: RwLock::new(issued.collect::<Result<_, TrustError>>()?),
             settings,
             store,
+            keys: ArcSwap::from_pointee(keys),
             hierarchy: ArcSwap::from_pointee(hierarchy),
             queue: Mutex::default(),
             books: Mutex::new(books),
@@ -314,6 +335,41 @@ impl Trust {
 
     pub(super) fn hierarchy(&self) -> Arc<Hierarchy> {
         self.hierarchy.load_full()
+    }
+
+    /// Takes another upstream authority's key and certificates. `true`: its root is another than the one that signs, and a root rotation
+    /// has to take it in. With the same root another intermediate signs from now on, if the authority is another.
+    pub fn set_upstream(&self, upstream: Arc<Upstream>, now: OffsetDateTime) -> Result<bool, TrustError> {
+        let before = self.keys();
+        let is_same = before.upstream.as_ref().is_some_and(|it| **it == *upstream);
+        self.keys.store(Arc::new(Keys { upstream: Some(upstream), in_memory: before.in_memory }));
+        {
+            let books = self.books();
+            let lists = self.bundle().lists().cloned();
+            self.set_hierarchy(
+                Hierarchy::from_records(&books.records, &self.settings, &self.keys())?.with_lists(lists),
+            );
+        }
+        let awaited = self.awaits_upstream();
+        if !awaited && !is_same {
+            self.rotate_intermediate(now)?;
+        }
+        Ok(awaited)
+    }
+
+    /// Whether there is an upstream authority whose root does not sign yet.
+    pub fn awaits_upstream(&self) -> bool {
+        let keys = self.keys();
+        keys.upstream.as_ref().is_some_and(|upstream| self.hierarchy.load().root.der != *upstream.root())
+    }
+
+    /// Whether the root is another's, who replaces it.
+    pub fn has_upstream(&self) -> bool {
+        self.keys().upstream.is_some()
+    }
+
+    pub(super) fn keys(&self) -> Arc<Keys> {
+        self.keys.load_full()
     }
 
     pub(super) fn set_hierarchy(&self, hierarchy: Hierarchy) {

@@ -30,6 +30,7 @@ mod serial;
 mod store;
 mod template;
 mod tokens;
+mod upstream;
 
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ pub use store::{
     JoinTokenRecord, KEY_VARIABLE, KeyEncryptionKey, RevocationRecord, RotationRecord, RotationStep, SealError,
     SqliteStore, Standing, Store, StoreError, WorkloadRecord, backup, restore,
 };
+pub use upstream::{Keys, Upstream};
 
 use crate::identity::{SpiffeId, TrustDomain};
 
@@ -74,6 +76,8 @@ pub struct Settings {
     pub workload_ttl: Duration,
     /// The keys of new authorities.
     pub authority_key: KeyAlgorithm,
+    /// What new authorities are called; by default after the trust domain and the cluster.
+    pub authority_name: Option<AuthorityName>,
     /// The keys of workload certificates.
     pub workload_key: KeyAlgorithm,
     /// How far `notBefore` is set back, for peers whose clocks are behind.
@@ -82,6 +86,17 @@ pub struct Settings {
     pub renewal_grace: Duration,
     /// Whether proxies are given revocation lists.
     pub lists: Lists,
+}
+
+/// The name of an authority (RFC 5280 §4.1.2.6). A serial number is added to it, so that no two are called the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthorityName {
+    /// Countries, by their two letters.
+    pub country: Vec<String>,
+    /// Organizations.
+    pub organization: Vec<String>,
+    /// The common name.
+    pub common_name: String,
 }
 
 /// Whether proxies are given revocation lists. Who has one list demands one of every issuer that it meets.

@@ -24,7 +24,7 @@ const HTTP: u16 = 8080;
 const HTTPS: u16 = 8443;
 const TLS: u16 = 8444;
 
-fn secret(name: &str, pair: &Pair, ca: &str) -> String {
+pub fn secret(name: &str, pair: &Pair, ca: &str) -> String {
     let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
     format!(
         "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: production}}\ntype: kubernetes.io/tls\n\
@@ -111,7 +111,7 @@ spec:
 }
 
 /// A client that trusts `authority`, asks for `name`, and shows a certificate or none.
-fn tls(authority: &Pki, name: &str, certificate: Option<&Pair>) -> Tls {
+pub fn tls(authority: &Pki, name: &str, certificate: Option<&Pair>) -> Tls {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -129,7 +129,7 @@ fn tls(authority: &Pki, name: &str, certificate: Option<&Pair>) -> Tls {
 }
 
 /// `APP`, and the identity that its proxy saw; or the status; or `refused`.
-fn seen(answer: Result<Answer, HttpError>) -> String {
+pub fn seen(answer: Result<Answer, HttpError>) -> String {
     match answer {
         Err(error) if error.is_refusal() => "refused".to_owned(),
         Err(error) => panic!("{error}"),

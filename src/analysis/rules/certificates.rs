@@ -1,5 +1,7 @@
 //! The certificates in Secrets: what Envoy would take, and then fail every handshake with.
 
+use std::sync::Arc;
+
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use time::OffsetDateTime;
@@ -30,7 +32,7 @@ const CHAINS: [&str; 2] = ["tls.crt", "cert"];
 const AUTHORITY_YEARS: i64 = 1;
 
 pub(in super::super) fn all(subject: Subject<'_>, limits: &Limits, now: OffsetDateTime, found: &mut Collector) {
-    let of_tls = |secret: &&Object<Secret>| {
+    let of_tls = |secret: &&Arc<Object<Secret>>| {
         secret.spec.kind == "kubernetes.io/tls" || ENTRIES.iter().any(|entry| secret.spec.data.contains_key(*entry))
     };
     for secret in subject.set.secrets.iter().filter(of_tls) {
@@ -104,7 +106,8 @@ impl One<'_> {
         let (start, end) = (validity.not_before.to_datetime(), validity.not_after.to_datetime());
         let left = end - now;
         if now >= start && !left.is_negative() && left <= limits.expiry && left <= (end - start) / 3 {
-            let message = format!("{} expires in {} hours", self.name(), left.whole_hours());
+            // Not how long that is: a finding that stays true is told once.
+            let message = format!("{} expires at {end}", self.name());
             found.add(&EXPIRES_SOON, &self.secret.at, message);
         }
     }

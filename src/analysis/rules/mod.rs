@@ -2,6 +2,8 @@
 
 pub(super) mod authorization;
 pub(super) mod certificates;
+mod credentials;
+pub(super) mod gateways;
 pub(super) mod linkerd;
 pub(super) mod origination;
 pub(super) mod pairs;

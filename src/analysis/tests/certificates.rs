@@ -14,9 +14,13 @@ const RSA_1024: &str = include_str!("rsa_1024.pem");
 const SHA1_SIGNATURE: &str = include_str!("sha1_signature.pem");
 
 fn secret(entries: &[(&str, &str)]) -> String {
+    named_secret("edge", "gateway", entries)
+}
+
+pub(super) fn named_secret(namespace: &str, name: &str, entries: &[(&str, &str)]) -> String {
     let data: Vec<String> = entries.iter().map(|(key, value)| format!("{key}: {}", STANDARD.encode(value))).collect();
     format!(
-        "---\n{{apiVersion: v1, kind: Secret, type: kubernetes.io/tls, metadata: {{name: gateway, namespace: edge}},\n data: {{{}}}}}\n",
+        "---\n{{apiVersion: v1, kind: Secret, type: kubernetes.io/tls, metadata: {{name: {name}, namespace: {namespace}}},\n data: {{{}}}}}\n",
         data.join(", ")
     )
 }
@@ -34,7 +38,7 @@ fn leaf(not_before: OffsetDateTime, not_after: OffsetDateTime) -> (String, Strin
     (params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
 }
 
-fn good() -> (String, String) {
+pub(super) fn good() -> (String, String) {
     leaf(datetime!(2026-06-01 00:00 UTC), datetime!(2027-06-01 00:00 UTC))
 }
 
@@ -49,19 +53,19 @@ fn a_good_pair_is_nothing_to_talk_about() {
 
 #[test]
 fn cs0501_not_valid_at_this_time() {
-    for (begin, end) in [
-        (datetime!(2026-01-01 00:00 UTC), datetime!(2026-12-31 00:00 UTC)),
-        (datetime!(2027-01-02 00:00 UTC), datetime!(2028-01-01 00:00 UTC)),
+    for (begin, end, message) in [
+        (datetime!(2026-01-01 00:00 UTC), datetime!(2026-12-31 00:00 UTC), "tls.crt has expired (valid from"),
+        (datetime!(2027-01-02 00:00 UTC), datetime!(2028-01-01 00:00 UTC), "tls.crt is not valid yet (valid from"),
     ] {
         let (chain, key) = leaf(begin, end);
-        assert_found(&secret(&[("tls.crt", &chain), ("tls.key", &key)]), "CS0501", 2, "tls.crt is valid from");
+        assert_found(&secret(&[("tls.crt", &chain), ("tls.key", &key)]), "CS0501", 2, message);
     }
 }
 
 #[test]
 fn cs0502_expires_soon() {
     let (chain, key) = leaf(datetime!(2026-01-01 00:00 UTC), datetime!(2027-01-08 00:00 UTC));
-    assert_found(&secret(&[("tls.crt", &chain), ("tls.key", &key)]), "CS0502", 2, "expires in 168 hours");
+    assert_found(&secret(&[("tls.crt", &chain), ("tls.key", &key)]), "CS0502", 2, "expires at ");
     // A certificate that lives for a day is not old in its first hours.
     let (chain, key) = leaf(datetime!(2026-12-31 22:00 UTC), datetime!(2027-01-01 22:00 UTC));
     assert_silent(&secret(&[("tls.crt", &chain), ("tls.key", &key)]), "CS0502");

@@ -3,6 +3,7 @@
 mod authorization;
 mod certificates;
 mod diff;
+mod gateways;
 mod linkerd;
 mod policies;
 mod ways;
@@ -61,7 +62,7 @@ fn assert_silent(text: &str, code: &str) {
 #[test]
 fn every_code_is_unique_explained_and_tested() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/analysis/tests");
-    let tests: String = ["policies.rs", "authorization.rs", "certificates.rs", "linkerd.rs"]
+    let tests: String = ["policies.rs", "authorization.rs", "certificates.rs", "gateways.rs", "linkerd.rs"]
         .map(|it| fs::read_to_string(directory.join(it)).unwrap())
         .concat();
     for (position, rule) in RULES.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::certificates::{good, named_secret};
 use super::{Limits, NOW, Subject, analyze, assert_found, assert_silent, found, report, report_with};
 use crate::mesh::tests::text::{
     client_and_server, destination_rule, object, peer_authentication, service, workload_entry,
@@ -196,12 +197,21 @@ fn cs0303_no_names_are_given() {
 #[test]
 fn cs0304_a_credential_of_another_namespace() {
     let rule = tls("shop/web", WEB, "{mode: MUTUAL, credentialName: outside}");
-    let secret = |namespace: &str| {
-        format!("---\n{{apiVersion: v1, kind: Secret, metadata: {{name: outside, namespace: {namespace}}}}}\n")
-    };
-    assert_found(&with_mesh(std::slice::from_ref(&rule)), "CS0304", 3, "clients in shop have no such Secret");
-    assert_found(&with_mesh(&[rule.clone(), secret("back")]), "CS0304", 3, "there is one in back (f.yaml:5)");
-    assert_silent(&with_mesh(&[rule, secret("shop")]), "CS0304");
+    let (chain, key) = good();
+    let (pair, roots) = ([("tls.crt", chain.as_str()), ("tls.key", &key)], [("ca.crt", chain.as_str())]);
+    let secret = |namespace: &str, entries: &[(&str, &str)]| named_secret(namespace, "outside", entries);
+    let whole = [&pair[..], &roots].concat();
+    assert_found(&with_mesh(std::slice::from_ref(&rule)), "CS0304", 3, "for clients in shop: there is none in shop");
+    assert_found(&with_mesh(&[rule.clone(), secret("back", &whole)]), "CS0304", 3, "there is one in back (f.yaml:5)");
+    assert_found(&with_mesh(&[rule.clone(), secret("shop", &pair)]), "CS0304", 3, "it has no ca.crt");
+    assert_found(&with_mesh(&[rule.clone(), secret("shop", &roots)]), "CS0304", 3, "it has no tls.crt and tls.key");
+    assert_found(
+        &with_mesh(&[rule.clone(), secret("shop", &[])]),
+        "CS0304",
+        3,
+        "it is not served: Secret outside has neither",
+    );
+    assert_silent(&with_mesh(&[rule, secret("shop", &whole)]), "CS0304");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Where a client's way to a port and what the port accepts cannot both be had, with both places.
 
 use super::super::{Endpoint, Origin, Topic, Warning, Workload};
-use super::inbound::{InboundMode, mode_and_place};
-use super::outbound::{Destination, Explicit, mode_name, named};
-use crate::policy::ClientTlsMode;
+use super::explicit::{Explicit, mode_name, named};
+use super::inbound::{InboundMode, mode_and_place, termination};
+use super::outbound::{Destination, OutboundMode};
+use crate::policy::{ClientTlsMode, ServerTlsMode};
 
 /// What a rule asks for, against what the endpoints accept.
 pub(super) fn with_rule<'e>(asking: &Explicit<'_>, endpoints: impl Iterator<Item = &'e Endpoint>) -> Vec<Warning> {
@@ -89,6 +90,40 @@ pub(super) fn skipped(to: Destination<'_>, endpoints: &[Endpoint], at: &Origin) 
     };
     let is_strict = |mode| mode == InboundMode::Strict;
     Clash::all(to, endpoints.iter(), &is_strict).into_iter().map(warning).collect()
+}
+
+/// A port whose proxy ends TLS of the operator's takes neither plaintext nor the mesh's TLS. Istio's clients are told nothing of it.
+pub(super) fn with_termination<'e>(
+    to: Destination<'_>,
+    endpoints: impl Iterator<Item = &'e Endpoint>,
+    mode: &OutboundMode,
+) -> Vec<Warning> {
+    let mut found: Vec<Warning> = Vec::new();
+    for endpoint in endpoints {
+        let (Some(workload), Some(port)) = (&endpoint.workload, endpoint.port(to.port)) else { continue };
+        // On its way to another mode the port takes the mesh's TLS too.
+        let Some(tls) = termination(workload, port).filter(|_| !workload.governance.moving.contains_key(&port)) else {
+            continue;
+        };
+        let spoken = match mode {
+            OutboundMode::Mutual { .. } => continue,
+            OutboundMode::Simple { .. } if tls.value.mode != ServerTlsMode::Mutual => continue,
+            OutboundMode::Simple { .. } => "with TLS and without the client certificate that is asked for there",
+            mode if mode.is_mtls_to(endpoint, to.port) => "with mutual TLS of the mesh",
+            _ => "in plaintext",
+        };
+        if found.iter().any(|known| known.at == tls.at) {
+            continue;
+        }
+        let wanted = if tls.value.mode == ServerTlsMode::Mutual { "MUTUAL" } else { "SIMPLE" };
+        let message = format!(
+            "{} port {} is reached {spoken}, but port {port} of {} takes TLS of the operator's alone ({}): connections will \
+             fail; write a DestinationRule with mode {wanted}",
+            to.service.host, to.port.port.value, workload.key, tls.at,
+        );
+        found.push(Warning::new(Topic::Contradiction, &tls.at, message));
+    }
+    found
 }
 
 /// A workload whose port accepts something else than it would get.

@@ -1,4 +1,4 @@
-//! What a workload's port accepts: PeerAuthentication, from the narrowest scope to the widest, and Linkerd's policy. The stricter counts.
+//! What a workload's port accepts: PeerAuthentication, from the narrowest scope to the widest, and Linkerd's policy; the stricter counts.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{Mesh, Moving, Object, Origin, Step as TransitStep, Workload, Written};
 use super::{Reason, linkerd};
-use crate::policy::{MtlsMode, PeerAuthentication};
+use crate::policy::{Located, Metadata, MtlsMode, PeerAuthentication, ServerTls};
 
 /// What a port accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -66,11 +66,31 @@ pub fn inbound(_mesh: &Mesh, workload: &Workload, port: u16) -> InboundDecision 
         }
         reasons.push(step.reason(workload, port));
     });
-    let Some(moving) = workload.moving.get(&port) else {
+    if let (Some(tls), Some(sidecar)) = (termination(workload, port), workload.sidecar()) {
+        let Metadata { namespace, name, .. } = &sidecar.meta;
+        let text = format!("Sidecar {namespace}/{name} ends TLS there with a certificate of its own");
+        reasons.push(Reason::at(&tls.at, text));
+    }
+    let Some(moving) = workload.governance.moving.get(&port) else {
         return InboundDecision { mode, policy: decided, reasons };
     };
     reasons.push(Reason::default(on_its_way(*moving, mode)));
     InboundDecision { mode: moving.served(mode), policy: decided, reasons }
+}
+
+/// The TLS that the workload's proxy ends on `port` with a certificate of the operator's: its Sidecar asks for it, and the port is DISABLE.
+/// Where it is not, Istio lets the mesh's own TLS count alone. On the way from DISABLE or to it the port takes both: plaintext would be
+/// taken neither before nor after.
+pub fn termination(workload: &Workload, port: u16) -> Option<&Located<ServerTls>> {
+    let listener = workload.sidecar()?.spec.ingress.iter().find(|listener| listener.port.value == port)?;
+    let tls = listener.tls.as_ref().filter(|_| workload.meshed && !workload.linkerd().is_skipped(port))?;
+    let to = walk(workload, Some(port), |_| ());
+    let ends_it = match workload.governance.moving.get(&port) {
+        None => to == InboundMode::Disable,
+        Some(Moving { step: TransitStep::Closing, .. }) => to == InboundMode::Disable,
+        Some(moving) => to == InboundMode::Disable || moving.from == InboundMode::Disable,
+    };
+    ends_it.then_some(tls)
 }
 
 /// What the workload accepts on every port of which nothing speaks by number.
@@ -79,16 +99,16 @@ pub fn inbound_elsewhere(workload: &Workload) -> InboundMode {
 }
 
 /// The workload's ports of which its PeerAuthentication, a Server or an annotation speaks by number, each once.
-pub fn ports_named(workload: &Workload) -> impl Iterator<Item = u16> + '_ {
-    let authentication = workload.authentication.workload.iter();
+pub fn ports_named(workload: &Workload) -> impl Iterator<Item = u16> + use<> {
+    let authentication = workload.governance.authentication.workload.iter();
     let ports = authentication.flat_map(|policy| policy.spec.port_modes.keys().copied());
-    ports.chain(workload.linkerd.ports()).collect::<BTreeSet<_>>().into_iter()
+    ports.chain(workload.linkerd().ports()).collect::<BTreeSet<_>>().into_iter()
 }
 
 /// Whether plaintext, which is all that the port took before, is still to be taken as it was: its clients have not all changed yet.
 pub fn plaintext_as_before(workload: &Workload, port: u16) -> bool {
     let from_plaintext = |it: &Moving| it.from == InboundMode::Disable && it.step != TransitStep::Closing;
-    workload.moving.get(&port).is_some_and(from_plaintext)
+    workload.governance.moving.get(&port).is_some_and(from_plaintext)
 }
 
 /// What both dialects say of a port, where both speak: the modes, and where they are written. The stricter counts.
@@ -137,14 +157,14 @@ pub(super) struct Facing {
 
 /// What the clients of a port go by: what it served before, until all of its servers take what the policy says too.
 pub(super) fn facing(workload: &Workload, port: u16) -> Facing {
-    match workload.moving.get(&port).filter(|moving| moving.holds_clients()) {
+    match workload.governance.moving.get(&port).filter(|moving| moving.holds_clients()) {
         Some(moving) => Facing { mode: moving.from, holds: true },
         None => Facing { mode: mode_and_place(workload, port).0, holds: false },
     }
 }
 
 /// The mode that is written, without reasons, for the many endpoints of an outbound decision; and the place that decided.
-pub(super) fn mode_and_place(workload: &Workload, port: u16) -> (InboundMode, Option<Origin>) {
+pub(in super::super) fn mode_and_place(workload: &Workload, port: u16) -> (InboundMode, Option<Origin>) {
     let mut place = None;
     let mode = walk(workload, Some(port), |step| {
         place = match step {
@@ -217,7 +237,7 @@ fn authentication<'a>(
     port: Option<u16>,
     see: &mut impl FnMut(Step<'a>),
 ) -> Option<InboundMode> {
-    let policies = &workload.authentication;
+    let policies = &workload.governance.authentication;
     let port_mode = policies.workload.as_deref().and_then(|p| Some((p, p.spec.port_modes.get(&port?)?)));
     let port_scope = port_mode.map(|(policy, mode)| (Scope::Port, policy, Some(mode)));
     let wider = [

@@ -13,6 +13,7 @@
 //! | closing | what the policy says | what the policy says |
 
 mod conflict;
+mod explicit;
 mod inbound;
 mod linkerd;
 mod outbound;
@@ -23,9 +24,9 @@ use serde::Serialize;
 use super::Origin;
 
 pub use inbound::{
-    InboundDecision, InboundMode, dialects, inbound, inbound_elsewhere, plaintext_as_before, ports_named,
+    InboundDecision, InboundMode, dialects, inbound, inbound_elsewhere, plaintext_as_before, ports_named, termination,
 };
-pub(super) use inbound::{is_unspoken, written};
+pub(super) use inbound::{is_unspoken, mode_and_place, written};
 pub use linkerd::admission;
 pub use outbound::{
     Choice, ClientCertificate, Destination, OutboundDecision, OutboundMode, Roots, ServerTrust, outbound, outbound_to,

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::super::rules::MatchedRule;
-use super::super::{
-    Endpoint, IstioCompatibility, Mesh, Object, PeerNames, San, Service, ServicePort, Topic, Warning, Workload,
-};
+use super::super::{Endpoint, Mesh, PeerNames, San, Service, ServicePort, Topic, Warning, Workload};
+use super::explicit::{Explicit, mode_name, named};
 use super::inbound::{Facing, InboundMode, facing, mode_and_place};
 use super::skipped::Skipped;
 use super::{Reason, conflict};
-use crate::policy::{ClientTls, ClientTlsMode, DestinationRule, LabelSelector, Located};
+use crate::policy::LabelSelector;
 
 /// How a client's proxy speaks to a service port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -157,9 +156,10 @@ pub fn outbound_to(
 ) -> OutboundDecision {
     let rule = mesh.rules.find(client, to.service);
     let tls = rule.as_ref().and_then(|rule| rule.client_tls(to.port.port.value, to.subset));
+    let selected = to.subset.and_then(|name| rule.as_ref()?.subsets().get(name).copied());
     let mut reasons = Vec::new();
     let skipped = Skipped::find(client, to);
-    match (rule, tls) {
+    let mut decision = match (rule, tls) {
         (Some(rule), Some(tls)) => {
             let mut decision = Explicit { mesh, to, rule: rule.governing(), tls }.decide(reasons, &rule, endpoint);
             decision.warnings.extend(skipped.and_then(|skipped| skipped.overruled(rule.governing(), tls, to)));
@@ -186,7 +186,11 @@ pub fn outbound_to(
             decision.warnings.extend(dropped);
             decision
         }
-    }
+    };
+    let reached = endpoints(to, endpoint).iter();
+    let reached = reached.filter(|it| selected.is_none_or(|labels| labels.matches(&it.labels)));
+    decision.warnings.extend(conflict::with_termination(to, reached, &decision.mode));
+    decision
 }
 
 /// A rule for a host takes nothing from a rule for a wider one. Whoever wrote the wider one's TLS settings may think that they hold.
@@ -222,7 +226,7 @@ impl OutboundMode {
 
 impl Choice {
     /// Whether `endpoint` gets mutual TLS for `port`.
-    fn is_mtls(self, endpoint: &Endpoint, port: &ServicePort) -> bool {
+    pub(super) fn is_mtls(self, endpoint: &Endpoint, port: &ServicePort) -> bool {
         match (&endpoint.workload, endpoint.port(port)) {
             (Some(workload), Some(number)) => self.fits(facing(workload, number)),
             (Some(_), None) => match self {
@@ -249,7 +253,7 @@ impl Choice {
 }
 
 /// The first endpoint that gets something else than the others would.
-fn exception<'e>(
+pub(super) fn exception<'e>(
     mut endpoints: impl Iterator<Item = &'e Endpoint>,
     port: &ServicePort,
     choice: Choice,
@@ -317,7 +321,7 @@ pub(super) fn endpoints<'a>(to: Destination<'a>, one: Option<&'a Endpoint>) -> &
     one.map_or(to.service.endpoints.as_slice(), std::slice::from_ref)
 }
 
-fn endpoint_reason(endpoint: &Endpoint, port: &ServicePort, what: &str) -> Reason {
+pub(super) fn endpoint_reason(endpoint: &Endpoint, port: &ServicePort, what: &str) -> Reason {
     match (&endpoint.workload, endpoint.port(port)) {
         (Some(workload), Some(number)) => {
             let (to, at) = mode_and_place(workload, number);
@@ -330,151 +334,9 @@ fn endpoint_reason(endpoint: &Endpoint, port: &ServicePort, what: &str) -> Reaso
     }
 }
 
-/// A DestinationRule's `tls` speaks.
-pub(super) struct Explicit<'a> {
-    mesh: &'a Mesh,
-    pub(super) to: Destination<'a>,
-    pub(super) rule: &'a Object<DestinationRule>,
-    pub(super) tls: &'a Located<ClientTls>,
-}
-
-impl Explicit<'_> {
-    fn decide(
-        &self,
-        mut reasons: Vec<Reason>,
-        rule: &MatchedRule<'_>,
-        endpoint: Option<&Endpoint>,
-    ) -> OutboundDecision {
-        let tls = &self.tls.value;
-        reasons.push(Reason::at(
-            &self.tls.at,
-            format!("{} (host {}) sets {}", named(self.rule), self.rule.spec.host.value, mode_name(tls.mode)),
-        ));
-        let mut warnings = Vec::new();
-        let selector = self.to.subset.and_then(|name| rule.subsets().get(name).copied());
-        let is_selected = |it: &&Endpoint| selector.is_none_or(|selector| selector.matches(&it.labels));
-        let endpoints = endpoints(self.to, endpoint).iter().filter(is_selected);
-        let mode = match tls.mode {
-            ClientTlsMode::Disable => plaintext(self.mesh, self.to, endpoints.clone(), endpoint, &mut reasons),
-            ClientTlsMode::IstioMutual => {
-                warnings.extend(self.differing(endpoints.clone()));
-                self.istio_mutual(endpoints.clone(), endpoint, &mut reasons)
-            }
-            ClientTlsMode::Simple => OutboundMode::Simple { sni: self.sni(), trust: self.trust(&mut warnings) },
-            ClientTlsMode::Mutual => self.mutual(&mut warnings),
-        };
-        warnings.extend(conflict::with_rule(self, endpoints));
-        let rule = format!("{}/{}", self.rule.meta.namespace, self.rule.meta.name);
-        OutboundDecision { mode, rule: Some(rule), reasons, warnings }
-    }
-
-    /// Mutual TLS, and in the adaptive mode plaintext to those of the endpoints that take nothing else.
-    fn istio_mutual<'e>(
-        &self,
-        endpoints: impl Iterator<Item = &'e Endpoint>,
-        one: Option<&Endpoint>,
-        reasons: &mut Vec<Reason>,
-    ) -> OutboundMode {
-        let tls = &self.tls.value;
-        let sni = tls.sni.clone().unwrap_or_else(|| istio_sni(self.to));
-        let sans = written_names(tls).unwrap_or_else(|| mesh_names(self.mesh, self.to.service));
-        let choice = self.choice();
-        let what = match self.follows() {
-            true => "accepts only plaintext, which the client follows (istioCompatibility: adaptive)",
-            false => "accepts only plaintext",
-        };
-        let refusing = exception(endpoints, self.to.port, choice);
-        let Some(refusing) = refusing else { return OutboundMode::IstioMutual { sni, sans } };
-        reasons.push(endpoint_reason(refusing, self.to.port, what));
-        match one {
-            Some(_) => OutboundMode::Plaintext,
-            None => OutboundMode::PerEndpoint { sni, sans, choice },
-        }
-    }
-
-    fn choice(&self) -> Choice {
-        if self.follows() { Choice::Asked } else { Choice::Insisted }
-    }
-
-    /// Where clients choose the endpoint themselves, a proxy that intercepts their connections cannot tell which one it is.
-    fn differing<'e>(&self, mut endpoints: impl Iterator<Item = &'e Endpoint> + Clone) -> Option<Warning> {
-        let Destination { service, port, .. } = self.to;
-        let choice = self.choice();
-        let refusing = exception(endpoints.clone(), port, choice)?;
-        if !service.client_chooses || !endpoints.any(|endpoint| choice.is_mtls(endpoint, port)) {
-            return None;
-        }
-        let message = format!(
-            "{} asks for ISTIO_MUTUAL to {} port {}, whose endpoints differ, and clients choose among them: a proxy that \
-             intercepts connections speaks mutual TLS to all of them, and those to {} fail",
-            named(self.rule),
-            service.host,
-            port.port.value,
-            refusing.workload.as_ref().map_or_else(|| "addresses of no workload".to_owned(), |it| it.key.to_string()),
-        );
-        Some(Warning::new(Topic::Followed, &self.tls.at, message))
-    }
-
-    /// Whether the client follows a port that takes plaintext only.
-    pub(super) fn follows(&self) -> bool {
-        self.mesh.settings().istio_compatibility == IstioCompatibility::Adaptive
-    }
-
-    fn mutual(&self, warnings: &mut Vec<Warning>) -> OutboundMode {
-        let tls = &self.tls.value;
-        let certificate = match (&tls.credential_name, &tls.client_certificate, &tls.private_key) {
-            (Some(name), _, _) => ClientCertificate::Credential(name.clone()),
-            (None, Some(chain), Some(key)) => ClientCertificate::Files { chain: chain.clone(), key: key.clone() },
-            // The parser refuses this. Should it ever come here, the server is still verified, and decides by itself about
-            // a client that shows nothing.
-            _ => {
-                let message =
-                    format!("{} is MUTUAL without a client certificate and key: none is shown", named(self.rule));
-                warnings.push(Warning::new(Topic::Unverified, &self.tls.at, message));
-                return OutboundMode::Simple { sni: self.sni(), trust: self.trust(warnings) };
-            }
-        };
-        OutboundMode::Mutual { sni: self.sni(), trust: self.trust(warnings), certificate }
-    }
-
-    fn trust(&self, warnings: &mut Vec<Warning>) -> ServerTrust {
-        let tls = &self.tls.value;
-        if tls.insecure_skip_verify {
-            let message = format!(
-                "{} sets insecureSkipVerify: anyone on the path to {} can read and change the traffic",
-                named(self.rule),
-                self.to.service.host
-            );
-            warnings.push(Warning::new(Topic::Unverified, &self.tls.at, message));
-            return ServerTrust::InsecureSkipVerify;
-        }
-        let roots = match (&tls.credential_name, tls.ca_certificates.as_deref()) {
-            (Some(name), _) => Roots::Credential(name.clone()),
-            (None, None | Some("system")) => Roots::System,
-            (None, Some(path)) => Roots::File(path.to_owned()),
-        };
-        let sans = written_names(tls)
-            .or_else(|| PeerNames::any_of(self.to.service.subject_alt_names.iter().map(|name| San::parse(name))))
-            .unwrap_or_else(|| PeerNames::only(San::parse(tls.sni.as_ref().unwrap_or(&self.to.service.host))));
-        ServerTrust::Verified { roots, sans, crl: tls.ca_crl.clone() }
-    }
-
-    /// RFC 6066 §3: a server name is a DNS name, never an address.
-    fn sni(&self) -> Option<String> {
-        let host = &self.to.service.host;
-        let written = self.tls.value.sni.clone();
-        written.or_else(|| (!host.contains('*') && matches!(San::parse(host), San::Dns(_))).then(|| host.clone()))
-    }
-}
-
-/// The names the operator wrote, if any.
-fn written_names(tls: &ClientTls) -> Option<PeerNames> {
-    PeerNames::any_of(tls.subject_alt_names.iter().map(|name| San::parse(name)))
-}
-
 /// Who the endpoints of a mesh service may be: their service accounts, in every trust domain that counts as ours. When no
 /// endpoint is known, anyone of the service's namespace, so that there is always a name to hold the server to.
-fn mesh_names(mesh: &Mesh, service: &Service) -> PeerNames {
+pub(super) fn mesh_names(mesh: &Mesh, service: &Service) -> PeerNames {
     let identities = service.endpoints.iter().flat_map(|endpoint| endpoint.identities.iter()).cloned().map(San::Uri);
     let written = service.subject_alt_names.iter().map(|name| San::parse(name));
     PeerNames::any_of(identities.chain(written)).unwrap_or_else(|| {
@@ -485,19 +347,6 @@ fn mesh_names(mesh: &Mesh, service: &Service) -> PeerNames {
 }
 
 /// Istio's server name for mesh traffic, which also names the cluster.
-fn istio_sni(to: Destination<'_>) -> String {
+pub(super) fn istio_sni(to: Destination<'_>) -> String {
     format!("outbound_.{}_.{}_.{}", to.port.port.value, to.subset.unwrap_or(""), to.service.host)
-}
-
-pub(super) fn mode_name(mode: ClientTlsMode) -> &'static str {
-    match mode {
-        ClientTlsMode::Disable => "DISABLE",
-        ClientTlsMode::Simple => "SIMPLE",
-        ClientTlsMode::Mutual => "MUTUAL",
-        ClientTlsMode::IstioMutual => "ISTIO_MUTUAL",
-    }
-}
-
-pub(super) fn named(rule: &Object<DestinationRule>) -> String {
-    format!("DestinationRule {}/{}", rule.meta.namespace, rule.meta.name)
 }

@@ -1,7 +1,8 @@
 //! Ports whose connections a client's proxy is to leave alone: Linkerd's `skip-outbound-ports`.
 
 use super::super::{Endpoint, Mesh, Object, PortList, Topic, Warning, Workload};
-use super::outbound::{Destination, OutboundDecision, endpoints, mode_name, named, plaintext};
+use super::explicit::{mode_name, named};
+use super::outbound::{Destination, OutboundDecision, endpoints, plaintext};
 use super::{Reason, conflict};
 use crate::policy::{ClientTls, ClientTlsMode, DestinationRule, Located};
 
@@ -22,7 +23,7 @@ enum Of<'a> {
 impl<'a> Skipped<'a> {
     /// The client's own annotation (or its namespace's) before the service's.
     pub(super) fn find(client: &'a Workload, to: Destination<'a>) -> Option<Self> {
-        let own = client.linkerd.annotations.skip_outbound_ports.as_ref().map(|ports| (ports, Of::Client(client)));
+        let own = client.annotations.skip_outbound_ports.as_ref().map(|ports| (ports, Of::Client(client)));
         let service = to.service.skipped_outbound.as_ref().map(|ports| (ports, Of::Service(&to.service.host)));
         let skips = |(ports, _): &(&'a Located<PortList>, Of<'a>)| ports.value.contains(to.port.port.value, None);
         [own, service].into_iter().flatten().find(skips).map(|(ports, of)| Self { ports, of })

@@ -1,49 +1,77 @@
 //! Gives each workload the Servers that select it, and each Server its authorizations.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::build::Builder;
 use super::super::index::oldest_first;
-use super::super::workload::{Workload, WorkloadKey};
+use super::super::population::Population;
+use super::super::workload::{Governance, Registered, WorkloadKey};
 use super::super::{Object, Ports, Topic, Warning};
+use super::Served;
 use super::grants::{self, Client, Grant};
-use super::{Governed, Linkerd};
 use crate::policy::linkerd::{
-    Authentication, AuthorizationPolicy, ClientAuthentication, PortRef, Server, ServerAuthorization, ServerRef, Target,
+    Authentication, AuthorizationPolicy, ClientAuthentication, MeshTlsAuthentication, NetworkAuthentication, PortRef,
+    Server, ServerAuthorization, ServerRef, Target,
 };
-use crate::policy::{Located, Metadata};
+use crate::policy::{LabelSelector, Located, Metadata, Objects, PolicySet, Service};
+
+/// Linkerd's kinds, of one set.
+#[derive(Debug)]
+pub(in super::super) struct Kinds(
+    Objects<Server>,
+    Objects<ServerAuthorization>,
+    Objects<AuthorizationPolicy>,
+    Objects<MeshTlsAuthentication>,
+    Objects<NetworkAuthentication>,
+);
+
+impl Kinds {
+    pub(in super::super) fn of(set: &PolicySet) -> Self {
+        Self(
+            set.servers.clone(),
+            set.server_authorizations.clone(),
+            set.linkerd_authorization_policies.clone(),
+            set.mesh_tls_authentications.clone(),
+            set.network_authentications.clone(),
+        )
+    }
+
+    /// Whether these are the very objects of a set.
+    pub(in super::super) fn are(&self, set: &PolicySet) -> bool {
+        let Self(servers, authorizations, policies, identities, networks) = self;
+        servers.are(&set.servers)
+            && authorizations.are(&set.server_authorizations)
+            && policies.are(&set.linkerd_authorization_policies)
+            && identities.are(&set.mesh_tls_authentications)
+            && networks.are(&set.network_authentications)
+    }
+}
 
 impl Builder<'_> {
     /// Gives each workload the oldest Server of each of its ports, as Linkerd's policy controller does where its webhook has let two pass.
-    pub(in super::super) fn govern(&mut self, workloads: &mut [Workload]) {
-        let mut servers: Vec<Arc<Object<Server>>> = self.set.servers.iter().cloned().map(Arc::new).collect();
+    pub(in super::super) fn serve(&mut self, population: &Population, governance: &mut [Governance]) {
+        let mut servers: Vec<Arc<Object<Server>>> = self.set.servers.to_vec();
         oldest_first(&mut servers);
-        let mut of_namespace: HashMap<String, Vec<usize>> = HashMap::new();
-        if !servers.is_empty() {
-            for (position, workload) in workloads.iter().enumerate() {
-                of_namespace.entry(workload.key.namespace.clone()).or_default().push(position);
-            }
-        }
+        let everybody = LabelSelector::default();
         for server in servers {
             let Some(selector) = &server.spec.selector else { continue };
-            let governed = Arc::new(Governed { grants: self.grants(&server), server: Arc::clone(&server) });
-            let of_namespace = of_namespace.get(&server.meta.namespace).map_or(&[][..], Vec::as_slice);
-            let selects = |position: &&usize| selector.matches(&workloads[**position].labels);
-            let selected: Vec<usize> = of_namespace.iter().filter(selects).copied().collect();
+            let served = Arc::new(Served { grants: self.grants(&server), server: Arc::clone(&server) });
+            let of_namespace = population.index.select(&population.all, &server.meta.namespace, &everybody);
+            let selected = of_namespace.filter(|position| selector.matches(&population.all[*position].labels));
             let mut found = Found::default();
             for position in selected {
+                let workload = &population.all[position];
                 found.workloads += 1;
-                let Some(port) = number(&workloads[position], &server.spec.port.value) else { continue };
+                let Some(port) = number(&workload.ports, &server.spec.port.value) else { continue };
                 found.ports += 1;
-                let workload = &mut workloads[position];
                 found.look(workload, port);
-                match workload.linkerd.servers.get(&port) {
+                match governance[position].servers.get(&port) {
                     Some(older) => found.second(older, &workload.key, port),
-                    None => drop(workload.linkerd.servers.insert(port, Arc::clone(&governed))),
+                    None => drop(governance[position].servers.insert(port, Arc::clone(&served))),
                 }
             }
-            self.warn_of(&server, &governed, found);
+            self.warn_of(&server, &served, found);
         }
         self.dangling();
     }
@@ -119,7 +147,7 @@ impl Builder<'_> {
         Some(Grant { name, at: object.at.clone(), clients, networks })
     }
 
-    fn warn_of(&mut self, server: &Arc<Object<Server>>, governed: &Governed, found: Found) {
+    fn warn_of(&mut self, server: &Arc<Object<Server>>, served: &Served, found: Found) {
         let (name, at) = (named_server(server), &server.at);
         let mut warn = |topic, at, message| self.warnings.push(Warning::new(topic, at, message));
         if found.workloads == 0 {
@@ -131,7 +159,7 @@ impl Builder<'_> {
                 server.spec.port.value
             );
             warn(Topic::NoSuchPort, &server.spec.port.at, message);
-        } else if governed.grants.is_empty() {
+        } else if served.grants.is_empty() {
             let message = format!(
                 "{name} authorizes nobody, so that every connection is refused: write a ServerAuthorization or an \
                  AuthorizationPolicy for it"
@@ -165,7 +193,7 @@ impl Builder<'_> {
         let mut lost = Vec::new();
         for object in &set.server_authorizations {
             let Metadata { namespace, name, .. } = &object.meta;
-            let is_of = |server: &&Object<Server>| server.meta.namespace == *namespace;
+            let is_of = |server: &&Arc<Object<Server>>| server.meta.namespace == *namespace;
             let mut servers = set.servers.iter().filter(is_of);
             let (what, at) = match &object.spec.server {
                 ServerRef::Name(wanted) if servers.all(|it| it.meta.name != wanted.value) => {
@@ -213,36 +241,35 @@ impl Builder<'_> {
         let warning = |(at, message)| Warning::new(Topic::LeadsNowhere, &at, message);
         self.warnings.extend(lost.into_iter().map(warning));
     }
+}
 
-    /// Annotations that stand where they mean nothing, or where only this server reads them.
-    pub(in super::super) fn misplaced_annotations(&mut self) {
-        for service in &self.set.services {
-            let (meta, annotations) = (&service.meta, &service.meta.linkerd);
-            let name = format!("Service {}/{}", meta.namespace, meta.name);
-            if let Some(skipped) = &annotations.skip_outbound_ports {
-                let ports: Vec<_> = service.spec.ports.iter().map(|port| port.port.value).collect();
-                let message = format!(
-                    "{name} has skip-outbound-ports: its clients send the ports {} in plaintext here, and Linkerd reads the \
-                     annotation on Pods and Namespaces only, so that its own clients would not",
-                    skipped.value
-                );
-                self.warnings.push(Warning::new(Topic::Misplaced, &skipped.at, message));
-                if !ports.iter().any(|port| skipped.value.contains(*port, None)) {
-                    let message = format!("skip-outbound-ports of {name} names none of its ports");
-                    self.warnings.push(Warning::new(Topic::NoSuchPort, &skipped.at, message));
-                }
-            }
-            let unread = [
-                ("inject", annotations.inject.as_ref().map(|it| &it.at)),
-                ("default-inbound-policy", annotations.default_inbound_policy.as_ref().map(|it| &it.at)),
-                ("skip-inbound-ports", annotations.skip_inbound_ports.as_ref().map(|it| &it.at)),
-            ];
-            for (annotation, at) in unread.into_iter().filter_map(|(name, at)| Some((name, at?))) {
-                let message = format!("{annotation} of {name} has no effect: it is for Namespaces and workloads");
-                self.warnings.push(Warning::new(Topic::NoEffect, at, message));
-            }
+/// A Service's annotations that mean nothing there, or that only this server reads there.
+pub(in super::super) fn misplaced(service: &Object<Service>) -> Vec<Warning> {
+    let (meta, annotations) = (&service.meta, &service.meta.linkerd);
+    let name = format!("Service {}/{}", meta.namespace, meta.name);
+    let mut warnings = Vec::new();
+    if let Some(skipped) = &annotations.skip_outbound_ports {
+        let message = format!(
+            "{name} has skip-outbound-ports: its clients send the ports {} in plaintext here, and Linkerd reads the annotation on \
+             Pods and Namespaces only, so that its own clients would not",
+            skipped.value
+        );
+        warnings.push(Warning::new(Topic::Misplaced, &skipped.at, message));
+        if !service.spec.ports.iter().any(|port| skipped.value.contains(port.port.value, None)) {
+            let message = format!("skip-outbound-ports of {name} names none of its ports");
+            warnings.push(Warning::new(Topic::NoSuchPort, &skipped.at, message));
         }
     }
+    let unread = [
+        ("inject", annotations.inject.as_ref().map(|it| &it.at)),
+        ("default-inbound-policy", annotations.default_inbound_policy.as_ref().map(|it| &it.at)),
+        ("skip-inbound-ports", annotations.skip_inbound_ports.as_ref().map(|it| &it.at)),
+    ];
+    for (annotation, at) in unread.into_iter().filter_map(|(name, at)| Some((name, at?))) {
+        let message = format!("{annotation} of {name} has no effect: it is for Namespaces and workloads");
+        warnings.push(Warning::new(Topic::NoEffect, at, message));
+    }
+    warnings
 }
 
 /// What a Server was found to select.
@@ -251,14 +278,14 @@ struct Found {
     workloads: usize,
     ports: usize,
     /// Servers that have a port already, and where.
-    older: Vec<(Arc<Governed>, String)>,
+    older: Vec<(Arc<Served>, String)>,
     skipped: Option<(String, u16)>,
     unmeshed: Option<String>,
 }
 
 impl Found {
-    fn look(&mut self, workload: &Workload, port: u16) {
-        let skipped = workload.linkerd.annotations.skip_inbound_ports.as_ref();
+    fn look(&mut self, workload: &Registered, port: u16) {
+        let skipped = workload.annotations.skip_inbound_ports.as_ref();
         if skipped.is_some_and(|it| it.value.contains(port, None)) {
             self.skipped.get_or_insert_with(|| (workload.key.to_string(), port));
         }
@@ -267,7 +294,7 @@ impl Found {
         }
     }
 
-    fn second(&mut self, older: &Arc<Governed>, workload: &WorkloadKey, port: u16) {
+    fn second(&mut self, older: &Arc<Served>, workload: &WorkloadKey, port: u16) {
         if !self.older.iter().any(|(known, _)| Arc::ptr_eq(known, older)) {
             self.older.push((Arc::clone(older), format!("{workload} port {port}")));
         }
@@ -275,10 +302,10 @@ impl Found {
 }
 
 /// The workload's port that a Server means.
-fn number(workload: &Workload, port: &PortRef) -> Option<u16> {
+fn number(ports: &Ports, port: &PortRef) -> Option<u16> {
     match port {
         PortRef::Number(number) => Some(*number),
-        PortRef::Name(name) => names_of(&workload.ports).get(name).copied(),
+        PortRef::Name(name) => names_of(ports).get(name).copied(),
     }
 }
 
@@ -288,18 +315,10 @@ fn names_of(ports: &Ports) -> &BTreeMap<String, u16> {
     }
 }
 
-fn named<'s, S>(objects: &'s [Object<S>], namespace: &str, name: &str) -> Option<&'s Object<S>> {
+fn named<'s, S>(objects: &'s [Arc<Object<S>>], namespace: &str, name: &str) -> Option<&'s Arc<Object<S>>> {
     objects.iter().find(|it| it.meta.namespace == namespace && it.meta.name == name)
 }
 
 pub(in super::super) fn named_server(server: &Object<Server>) -> String {
     format!("Server {}/{}", server.meta.namespace, server.meta.name)
-}
-
-impl Linkerd {
-    /// Of a workload with these annotations, narrowest first, and these ports.
-    pub(in super::super) fn new(annotations: crate::policy::linkerd::Annotations, ports: &Ports) -> Self {
-        let names = names_of(ports).iter().map(|(name, port)| (*port, name.clone())).collect();
-        Self { annotations, servers: BTreeMap::new(), names }
-    }
 }

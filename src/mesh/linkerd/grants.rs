@@ -6,7 +6,7 @@ use super::{CLUSTER_NETWORKS, ClientNetwork, DefaultPolicy, Identity};
 use crate::policy::{Located, Network};
 
 /// One authorization: whoever has one of the identities, and an address of one of the networks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// `ServerAuthorization namespace/name`, and the like.
     pub name: String,

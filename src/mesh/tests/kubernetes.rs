@@ -1,6 +1,6 @@
 //! Workloads and endpoints from a cluster's own objects.
 
-use super::super::Mesh;
+use super::super::{Endpoint, EndpointAddress, Mesh};
 use super::text::{object, peer_authentication, service, workload_entry};
 use super::{mesh, workload};
 
@@ -82,7 +82,35 @@ fn a_proxy_is_reached_at_the_address_it_binds() {
     .concat();
     assert_eq!(endpoints(&mesh(&text).0), ["back/a 7070"], "nobody listens at fd00::1");
     let without = text.replace("security.istio.io/tlsMode: istio", "security.istio.io/tlsMode: disabled");
-    assert_eq!(endpoints(&mesh(&without).0).len(), 2, "an application binds what it likes");
+    let (mesh, _) = mesh(&without);
+    assert_eq!(endpoints(&mesh), ["back/a 7070"]);
+    let endpoint = &mesh.services().next().unwrap().endpoints[0];
+    assert_eq!(endpoint.other_address, "fd00::1".parse().ok(), "an application binds what it likes");
+}
+
+#[test]
+fn a_pod_of_two_families_is_one_endpoint_with_two_addresses() {
+    let by_name = "targetRef: {kind: Pod, name: a}";
+    let v4 = slice("one", &format!("[{{addresses: [10.0.0.1], {by_name}}}]"));
+    let v6 = slice("two", &format!("[{{addresses: [\"fd00::1\"], {by_name}}}]")).replace("IPv4", "IPv6");
+    let pod =
+        pod("back/a", "10.0.0.1", "").replace("status: {", "status: {podIPs: [{ip: 10.0.0.1}, {ip: 'fd00::1'}], ");
+    let service = service("back/web", "[{name: http, port: 80, targetPort: 8080}]");
+    let addresses = |slices: &[&String]| {
+        let slices: String = slices.iter().map(|slice| slice.as_str()).collect();
+        let (mesh, _) = mesh(&[pod.clone(), service.clone(), slices].concat());
+        let endpoints = &mesh.services().next().unwrap().endpoints;
+        let both = |it: &Endpoint| (it.address.clone(), it.other_address.map(|address| address.to_string()));
+        endpoints.iter().map(both).collect::<Vec<_>>()
+    };
+    let ip = |text: &str| EndpointAddress::Ip(text.parse().unwrap());
+    let one = [(ip("10.0.0.1"), Some("fd00::1".to_owned()))];
+    assert_eq!(addresses(&[&v4, &v6]), one);
+    assert_eq!(addresses(&[&v6, &v4]), one, "in whatever order they come");
+    assert_eq!(addresses(&[&v6]), [(ip("fd00::1"), None)], "the Service is of that family");
+    assert_eq!(addresses(&[]), [(ip("10.0.0.1"), None)]);
+    let by_address = |slice: &String| slice.replace(&format!(", {by_name}"), "");
+    assert_eq!(addresses(&[&by_address(&v4), &by_address(&v6)]), one, "by its addresses too");
 }
 
 #[test]

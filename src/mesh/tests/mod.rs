@@ -1,5 +1,6 @@
 //! Decisions over policy sets written as YAML: what golden files show badly, such as which place a reason names.
 
+mod after;
 mod inbound;
 mod kubernetes;
 mod mesh_config;

@@ -1,5 +1,7 @@
 //! Ports on their way to another mode: what their listeners take, and what their clients do.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::super::decide::{InboundMode, OutboundMode, inbound, outbound};
@@ -86,7 +88,7 @@ fn a_workload_that_leaves_the_mesh_does_not_go_in_steps() {
     let outside = text.replace(web, "labels: {security.istio.io/tlsMode: disabled, app: web");
     assert_ne!(text, outside);
     let staged = |text: &str| {
-        let modes = mesh(text, &Settings::default(), Transit::default()).modes();
+        let modes = Arc::clone(mesh(text, &Settings::default(), Transit::default()).modes());
         let port = modes[&"back/web".parse().unwrap()][&8080];
         (port.mode, port.staged)
     };

@@ -51,7 +51,7 @@ fn pod(rest: &str) -> String {
 
 #[test]
 fn what_a_pod_says_of_itself() {
-    let read = |rest: &str| good(&pod(rest)).0.pods.remove(0).spec;
+    let read = |rest: &str| good(&pod(rest)).0.pods[0].spec.clone();
     assert_eq!(read("").service_account, "default");
     assert_eq!(read("").address, None);
     assert!(read("spec: {hostNetwork: true}").host_network);

@@ -8,6 +8,7 @@ mod kubernetes;
 mod mesh_config;
 mod messages;
 mod seeds;
+mod spire;
 
 use super::*;
 

@@ -70,6 +70,20 @@ fn linkerd() {
 
 #[test]
 fn spire() {
-    let (_, warnings) = good(SPIRE);
-    assert_eq!(warnings, ["f.yaml:1: v1 ConfigMap is not read"]);
+    let (set, warnings) = good(SPIRE);
+    let psat = "f.yaml:26: NodeAttestor \"k8s_psat\" needs a Kubernetes API, and none is configured: use \"join_token\" or \"x509pop\", \
+                which work without one";
+    assert_eq!(warnings, [psat]);
+    let server = &set.spire_servers[0].spec;
+    assert_eq!(server.bind(), ("0.0.0.0", 8081));
+    assert_eq!((server.trust_domain.value.as_str(), server.trust_domain.at.line), ("example.org", 11));
+    assert_eq!(server.data_dir.value, "/run/spire/data");
+    assert_eq!(server.log_level.as_ref().map(|it| it.value), Some(LogLevel::Info));
+    assert_eq!((server.ca_ttl().as_secs(), server.svid_ttl().as_secs()), (168 * 3600, 3600));
+    assert_eq!(server.store.value, "/run/spire/data/datastore.sqlite3");
+    assert_eq!((server.key_manager.value, server.key_manager.at.line), (KeyManager::Memory, 36));
+    let upstream = server.upstream.as_ref().unwrap();
+    assert_eq!(upstream.value.certificate, "/run/spire/secrets/bootstrap.crt");
+    assert_eq!(upstream.value.key, "/run/spire/secrets/bootstrap.key");
+    assert_eq!((upstream.value.bundle.as_deref(), upstream.at.line), (None, 40));
 }

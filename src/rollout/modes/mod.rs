@@ -20,6 +20,7 @@ mod record;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use time::OffsetDateTime;
 
@@ -34,9 +35,19 @@ pub use record::{BadModeRecord, ModeRecord};
 /// What every port serves, and which are on their way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModeRollout {
-    ports: BTreeMap<WorkloadKey, BTreeMap<u16, Port>>,
+    /// Shared by those that are alike.
+    ports: Arc<BTreeMap<WorkloadKey, BTreeMap<u16, Port>>>,
+    /// Workloads that have left the policy: when, and what their ports served then.
+    left: BTreeMap<WorkloadKey, Left>,
     started_at: Option<OffsetDateTime>,
     step_at: Option<OffsetDateTime>,
+}
+
+/// A workload that is not in the policy any more. Its proxies are not told, and go on with what they have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Left {
+    at: OffsetDateTime,
+    ports: BTreeMap<u16, Port>,
 }
 
 /// What comes next.
@@ -53,18 +64,19 @@ pub enum ModeProgress {
 impl ModeRollout {
     /// Nothing was served before: whatever the policy says is served at once.
     pub fn first(modes: &Modes) -> Self {
-        let nothing = Self { ports: BTreeMap::new(), started_at: None, step_at: None };
-        nothing.retarget(modes, true, OffsetDateTime::UNIX_EPOCH)
+        let nothing = Self { ports: Arc::default(), left: BTreeMap::new(), started_at: None, step_at: None };
+        nothing.retarget(modes, true, OffsetDateTime::UNIX_EPOCH, OffsetDateTime::UNIX_EPOCH)
     }
 
     /// The policy says this from now on. Ports that were not served before are not on their way; nor are those whose policy has opted
     /// out, nor any if `staged` is false. Where no service leads to a port any more, what it served is remembered for as long as its
-    /// workload is there: it may be back in a moment, and proxies that run by now have not forgotten it.
+    /// workload is there: it may be back in a moment, and proxies that run by now have not forgotten it. A workload that is not there
+    /// any more is remembered unless it left before `forgotten`.
     #[must_use]
-    pub fn retarget(&self, modes: &Modes, staged: bool, now: OffsetDateTime) -> Self {
+    pub fn retarget(&self, modes: &Modes, staged: bool, forgotten: OffsetDateTime, now: OffsetDateTime) -> Self {
         let mut next = BTreeMap::new();
         for (workload, written) in modes {
-            let before = self.ports.get(workload);
+            let before = self.served(workload);
             let port = |(number, written): (&u16, &crate::mesh::Written)| {
                 let known = before.and_then(|ports| ports.get(number)).filter(|_| staged && written.staged);
                 (*number, known.map_or(Port::Settled(written.mode), |port| port.retarget(written.mode)))
@@ -76,7 +88,18 @@ impl ModeRollout {
                 next.insert(workload.clone(), ports);
             }
         }
-        self.with(next, now)
+        let leaves = self.ports.iter().map(|(workload, ports)| {
+            let ports = ports.iter().map(|(number, port)| (*number, port.halt())).collect();
+            (workload, Left { at: now, ports })
+        });
+        let left = self.left.iter().map(|(workload, left)| (workload, left.clone())).chain(leaves);
+        let left = left.filter(|(workload, left)| !modes.contains_key(*workload) && left.at >= forgotten);
+        Self { left: left.map(|(workload, left)| (workload.clone(), left)).collect(), ..self.with(next, now) }
+    }
+
+    /// What the ports of a workload serve, or did when it left.
+    fn served(&self, workload: &WorkloadKey) -> Option<&BTreeMap<u16, Port>> {
+        self.ports.get(workload).or_else(|| Some(&self.left.get(workload)?.ports))
     }
 
     /// The next step of those ports for which nobody is waited for.
@@ -84,7 +107,7 @@ impl ModeRollout {
         if !self.is_under_way() {
             return ModeProgress::Settled;
         }
-        let (mut next, mut late) = (self.ports.clone(), Vec::new());
+        let (mut next, mut late) = ((*self.ports).clone(), Vec::new());
         // The last step first: no port takes two at a time.
         for step in Step::ALL.into_iter().rev().filter(|step| self.count(*step) > 0) {
             match over(step, participants) {
@@ -96,13 +119,13 @@ impl ModeRollout {
                 Err(stuck) => late.extend(stuck),
             }
         }
-        if next == self.ports { ModeProgress::Waiting(late) } else { ModeProgress::Next(self.with(next, now)) }
+        if next == *self.ports { ModeProgress::Waiting(late) } else { ModeProgress::Next(self.with(next, now)) }
     }
 
     /// The next step of the ports that are furthest behind, whoever is late. `None`: no port is on its way.
     pub fn force(&self, now: OffsetDateTime) -> Option<Self> {
         let behind = self.step()?;
-        let mut next = self.ports.clone();
+        let mut next = (*self.ports).clone();
         each(&mut next, |port| if port.step() == Some(behind) { port.force() } else { port });
         Some(self.with(next, now))
     }
@@ -142,10 +165,12 @@ impl ModeRollout {
     /// Whether `next` has another word on a port that both know. Then it has to be kept before anybody is shown anything of it; what is
     /// merely new or gone may be kept afterwards.
     pub fn differs_in_known(&self, next: &Self) -> bool {
-        self.ports.iter().any(|(workload, ports)| {
-            let other = next.ports.get(workload);
-            ports.iter().any(|(number, port)| other.and_then(|it| it.get(number)).is_some_and(|other| other != port))
-        })
+        !Arc::ptr_eq(&self.ports, &next.ports)
+            && next.ports.iter().any(|(workload, ports)| {
+                let before = self.served(workload);
+                let differs = |number, port| before.and_then(|it| it.get(number)).is_some_and(|before| before != port);
+                ports.iter().any(|(number, port)| differs(number, port))
+            })
     }
 
     /// When the first of the ports that are on their way set out, and when one last came to another step.
@@ -154,7 +179,7 @@ impl ModeRollout {
     }
 
     fn with(&self, ports: BTreeMap<WorkloadKey, BTreeMap<u16, Port>>, now: OffsetDateTime) -> Self {
-        let mut next = Self { ports, started_at: None, step_at: None };
+        let mut next = Self { ports: Arc::new(ports), left: self.left.clone(), started_at: None, step_at: None };
         if next.is_under_way() {
             let same = next.transit() == self.transit();
             next.started_at = self.started_at.or(Some(now));

@@ -1,12 +1,13 @@
 //! What every port serves, as it is kept: JSON that an operator can read.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{ModeRollout, Port};
+use super::{Left, ModeRollout, Port};
 use crate::mesh::{Step, WorkloadKey, decide::InboundMode};
 
 /// The format that is written, and the only one that is read.
@@ -37,6 +38,16 @@ pub struct ModeRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     step_at: Option<String>,
     ports: BTreeMap<String, BTreeMap<u16, KeptPort>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    left: BTreeMap<String, KeptLeft>,
+}
+
+/// Unix seconds: this time is not for people alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptLeft {
+    at: i64,
+    ports: BTreeMap<u16, KeptPort>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,14 +91,17 @@ impl ModeRecord {
 
 impl From<&ModeRollout> for ModeRecord {
     fn from(rollout: &ModeRollout) -> Self {
-        let ports = rollout.ports.iter().map(|(workload, ports)| {
-            (workload.to_string(), ports.iter().map(|(number, port)| (*number, (*port).into())).collect())
+        let of = |ports: &BTreeMap<u16, Port>| ports.iter().map(|(number, port)| (*number, (*port).into())).collect();
+        let ports = rollout.ports.iter().map(|(workload, ports)| (workload.to_string(), of(ports)));
+        let left = rollout.left.iter().map(|(workload, left)| {
+            (workload.to_string(), KeptLeft { at: left.at.unix_timestamp(), ports: of(&left.ports) })
         });
         Self {
             format: FORMAT,
             started_at: rollout.started_at.and_then(|at| at.format(&Rfc3339).ok()),
             step_at: rollout.step_at.and_then(|at| at.format(&Rfc3339).ok()),
             ports: ports.collect(),
+            left: left.collect(),
         }
     }
 }
@@ -96,13 +110,18 @@ impl TryFrom<ModeRecord> for ModeRollout {
     type Error = BadModeRecord;
 
     fn try_from(record: ModeRecord) -> Result<Self, BadModeRecord> {
-        let mut all = BTreeMap::new();
+        let key = |name: String| name.parse::<WorkloadKey>().map_err(|_| BadModeRecord::Workload(name));
+        let of = |kept: BTreeMap<u16, KeptPort>| kept.into_iter().map(|(number, port)| (number, port.into())).collect();
+        let (mut all, mut left) = (BTreeMap::new(), BTreeMap::new());
         for (name, kept) in record.ports {
-            let workload: WorkloadKey = name.parse().map_err(|_| BadModeRecord::Workload(name))?;
-            let ports: BTreeMap<u16, Port> = kept.into_iter().map(|(number, port)| (number, port.into())).collect();
-            all.insert(workload, ports);
+            all.insert(key(name)?, of(kept));
+        }
+        for (name, kept) in record.left {
+            // What is out of range was long ago.
+            let at = OffsetDateTime::from_unix_timestamp(kept.at).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+            left.insert(key(name)?, Left { at, ports: of(kept.ports) });
         }
         let time = |text: Option<String>| OffsetDateTime::parse(&text?, &Rfc3339).ok();
-        Ok(Self { ports: all, started_at: time(record.started_at), step_at: time(record.step_at) })
+        Ok(Self { ports: Arc::new(all), left, started_at: time(record.started_at), step_at: time(record.step_at) })
     }
 }

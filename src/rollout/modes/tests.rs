@@ -11,6 +11,7 @@ use crate::mesh::{IstioCompatibility, Mesh, Settings};
 use crate::policy::{PolicySet, parse_set};
 
 const NOW: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
+const LATER: OffsetDateTime = datetime!(2026-06-02 12:00 UTC);
 const SERVERS: [&str; 2] = ["a", "b"];
 const CLIENTS: [&str; 2] = ["x", "y"];
 
@@ -202,7 +203,7 @@ impl World {
     fn new(policy: Policy, compatibility: IstioCompatibility, staged: bool) -> Self {
         let settings = Settings { istio_compatibility: compatibility, ..Settings::default() };
         let (mesh, _) = Mesh::build(&policy.set(), &settings);
-        let (rollout, served) = (ModeRollout::first(&mesh.modes()), Served::of(&mesh));
+        let (rollout, served) = (ModeRollout::first(mesh.modes()), Served::of(&mesh));
         Self {
             settings,
             staged,
@@ -225,7 +226,7 @@ impl World {
         let (mesh, _) = Mesh::build(&policy.set(), &self.settings);
         self.policy = policy;
         self.ends.push(Served::of(&mesh));
-        let next = self.rollout.retarget(&mesh.modes(), self.staged, NOW);
+        let next = self.rollout.retarget(mesh.modes(), self.staged, NOW, NOW);
         self.keep(next);
     }
 
@@ -297,7 +298,7 @@ impl World {
 
     fn restart(&mut self) {
         let (mesh, _) = Mesh::build(&self.policy.set(), &self.settings);
-        let next = self.rollout.retarget(&mesh.modes(), self.staged, NOW);
+        let next = self.rollout.retarget(mesh.modes(), self.staged, NOW, NOW);
         assert_eq!(next.transit(), self.rollout.transit(), "the same policy changes nothing");
         self.keep(next);
         self.serve();
@@ -540,19 +541,19 @@ fn the_old_policy_put_back_is_the_target() {
 fn a_port_that_was_not_served_is_not_opened_on_its_way() {
     let before = World::new(one("DISABLE"), IstioCompatibility::Adaptive, true);
     let (mesh, _) = Mesh::build(&one("STRICT").set(), &Settings::default());
-    let mut modes = mesh.modes();
+    let mut modes = (**mesh.modes()).clone();
     let ports = modes.get_mut(&"s/a".parse().unwrap()).unwrap();
     let strict = ports[&80];
     ports.insert(81, strict);
-    let next = before.rollout.retarget(&modes, true, NOW);
+    let next = before.rollout.retarget(&modes, true, NOW, NOW);
     let on_their_way: Vec<_> = next.in_transit().map(|(key, port, _)| (key.to_string(), port)).collect();
     assert_eq!(on_their_way, [("s/a".to_owned(), 80), ("s/b".to_owned(), 80)]);
     assert!(before.rollout.differs_in_known(&next));
     // A port that is merely new changes nothing that has to be kept first.
     let mut more =
-        before.rollout.retarget(&Mesh::build(&one("DISABLE").set(), &Settings::default()).0.modes(), true, NOW);
+        before.rollout.retarget(Mesh::build(&one("DISABLE").set(), &Settings::default()).0.modes(), true, NOW, NOW);
     assert_eq!(more, before.rollout);
-    more.ports.values_mut().next().unwrap().insert(81, Port::Settled(InboundMode::Strict));
+    Arc::make_mut(&mut more.ports).values_mut().next().unwrap().insert(81, Port::Settled(InboundMode::Strict));
     assert!(!before.rollout.differs_in_known(&more) && more != before.rollout);
 }
 
@@ -561,28 +562,39 @@ fn a_port_that_was_not_served_is_not_opened_on_its_way() {
 fn a_port_that_is_gone_for_a_while_goes_on_from_where_it_was() {
     use InboundMode::{Disable, Permissive, Strict};
     let key: WorkloadKey = "s/a".parse().unwrap();
-    let strict = Mesh::build(&one("STRICT").set(), &Settings::default()).0.modes();
-    let (mut without_port, mut without_workload) = (strict.clone(), strict.clone());
+    let strict = Mesh::build(&one("STRICT").set(), &Settings::default()).0;
+    let strict = strict.modes();
+    let (mut without_port, mut without_workload) = ((**strict).clone(), (**strict).clone());
     without_port.get_mut(&key).unwrap().clear();
     without_workload.remove(&key);
     let accepting = |from| Port::Moving { from, to: Strict, step: Step::Accepting };
     let ways = [accepting(Disable), accepting(Permissive), Port::Settled(Strict), Port::Settled(Strict)];
     for (ticks, back) in ways.into_iter().enumerate() {
         let mut world = World::new(one("DISABLE"), IstioCompatibility::Adaptive, true);
-        let settled = world.rollout.retarget(&without_port, true, NOW);
-        assert_eq!(settled.retarget(&strict, true, NOW).ports[&key][&80], accepting(Disable), "it was on no way");
+        let settled = world.rollout.retarget(&without_port, true, NOW, NOW);
+        assert_eq!(settled.retarget(strict, true, NOW, NOW).ports[&key][&80], accepting(Disable), "it was on no way");
         world.happen(Event::Change(one("STRICT")));
         for _ in 0..ticks {
             everyone_answers(&mut world);
             world.happen(Event::Tick);
         }
-        let gone = world.rollout.retarget(&without_port, true, NOW);
+        let gone = world.rollout.retarget(&without_port, true, NOW, NOW);
         assert!(gone.in_transit().all(|(workload, ..)| *workload != key), "nobody is waited for on its account");
         let kept = ModeRecord::from(&gone).to_json();
         let kept = ModeRollout::try_from(ModeRecord::from_json(&kept).unwrap()).unwrap();
-        assert_eq!(kept.retarget(&strict, true, NOW).ports[&key][&80], back, "after {ticks} ticks");
-        let forgotten = world.rollout.retarget(&without_workload, true, NOW);
-        assert_eq!(forgotten.retarget(&strict, true, NOW).ports[&key][&80], Port::Settled(Strict));
+        assert_eq!(kept.retarget(strict, true, NOW, NOW).ports[&key][&80], back, "after {ticks} ticks");
+        // Its proxies have not been told that it is gone, and go on with what they have.
+        let left = world.rollout.retarget(&without_workload, true, NOW, NOW);
+        assert_eq!(left.retarget(strict, true, NOW, LATER).ports[&key][&80], back, "after {ticks} ticks");
+        let read = ModeRollout::try_from(ModeRecord::from_json(&ModeRecord::from(&left).to_json()).unwrap()).unwrap();
+        assert_eq!(read, left);
+        let late = read.retarget(strict, true, LATER, LATER);
+        assert_eq!(late.ports[&key][&80], back, "it is in the policy now, however long it was away");
+        let forgotten = read.retarget(&without_workload, true, LATER, LATER);
+        assert!(forgotten.left.is_empty() && !read.left.is_empty());
+        assert_eq!(forgotten.retarget(strict, true, LATER, LATER).ports[&key][&80], Port::Settled(Strict));
+        let news = left.left[&key].ports[&80] != back;
+        assert_eq!(left.differs_in_known(&late), news, "what is another word is kept before anybody is shown it");
     }
 }
 

@@ -12,7 +12,7 @@ use super::super::{Clock, trust_settings};
 use super::*;
 use crate::fleet::Fleet;
 use crate::identity::{Peer, SpiffeId};
-use crate::mesh::tests::text::{client_and_server, object, peer_authentication, workload_entry};
+use crate::mesh::tests::text::{client_and_server, destination_rule, object, peer_authentication, workload_entry};
 use crate::telemetry::Metrics;
 use crate::trust::{SqliteStore, Trust};
 use crate::xds::{
@@ -24,6 +24,7 @@ use ResourceType::{Cluster, Endpoint, Listener, Secret};
 /// A server without ports, and what an operator writes.
 struct Lab {
     _directory: tempfile::TempDir,
+    config: Config,
     proxies: Proxies,
     staging: Staging,
     generation: u64,
@@ -33,6 +34,10 @@ struct Lab {
 
 impl Lab {
     async fn new(policy: &str) -> Self {
+        Self::with(Config::default(), policy).await
+    }
+
+    async fn with(config: Config, policy: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let ahead = Arc::new(AtomicI64::new(0));
         let seconds = Arc::clone(&ahead);
@@ -43,8 +48,8 @@ impl Lab {
         let fleet = Arc::new(Fleet::new(Arc::clone(&clock)));
         let admission = Admission::new(64, 64, Duration::from_secs(60));
         let proxies = Proxies::new(Arc::new(trust), fleet, Arc::new(Metrics::new()), clock, admission);
-        let staging = open(&proxies, directory.path());
-        let mut lab = Self { _directory: directory, proxies, staging, generation: 0, ahead };
+        let staging = open(&config, &proxies, directory.path());
+        let mut lab = Self { _directory: directory, config, proxies, staging, generation: 0, ahead };
         lab.write(policy).await.unwrap();
         lab
     }
@@ -62,7 +67,7 @@ impl Lab {
 
     /// What a server that is started now does.
     async fn restart(&mut self) {
-        self.staging = open(&self.proxies, self._directory.path());
+        self.staging = open(&self.config, &self.proxies, self._directory.path());
     }
 
     /// One look, with the time that an open gate has to be open over.
@@ -119,9 +124,8 @@ impl Lab {
     }
 }
 
-fn open(proxies: &Proxies, directory: &std::path::Path) -> Staging {
-    let config = Config::default();
-    Staging::open(proxies.clone(), ModeFile::new(directory), Settings::from(&config)).unwrap()
+fn open(config: &Config, proxies: &Proxies, directory: &std::path::Path) -> Staging {
+    Staging::open(proxies.clone(), ModeFile::new(directory), Settings::from(config)).unwrap()
 }
 
 /// `shop/client` and `back/web`, with this mode for the latter's ports.
@@ -263,6 +267,40 @@ async fn a_listener_counts_when_its_secrets_are_there_too() {
     web.answer(&secrets.unwrap(), None);
     lab.tick().await;
     assert_eq!(lab.step().await, Some(Step::Switching));
+}
+
+/// A client may verify the server against another trust domain's roots alone, and has them in a secret of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_counts_when_the_roots_of_another_trust_domain_are_there_too() {
+    const ROOTS: &str = "spiffe://partner.test";
+    let config = Config { federates_with: vec!["partner.test".parse().unwrap()], ..Config::default() };
+    let rule = "{host: web.back.svc.cluster.local, trafficPolicy: {tls: {mode: ISTIO_MUTUAL, \
+                subjectAltNames: [\"spiffe://partner.test/ns/back/sa/web\"]}}}";
+    let policy = |mode| at(mode) + &destination_rule("shop/web", rule);
+    let mut lab = Lab::with(config, &policy("DISABLE")).await;
+    let (mut web, mut client) = (lab.connect("back/web").await, lab.connect("shop/client").await);
+    // Long enough to ask for whatever they use.
+    lab.ahead.store(20, Ordering::Relaxed);
+    lab.write(&policy("STRICT")).await.unwrap();
+    web.take_all();
+    // Who has had time to ask for what it uses does not use what it has not asked for.
+    lab.ahead.store(20, Ordering::Relaxed);
+    lab.tick().await;
+    assert_eq!(lab.step().await, Some(Step::Switching), "{}", lab.late().await);
+    web.take_all();
+    let mut roots = None;
+    client.request(Secret, DeltaRequest { subscribe: vec![ROOTS.to_owned()], ..DeltaRequest::default() });
+    while let Some(response) = client.receive() {
+        match response.ty {
+            Secret => roots = Some(response),
+            _ => client.answer(&response, None),
+        }
+    }
+    lab.tick().await;
+    assert_eq!(lab.late().await, format!("shop/client: it has not acknowledged the secret {ROOTS}\n"));
+    client.answer(&roots.unwrap(), None);
+    lab.tick().await;
+    assert_eq!(lab.step().await, Some(Step::Closing), "{}", lab.late().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -430,6 +468,19 @@ async fn a_service_that_is_deleted_and_made_again_does_not_jump() {
     let without = [workload_entry("shop/client", "10.0.0.1"), workload_entry("back/web", "10.0.0.2")].concat();
     lab.write(&without).await.unwrap();
     client.take_all();
+    lab.mode("STRICT").await;
+    assert_eq!(lab.step().await, Some(Step::Accepting));
+    assert_eq!(lab.late().await, "back/web: it has not acknowledged the listener 10.0.0.2_8080\n");
+}
+
+/// A WorkloadEntry that is deleted and written again, or a Pod that is made anew under its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_that_is_deleted_and_made_again_does_not_jump() {
+    let mut lab = Lab::new(&at("DISABLE")).await;
+    let (_web, mut client) = (lab.connect("back/web").await, lab.connect("shop/client").await);
+    lab.write(&workload_entry("shop/client", "10.0.0.1")).await.unwrap();
+    client.take_all();
+    lab.restart().await;
     lab.mode("STRICT").await;
     assert_eq!(lab.step().await, Some(Step::Accepting));
     assert_eq!(lab.late().await, "back/web: it has not acknowledged the listener 10.0.0.2_8080\n");

@@ -9,8 +9,8 @@ use super::super::listener_certificate;
 use super::super::renewal;
 use super::super::rotation::Rotation;
 use super::*;
-use crate::trust::WorkloadCertificate;
 use crate::trust::tls::ServerTls;
+use crate::trust::{Revoke, WorkloadCertificate};
 use crate::xds::Attachment;
 
 const START: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
@@ -157,4 +157,24 @@ async fn certificates_in_their_last_quarter_are_counted_when_they_cannot_be_rene
     store.execute_batch("ALTER TABLE away RENAME TO workload").unwrap();
     machine.heals("the leaf", Machine::is_well).await;
     machine.heals("nobody is told any more", |_| metrics.expiring_leaves.get() == 0).await;
+}
+
+/// The root is in the store, and only the revocation lists that name its intermediate are not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_rotation_whose_lists_could_not_be_kept_is_not_begun_twice() {
+    let machine = Machine::start().await;
+    let trust = Arc::clone(&machine.proxies.trust);
+    trust.revoke(&Revoke::Serial(machine.leaf().serial.clone()), machine.now()).unwrap();
+    machine.rests().await;
+    assert_eq!(machine.proxies.metrics.revoked_certificates.get(), 1);
+    let store = rusqlite::Connection::open(machine.directory.path().join("trust.db")).unwrap();
+    store.execute_batch("ALTER TABLE crl RENAME TO away").unwrap();
+    assert!(machine.rotation.start(false, false).await.is_err(), "the check can fail");
+    store.execute_batch("ALTER TABLE away RENAME TO crl").unwrap();
+    let again = machine.rotation.start(false, false).await.unwrap_err();
+    assert!(again.to_string().contains("under way"), "{again}");
+    machine.rests().await;
+    let roots: i64 =
+        store.query_row("SELECT count(*) FROM authority WHERE kind = 'root'", [], |row| row.get(0)).unwrap();
+    assert_eq!(roots, 2);
 }

@@ -7,9 +7,9 @@ use x509_parser::prelude::FromDer;
 use super::*;
 
 /// An operator's own authorities.
-struct Pki {
-    root: String,
-    root_key: KeyPair,
+pub(super) struct Pki {
+    pub(super) root: String,
+    pub(super) root_key: KeyPair,
     params: CertificateParams,
 }
 
@@ -25,7 +25,7 @@ fn params(name: &str, constraints: BasicConstraints) -> CertificateParams {
 }
 
 impl Pki {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (params, root_key) =
             (params("an operator's root", BasicConstraints::Unconstrained), KeyPair::generate().unwrap());
         Self { root: params.self_signed(&root_key).unwrap().pem(), root_key, params }
@@ -36,7 +36,7 @@ impl Pki {
     }
 
     /// An intermediate with its key, as in Istio's ca-cert.pem and ca-key.pem.
-    fn intermediate(&self, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+    pub(super) fn intermediate(&self, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = params("an operator's intermediate", BasicConstraints::Constrained(0));
         change(&mut params);

@@ -19,6 +19,7 @@ mod restart;
 mod roots;
 mod tls;
 mod tokens;
+mod upstream;
 
 const NOW: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -33,6 +34,7 @@ fn settings() -> Settings {
         intermediate_activate: 7 * DAY,
         workload_ttl: DAY,
         authority_key: KeyAlgorithm::P256,
+        authority_name: None,
         workload_key: KeyAlgorithm::P256,
         clock_skew: Duration::from_secs(60),
         renewal_grace: DAY,

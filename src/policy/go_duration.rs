@@ -1,0 +1,79 @@
+//! Durations as Go writes them (`time.ParseDuration`): `168h`, `1h30m`, `1.5h`, `300ms`. There are no days in it.
+
+use std::time::Duration;
+
+/// A hundred years: what is longer is a mistake, and what is not can be added to any time that there is.
+const LONGEST: f64 = 100.0 * 365.25 * 24.0 * 3600.0;
+
+/// Reads one that is not negative. `None`: it is none, or longer than a hundred years.
+pub(super) fn parse(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let (mut rest, mut seconds) = (text.strip_prefix('+').unwrap_or(text), 0.0);
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let end = rest.find(|sign: char| !sign.is_ascii_digit() && sign != '.').filter(|end| *end > 0)?;
+        let number: f64 = rest[..end].parse().ok()?;
+        rest = &rest[end..];
+        let end = rest.find(|sign: char| sign.is_ascii_digit() || sign == '.').unwrap_or(rest.len());
+        let unit = match &rest[..end] {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        seconds += number * unit;
+        rest = &rest[end..];
+    }
+    (seconds <= LONGEST).then(|| Duration::from_nanos((seconds * 1e9).round() as u64))
+}
+
+/// The same in the way back, without parts that are zero: `168h`, `1h30m`, `1.5s`.
+pub(super) fn show(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let fraction = duration.subsec_nanos();
+    let mut text = String::new();
+    for (number, unit) in [(hours, "h"), (minutes, "m")] {
+        if number > 0 {
+            text.push_str(&format!("{number}{unit}"));
+        }
+    }
+    match (rest, fraction) {
+        (0, 0) if !text.is_empty() => {}
+        (_, 0) => text.push_str(&format!("{rest}s")),
+        _ => text.push_str(&format!("{}s", rest as f64 + f64::from(fraction) / 1e9)),
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_gos() {
+        let seconds = |text| parse(text).map(|it| it.as_secs_f64());
+        assert_eq!(seconds("168h"), Some(604_800.0));
+        assert_eq!(seconds("1h30m"), Some(5400.0));
+        assert_eq!(seconds("1.5h"), Some(5400.0));
+        assert_eq!(seconds("300ms"), Some(0.3));
+        assert_eq!(seconds("0"), Some(0.0));
+        for bad in ["", "1", "1d", "h", "-1h", "1h ", "1 h", "1hh", "..h", "1e9h", "9999999999h", "+"] {
+            assert_eq!(parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn they_are_shown_as_they_are_written() {
+        for text in ["168h", "1h30m", "45s", "1.5s", "2m5s", "0s"] {
+            assert_eq!(show(parse(text).unwrap()), text);
+        }
+    }
+}
