@@ -10,6 +10,8 @@ pub enum Scenario {
     /// Istio's policies
     #[default]
     Istio,
+    /// Linkerd's policies, beside Istio's
+    Linkerd,
 }
 
 /// What `countersign lab` takes.

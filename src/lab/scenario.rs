@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{ControlPlane, LabError, Mesh, Ports, Progress, Topology};
+use super::{ControlPlane, LabError, Mesh, Ports, Progress, Topology, linkerd};
 pub use crate::cli::lab::Scenario;
 
 /// What a scenario may use beside the mesh that runs.
@@ -20,7 +20,8 @@ impl Scenario {
     /// Writes the scenario's own files into the policy directory. The lab's mesh is there already.
     pub fn write(self, _policies: &Path, _topology: &Topology) -> Result<(), LabError> {
         match self {
-            Self::Istio => Ok(()),
+            // Its policies come one after the other, while it looks.
+            Self::Istio | Self::Linkerd => Ok(()),
         }
     }
 
@@ -28,12 +29,13 @@ impl Scenario {
     /// error is only what keeps the scenario from looking.
     pub async fn check<C: ControlPlane>(
         self,
-        _mesh: &mut Mesh<C>,
-        _stage: Stage<'_>,
-        _progress: &mut Progress,
+        mesh: &mut Mesh<C>,
+        stage: Stage<'_>,
+        progress: &mut Progress,
     ) -> Result<(), LabError> {
         match self {
             Self::Istio => Ok(()),
+            Self::Linkerd => linkerd::check(&mesh.topology, &stage.directory.join("policies"), progress).await,
         }
     }
 }
