@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use countersign::identity::{SpiffeId, TrustDomain};
 use countersign::trust::{
-    AuthorityRecord, Change, Contents, CrlRecord, FederatedRecord, IssuedRecord, JoinTokenRecord, KeyAlgorithm, Lists,
-    RevocationRecord, Serial, Settings, SqliteStore, Store, StoreError, Trust, WorkloadRecord,
+    AuthorityRecord, CertificateRecord, Change, Contents, CrlRecord, FederatedRecord, IssuedRecord, JoinTokenRecord,
+    KeyAlgorithm, Lists, RevocationRecord, Serial, Settings, SqliteStore, Store, StoreError, Trust, WorkloadRecord,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
@@ -22,6 +22,14 @@ use zeroize::Zeroizing;
 struct Nowhere;
 
 impl Store for Nowhere {
+    fn certificates(&self) -> Result<Vec<CertificateRecord>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn save_certificates(&self, _keep: &[CertificateRecord], _forget: &[String]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn load(&self) -> Result<Contents, StoreError> {
         Ok(Contents::default())
     }

@@ -2,7 +2,7 @@
 //!
 //! The module list below is the way of the data, in order: documents come in through [`source`] and [`policy`], become an
 //! indexed [`mesh`] in which every mTLS mode is decided, a [`plan`] for each class of proxies, and [`envoy`] resources that
-//! [`xds`] streams to the proxies. [`trust`] issues what [`secrets`] serves. [`fleet`] records what came back. `ARCHITECTURE.md`
+//! [`xds`] streams to the proxies. [`trust`] issues what [`secrets`] serves, and [`certificates`] what operators' own issuers sign. [`fleet`] records what came back. `ARCHITECTURE.md`
 //! has the picture; `tests/architecture.rs` holds the modules to it.
 
 pub mod policy;
@@ -13,6 +13,7 @@ pub mod envoy;
 pub mod xds;
 pub mod identity;
 pub mod trust;
+pub mod certificates;
 pub mod enrollment;
 pub mod secrets;
 pub mod analysis;

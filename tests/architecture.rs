@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("enrollment", &["identity"]),
     // What came back from the proxies, and what waits for it.
     ("fleet", &["xds", "identity"]),
+    ("certificates", &["policy", "trust"]),
     ("rollout", &["fleet", "trust", "mesh"]),
     ("telemetry", &[]),
     // The operator's door reads everything above.
@@ -42,6 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "xds",
             "identity",
             "trust",
+            "certificates",
             "secrets",
             "fleet",
             "rollout",
@@ -65,6 +67,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "xds",
             "identity",
             "trust",
+            "certificates",
             "secrets",
             "enrollment",
             "fleet",

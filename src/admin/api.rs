@@ -12,10 +12,15 @@ mod proxies;
 mod revocation;
 mod rotation;
 mod status;
+mod certificates;
 
 pub use authority::{
     AuthorityRequest, BundleDocument, BundleStatus, ImportAuthorityRequest, ImportBundleRequest, RemoveBundleRequest,
     RootStatus,
+};
+pub use certificates::{
+    CertificateEvent, CertificateStatus, Condition, ExportCertificateRequest, ExportedCertificate, IssuerStatus,
+    RenewCertificatesRequest,
 };
 pub use mode_change::{ModeChange, ModeChangeRequest, ModeChangeStatus, PortInTransit};
 pub use node::{

@@ -6,9 +6,11 @@ use crate::analysis::{Filter, Report, ServiceDescription, Way, WorkloadDescripti
 
 use super::api::{
     AdoptionRequest, AdoptionStatus, AuthorityRequest, BootstrapMaterial, BootstrapRequest, BundleDocument,
-    BundleStatus, ImportAuthorityRequest, ImportBundleRequest, IntermediateReport, ModeChangeRequest, ModeChangeStatus,
-    NewToken, ProxyStatus, RemoveBundleRequest, RevokeReport, RevokeRequest, RevokedCertificate, RootRotationRequest,
-    RootRotationStatus, RotateReport, RotateRequest, SecretStatus, ServerStatus, TokenRequest, TokenStatus,
+    BundleStatus, CertificateStatus, ExportCertificateRequest, ExportedCertificate, ImportAuthorityRequest,
+    ImportBundleRequest, IntermediateReport, ModeChangeRequest, ModeChangeStatus, NewToken, ProxyStatus,
+    RemoveBundleRequest, RenewCertificatesRequest, RevokeReport, RevokeRequest, RevokedCertificate,
+    RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest, SecretStatus, ServerStatus, TokenRequest,
+    TokenStatus,
 };
 
 /// The server as the admin API sees it. Names in requests have been checked for form (`namespace/name`) and for nothing else.
@@ -96,6 +98,21 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         request: ImportAuthorityRequest,
     ) -> impl Future<Output = Result<IntermediateReport, Failure>> + Send;
+
+    /// Every Certificate of operators' own issuers.
+    fn certificates(&self) -> impl Future<Output = Result<Vec<CertificateStatus>, Failure>> + Send;
+
+    /// Other certificates for some of them; how these stand then.
+    fn renew_certificates(
+        &self,
+        request: RenewCertificatesRequest,
+    ) -> impl Future<Output = Result<Vec<CertificateStatus>, Failure>> + Send;
+
+    /// What is in the Secret of one.
+    fn export_certificate(
+        &self,
+        request: ExportCertificateRequest,
+    ) -> impl Future<Output = Result<ExportedCertificate, Failure>> + Send;
 
     /// A certificate for a workload's own connection to xDS.
     fn bootstrap(&self, request: BootstrapRequest) -> impl Future<Output = Result<BootstrapMaterial, Failure>> + Send;

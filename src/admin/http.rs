@@ -60,6 +60,7 @@ fn api<B: Backend>(backend: Arc<B>) -> Router {
         .route("/v1/secrets", get(secrets::<B>))
         .merge(super::policy::routes::<B>())
         .merge(super::authority::routes::<B>())
+        .merge(super::certificates::routes::<B>())
         .route("/v1/bootstrap", post(bootstrap::<B>))
         .route("/v1/rotate/root", get(root_rotation::<B>).post(rotate_root::<B>))
         .route("/v1/rotate/intermediate", post(rotate_intermediate::<B>))

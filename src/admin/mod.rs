@@ -10,6 +10,7 @@
 pub mod api;
 mod authority;
 mod backend;
+mod certificates;
 mod data_dir;
 mod http;
 mod listen;

@@ -136,6 +136,22 @@ impl Backend for Fake {
     async fn import_authority(&self, _: ImportAuthorityRequest) -> Result<IntermediateReport, Failure> {
         self.rotate_intermediate().await
     }
+    async fn certificates(&self) -> Result<Vec<CertificateStatus>, Failure> {
+        let ready = Condition { r#type: "Ready".into(), status: true, reason: "Ready".into(), ..Condition::default() };
+        let (name, secret) = ("shop/web".to_owned(), "web-tls".to_owned());
+        Ok(vec![CertificateStatus { name, secret, revision: 3, conditions: vec![ready], ..Default::default() }])
+    }
+    async fn renew_certificates(&self, _: RenewCertificatesRequest) -> Result<Vec<CertificateStatus>, Failure> {
+        self.certificates().await
+    }
+    async fn export_certificate(&self, request: ExportCertificateRequest) -> Result<ExportedCertificate, Failure> {
+        match request.certificate.as_str() {
+            "shop/web" => {
+                Ok(ExportedCertificate { tls_crt: "chain".into(), tls_key: "key".into(), ca_crt: "ca".into() })
+            }
+            other => Err(Failure::NotFound(format!("there is no Certificate {other} in the policy"), String::new())),
+        }
+    }
     async fn bootstrap(&self, _: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
         Err(Failure::Unavailable("no intermediate yet".into(), String::new()))
     }

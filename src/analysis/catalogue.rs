@@ -256,4 +256,28 @@ rules! {
         "Istio and Linkerd authorize on one port"
         "An AuthorizationPolicy of Istio's and an authorization of Linkerd's both hold for the port: who passes must be let in by both."
         "Nothing, if that is meant; else write it in one of the two.";
+    SHORT_CA CS0801 Warning
+        "an authority lives too short for what it signs"
+        "SPIRE's rule: a successor signs when a sixth of the authority's life is left, seven days at most. A certificate that is to live longer than that may be cut short."
+        "Raise ca_ttl to six times default_x509_svid_ttl, or lower default_x509_svid_ttl.";
+    INVALID_IDENTITY CS0802 Error
+        "a template makes no identity of a workload"
+        "What the template of a ClusterSPIFFEID makes of the workload is not a SPIFFE ID, or not a DNS name: most often a label is missing. The workload keeps the identity that it would have without the template."
+        "Give the workload what the template asks for, or select only workloads that have it.";
+    SHARED_IDENTITY CS0803 Warning
+        "workloads of different service accounts have one identity"
+        "To every peer and every policy they are the same: whoever trusts one trusts the other."
+        "Let the template name what tells them apart, such as .PodMeta.Namespace and .PodSpec.ServiceAccountName.";
+    REGISTERS_NOBODY CS0804 Warning
+        "a registration fits no workload"
+        "No WorkloadEntry and no Pod is what the selectors ask for, so nobody has the identity."
+        "Compare the selectors with the labels, namespaces and service accounts that `countersign describe workload` shows.";
+    FOREIGN_IDENTITY CS0805 Error
+        "an identity outside of the trust domain"
+        "This server issues identities of its own trust domain only. The registration is not applied."
+        "Write the server's own trust domain into the SPIFFE ID, or {{ .TrustDomain }} into the template.";
+    NEEDS_RESTART CS0806 Warning
+        "a change that takes effect with the next start"
+        "The trust domain, the addresses and the store of a server.conf are read when the server starts. It goes on with what it read then."
+        "Restart the server, or take the change back.";
 }

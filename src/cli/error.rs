@@ -52,6 +52,14 @@ pub enum CliError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The command was done, and not everything came out as asked.
     #[error("{0}")]
     Incomplete(String),

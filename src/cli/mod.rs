@@ -16,6 +16,8 @@ pub mod agent;
 pub mod backup;
 pub mod ca;
 pub mod bundle;
+pub mod cert;
+mod cert_files;
 mod client;
 mod connection;
 pub mod describe;
@@ -115,6 +117,9 @@ pub enum Operator {
     Describe(describe::Describe),
     /// Show which pairs a policy change would change, and which it would break.
     Diff(diff::Args),
+    /// Show, renew and export the certificates of cert-manager's Certificates.
+    #[command(subcommand)]
+    Cert(cert::Cert),
 }
 
 /// Runs a command, with its answer on standard output and what went wrong on standard error.
@@ -152,5 +157,6 @@ pub async fn execute(command: Operator, out: &mut dyn Write) -> Result<(), CliEr
         Operator::TlsCheck(args) => tls_check::run(args, out).await,
         Operator::Describe(what) => describe::run(what, out).await,
         Operator::Diff(args) => diff::run(args, out).await,
+        Operator::Cert(command) => cert::run(command, out).await,
     }
 }

@@ -32,6 +32,7 @@ impl MeshArgs {
             trust_domain_aliases: Vec::new(),
             federated: Vec::new(),
             root_namespace: self.root_namespace.clone(),
+            cluster: Settings::default().cluster,
             cluster_domain: self.cluster_domain.clone(),
             istio_compatibility: match self.strict {
                 true => IstioCompatibility::Strict,

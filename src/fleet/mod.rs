@@ -166,19 +166,21 @@ impl Fleet {
         Adoption { acknowledged, missing, unused, gone, forgotten: departures.forgotten() }
     }
 
-    /// Whether the workload is connected, and each of its streams that uses a resource has acknowledged this version of it. A gRPC client, or
-    /// a stream for another secret, does not use it.
-    pub fn acknowledged(&self, workload: &str, ty: ResourceType, name: &str, version: Version) -> bool {
+    /// Whether the workload is connected, and each of its streams that uses a resource, by one of its names, has acknowledged this version
+    /// of it. A gRPC client, or a stream for another secret, does not use it.
+    pub fn acknowledged(&self, workload: &str, ty: ResourceType, names: &[(Arc<str>, Version)]) -> bool {
         let streams = self.workloads.get(workload).map(|ids| ids.clone()).unwrap_or_default();
-        let reason = |ledger: &Shared| read(ledger, |ledger| ledger.of(ty).reason(name, version));
+        let reason = |ledger: &Shared, name: &str, version| read(ledger, |ledger| ledger.of(ty).reason(name, version));
         let mut has = false;
         for id in streams {
             // A stream that is just coming or going: there is another look when it has.
             let Some(ledger) = self.streams.get(&id) else { return false };
-            match reason(&ledger) {
-                None => has = true,
-                Some(Reason::NotSubscribed) => {}
-                Some(_) => return false,
+            for (name, version) in names {
+                match reason(&ledger, name, *version) {
+                    None => has = true,
+                    Some(Reason::NotSubscribed) => {}
+                    Some(_) => return false,
+                }
             }
         }
         has

@@ -11,6 +11,7 @@ pub mod envoy_binary;
 pub mod http;
 pub mod intruder;
 pub mod traffic;
+pub mod own_listener;
 pub mod topology;
 pub mod xfcc;
 mod control_plane;

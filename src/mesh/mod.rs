@@ -18,6 +18,7 @@ mod names;
 mod offers;
 mod population;
 mod reach;
+mod registration;
 mod rules;
 mod service;
 mod sidecar;
@@ -43,6 +44,7 @@ pub use basis::Basis;
 pub use gateway::{intersection, names as gateway_named};
 pub use linkerd::{Client, ClientNetwork, Grant, PortList, dns_name};
 pub use names::{PeerNames, San};
+pub use registration::Process;
 pub use service::{Discovery, Endpoint, EndpointAddress, Ports, Service};
 pub use sidecar::HostFilter;
 pub use transit::{Modes, Moving, Step, Transit, Written};
@@ -69,6 +71,8 @@ pub struct Settings {
     pub federated: Vec<String>,
     /// The namespace whose selector-less policies hold for the whole mesh.
     pub root_namespace: String,
+    /// What the cluster is called, in the templates of SPIRE's kinds.
+    pub cluster: String,
     /// The suffix of every `v1` Service's host: `<name>.<namespace>.svc.<cluster_domain>`.
     pub cluster_domain: String,
     /// What happens where Istio would break a connection.
@@ -95,6 +99,7 @@ impl Default for Settings {
             trust_domain_aliases: Vec::new(),
             federated: Vec::new(),
             root_namespace: "istio-system".into(),
+            cluster: "local".into(),
             cluster_domain: "cluster.local".into(),
             istio_compatibility: IstioCompatibility::default(),
             mesh_config: MeshConfig::default(),
@@ -134,6 +139,11 @@ pub struct Mesh {
 }
 
 impl Mesh {
+    /// The processes of this machine that have an identity by their user and group, the first that fits first.
+    pub fn processes(&self) -> &[Process] {
+        &self.population.processes
+    }
+
     /// What the whole mesh shares.
     pub fn settings(&self) -> &Settings {
         &self.settings

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use super::build::Builder;
 use super::index::LabelIndex;
 use super::linkerd::dns_name;
+use super::registration::Process;
 use super::service::Ports;
 use super::workload::{Registered, TLS_MODE_LABEL, WorkloadKey};
 use super::{Object, Settings, Topic, Warning};
 use crate::policy::linkerd::{Annotations, Injection};
-use crate::policy::{Located, Namespace, Objects, Pod, PolicySet, WorkloadEntry, WorkloadGroup};
+use crate::policy::{
+    ClusterSpiffeId, ClusterStaticEntry, Located, Namespace, Objects, Pod, PolicySet, WorkloadEntry, WorkloadGroup,
+};
 
 /// The annotation by which a WorkloadEntry names its group (istio/api, annotation/annotations.yaml).
 const GROUP: &str = "istio.io/autoRegistrationGroup";
@@ -21,41 +24,69 @@ type Namespaces<'a> = HashMap<&'a str, &'a Annotations>;
 /// Every workload.
 #[derive(Debug)]
 pub(super) struct Population {
-    /// What it was made from.
-    from: (Objects<WorkloadEntry>, Objects<WorkloadGroup>, Objects<Pod>, Objects<Namespace>),
+    from: From,
     /// WorkloadEntries first, each kind by name.
     pub(super) all: Vec<Arc<Registered>>,
     /// Where each one is.
     pub(super) by_key: BTreeMap<WorkloadKey, usize>,
     pub(super) index: LabelIndex,
+    /// Processes of the server's machine that have an identity.
+    pub(super) processes: Vec<Process>,
     pub(super) warnings: Vec<Warning>,
+}
+
+/// What the workloads were made from.
+#[derive(Debug)]
+struct From {
+    entries: Objects<WorkloadEntry>,
+    groups: Objects<WorkloadGroup>,
+    pods: Objects<Pod>,
+    namespaces: Objects<Namespace>,
+    static_entries: Objects<ClusterStaticEntry>,
+    templates: Objects<ClusterSpiffeId>,
+}
+
+impl From {
+    fn of(set: &PolicySet) -> Self {
+        Self {
+            entries: set.workload_entries.clone(),
+            groups: set.workload_groups.clone(),
+            pods: set.pods.clone(),
+            namespaces: set.namespaces.clone(),
+            static_entries: set.static_entries.clone(),
+            templates: set.cluster_spiffe_ids.clone(),
+        }
+    }
+
+    fn is(&self, set: &PolicySet) -> bool {
+        self.entries.are(&set.workload_entries)
+            && self.groups.are(&set.workload_groups)
+            && self.pods.are(&set.pods)
+            && self.namespaces.are(&set.namespaces)
+            && self.static_entries.are(&set.static_entries)
+            && self.templates.are(&set.cluster_spiffe_ids)
+    }
 }
 
 impl Population {
     /// That of `set`: the one before, if it was made from the very same.
     pub(super) fn after(before: Option<&Arc<Self>>, set: &PolicySet, settings: &Settings) -> Arc<Self> {
-        let same = |it: &&Arc<Self>| {
-            let (entries, groups, pods, namespaces) = &it.from;
-            entries.are(&set.workload_entries)
-                && groups.are(&set.workload_groups)
-                && pods.are(&set.pods)
-                && namespaces.are(&set.namespaces)
-        };
-        if let Some(before) = before.filter(same) {
+        if let Some(before) = before.filter(|before| before.from.is(set)) {
             return Arc::clone(before);
         }
         let mut builder = Builder { set, settings, warnings: Vec::new() };
-        let (all, by_key) = builder.workloads();
+        let mut all = builder.workloads();
+        let processes = builder.register(&mut all);
+        let by_key = all.iter().enumerate().map(|(position, it)| (it.key.clone(), position)).collect();
+        let all: Vec<_> = all.into_iter().map(Arc::new).collect();
         let index = LabelIndex::new(&all);
-        let from =
-            (set.workload_entries.clone(), set.workload_groups.clone(), set.pods.clone(), set.namespaces.clone());
-        Arc::new(Self { from, all, by_key, index, warnings: builder.warnings })
+        Arc::new(Self { from: From::of(set), all, by_key, index, processes, warnings: builder.warnings })
     }
 }
 
 impl Builder<'_> {
     /// WorkloadEntries first: of two workloads of one name the first counts.
-    fn workloads(&mut self) -> (Vec<Arc<Registered>>, BTreeMap<WorkloadKey, usize>) {
+    fn workloads(&mut self) -> Vec<Registered> {
         let set = self.set;
         let groups: Groups<'_> = set
             .workload_groups
@@ -64,23 +95,23 @@ impl Builder<'_> {
             .collect();
         let namespaces: Namespaces<'_> =
             set.namespaces.iter().map(|object| (object.meta.name.as_str(), &object.meta.linkerd)).collect();
-        let mut all: Vec<Arc<Registered>> = Vec::with_capacity(set.workload_entries.len() + set.pods.len());
-        let mut by_key = BTreeMap::new();
+        let mut all: Vec<Registered> = Vec::with_capacity(set.workload_entries.len() + set.pods.len());
+        let mut by_key = HashMap::new();
         let entries =
             set.workload_entries.iter().map(|object| (self.of_entry(object, &groups, &namespaces), "WorkloadEntry"));
         let entries: Vec<_> = entries.collect();
         let pods = set.pods.iter().filter_map(|object| Some((self.of_pod(object, &namespaces)?, "Pod")));
         for (workload, kind) in entries.into_iter().chain(pods.collect::<Vec<_>>()) {
             if let Some(&first) = by_key.get(&workload.key) {
-                let first: &Arc<Registered> = &all[first];
+                let first: &Registered = &all[first];
                 let message = format!("a second workload {} ({kind}): the one at {} counts", workload.key, first.at);
                 self.warnings.push(Warning::new(Topic::Shadowed, &workload.at, message));
                 continue;
             }
             by_key.insert(workload.key.clone(), all.len());
-            all.push(Arc::new(workload));
+            all.push(workload);
         }
-        (all, by_key)
+        all
     }
 
     fn of_entry(
@@ -123,6 +154,7 @@ impl Builder<'_> {
             dns_names: self.dns_names(&annotations, namespace, &account),
             annotations,
             service_account: account,
+            leaf_ttl: None,
             meshed: labels.get(TLS_MODE_LABEL).is_none_or(|mode| mode != "disabled"),
             labels: Arc::new(labels),
             ports: Ports::Entry(ports),
@@ -150,6 +182,7 @@ impl Builder<'_> {
             dns_names: self.dns_names(&annotations, namespace, &pod.service_account),
             annotations,
             service_account: pod.service_account.clone(),
+            leaf_ttl: None,
             meshed: pod.injected && !pod.host_network && !is_disabled,
             labels: Arc::new(object.meta.labels.clone()),
             ports: Ports::Pod(pod.ports.clone()),

@@ -58,6 +58,16 @@ pub enum Topic {
     LeadsNowhere,
     /// A port that there is not.
     NoSuchPort,
+    /// An identity that is not of our trust domain.
+    ForeignIdentity,
+    /// A template that makes no identity of a workload.
+    InvalidIdentity,
+    /// One identity for workloads of different service accounts.
+    SharedIdentity,
+    /// A registration that fits nobody.
+    RegistersNobody,
+    /// What counts at the start of the server only, and is another than it was.
+    NeedsRestart,
 }
 
 impl Warning {

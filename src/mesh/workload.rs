@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -93,12 +94,14 @@ pub struct Registered {
     pub labels: Arc<BTreeMap<String, String>>,
     /// The service account it runs as.
     pub service_account: String,
-    /// `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`.
+    /// `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`, or what it is registered as by one of SPIRE's kinds.
     pub spiffe_id: String,
     /// The same in every trust domain that counts as the mesh's own.
     pub(super) identities: Arc<[String]>,
     /// DNS names in its certificate beside its SPIFFE ID, in order, each once.
     pub dns_names: Arc<[String]>,
+    /// Its certificate lives no longer than this.
+    pub leaf_ttl: Option<Duration>,
     /// Whether a proxy stands before it. Label `security.istio.io/tlsMode: disabled` says no.
     pub meshed: bool,
     /// The ports that have names.

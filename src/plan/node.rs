@@ -26,14 +26,18 @@ pub struct Node {
     pub is_gateway: bool,
     /// Whether it is Istio's build of Envoy, which has filters of its own: it says its `ISTIO_VERSION`.
     pub is_istios: bool,
+    /// Whether the roots of one trust domain come to it as they are, and not in Envoy's SPIFFE validator. SPIRE's word for it is
+    /// `disable_spiffe_cert_validation`.
+    pub plain_roots: bool,
 }
 
 impl Node {
     /// A sidecar whose connections are not intercepted.
-    pub const PLAIN: Self = Self { interception: Interception::None, is_gateway: false, is_istios: false };
+    pub const PLAIN: Self =
+        Self { interception: Interception::None, is_gateway: false, is_istios: false, plain_roots: false };
 
-    /// The metadata that is read, in Istio's words.
-    pub const METADATA: [&str; 2] = ["INTERCEPTION_MODE", "ISTIO_VERSION"];
+    /// The metadata that is read, in Istio's words and SPIRE's.
+    pub const METADATA: [&str; 3] = ["INTERCEPTION_MODE", "ISTIO_VERSION", "disable_spiffe_cert_validation"];
 
     /// Reads what a node says. An id that begins with `router~` is a gateway's, as in Istio. Where nothing is said of interception, or
     /// something else, there is none: a proxy that binds the addresses itself works in both cases.
@@ -45,7 +49,8 @@ impl Node {
             _ => Interception::None,
         };
         let is_istios = metadata.get(Self::METADATA[1]).is_some_and(|version| !version.is_empty());
-        Self { interception, is_gateway, is_istios }
+        let plain_roots = metadata.get(Self::METADATA[2]).is_some_and(|value| value == "true");
+        Self { interception, is_gateway, is_istios, plain_roots }
     }
 
     /// Everything that a proxy can say.
@@ -53,7 +58,8 @@ impl Node {
         let sidecars = [Interception::None, Interception::Redirect, Interception::Tproxy];
         let sidecars = sidecars.map(|interception| Self { interception, ..Self::PLAIN });
         let all = sidecars.into_iter().chain([Self { is_gateway: true, ..Self::PLAIN }]);
-        all.flat_map(|node| [node, Self { is_istios: true, ..node }])
+        let all = all.flat_map(|node| [node, Self { is_istios: true, ..node }]);
+        all.flat_map(|node| [node, Self { plain_roots: true, ..node }])
     }
 
     /// Whether connections are intercepted.

@@ -86,6 +86,8 @@ pub enum Topic {
     PortDropsTls,
     /// A server that nobody verifies.
     SkipsVerification,
+    /// An authority that does not live long enough for what it signs.
+    ShortCa,
 }
 
 impl Warning {

@@ -2,8 +2,21 @@
 
 use std::time::Duration;
 
+use super::Located;
+use super::report::Report;
+
 /// A hundred years: what is longer is a mistake, and what is not can be added to any time that there is.
 const LONGEST: f64 = 100.0 * 365.25 * 24.0 * 3600.0;
+
+/// The duration that is written, or an error at its place. Negative ones are refused: no field that is read here has a use for them.
+pub(super) fn check(written: &Located<String>, field: &str, report: &Report) -> Option<Duration> {
+    let parsed = parse(&written.value);
+    if parsed.is_none() {
+        let help = "numbers with units, such as 24h, 1h30m or 45m; there is no unit for days: 90 days are 2160h";
+        report.error_with_help(&written.at, field, "not a duration", help);
+    }
+    parsed
+}
 
 /// Reads one that is not negative. `None`: it is none, or longer than a hundred years.
 pub(super) fn parse(text: &str) -> Option<Duration> {
@@ -51,6 +64,20 @@ pub(super) fn show(duration: Duration) -> String {
         _ => text.push_str(&format!("{}s", rest as f64 + f64::from(fraction) / 1e9)),
     }
     text
+}
+
+/// As Go prints it: `24h0m0s`, `5m0s`, `1.5s`.
+pub(crate) fn print(duration: Duration) -> String {
+    let (whole, fraction) = (duration.as_secs(), duration.subsec_nanos());
+    let seconds = match fraction {
+        0 => (whole % 60).to_string(),
+        _ => format!("{}.{fraction:09}", whole % 60).trim_end_matches('0').to_owned(),
+    };
+    match (whole / 3600, whole / 60 % 60) {
+        (0, 0) => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}m{seconds}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+    }
 }
 
 #[cfg(test)]

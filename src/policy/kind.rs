@@ -26,6 +26,13 @@ pub(super) enum Kind {
     LinkerdAuthorizationPolicy,
     MeshTlsAuthentication,
     NetworkAuthentication,
+    ClusterStaticEntry,
+    ClusterSpiffeId,
+    ClusterFederatedTrustDomain,
+    Issuer,
+    ClusterIssuer,
+    Certificate,
+    ReferenceGrant,
 }
 
 const SECURITY: &[&str] = &["security.istio.io/v1", "security.istio.io/v1beta1"];
@@ -36,6 +43,9 @@ const LINKERD_SERVER: &[&str] =
     &["policy.linkerd.io/v1beta3", "policy.linkerd.io/v1beta2", "policy.linkerd.io/v1beta1"];
 const LINKERD_BETA: &[&str] = &["policy.linkerd.io/v1beta1"];
 const LINKERD_ALPHA: &[&str] = &["policy.linkerd.io/v1alpha1"];
+const SPIRE: &[&str] = &["spire.spiffe.io/v1alpha1"];
+const CERT_MANAGER: &[&str] = &["cert-manager.io/v1"];
+const GATEWAY_API: &[&str] = &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
 
 const KINDS: &[(&str, Kind, &[&str])] = &[
     ("PeerAuthentication", Kind::PeerAuthentication, SECURITY),
@@ -59,6 +69,13 @@ const KINDS: &[(&str, Kind, &[&str])] = &[
     ("AuthorizationPolicy", Kind::LinkerdAuthorizationPolicy, LINKERD_ALPHA),
     ("MeshTLSAuthentication", Kind::MeshTlsAuthentication, LINKERD_ALPHA),
     ("NetworkAuthentication", Kind::NetworkAuthentication, LINKERD_ALPHA),
+    ("ClusterStaticEntry", Kind::ClusterStaticEntry, SPIRE),
+    ("ClusterSPIFFEID", Kind::ClusterSpiffeId, SPIRE),
+    ("ClusterFederatedTrustDomain", Kind::ClusterFederatedTrustDomain, SPIRE),
+    ("Issuer", Kind::Issuer, CERT_MANAGER),
+    ("ClusterIssuer", Kind::ClusterIssuer, CERT_MANAGER),
+    ("Certificate", Kind::Certificate, CERT_MANAGER),
+    ("ReferenceGrant", Kind::ReferenceGrant, GATEWAY_API),
 ];
 
 /// Istio's other kinds in the same groups: real, and not of this server.
@@ -71,6 +88,8 @@ const LINKERD: &str = "policy.linkerd.io";
 fn of_linkerd(versions: &[&str]) -> bool {
     versions.iter().all(|version| version.starts_with(LINKERD))
 }
+/// cert-manager's other kind in its group: what its controllers tell one another.
+const OTHER_CERT_MANAGER: &[&str] = &["CertificateRequest"];
 
 /// The groups of Kubernetes' own kinds: what Pods are made from, and what they may do in their cluster.
 const OF_CLUSTER: &[&str] = &[
@@ -105,7 +124,14 @@ impl Kind {
 
     /// Whether its objects are in a namespace.
     pub(super) fn namespaced(self) -> bool {
-        self != Self::Namespace
+        let of_cluster = [
+            Self::Namespace,
+            Self::ClusterStaticEntry,
+            Self::ClusterSpiffeId,
+            Self::ClusterFederatedTrustDomain,
+            Self::ClusterIssuer,
+        ];
+        !of_cluster.contains(&self)
     }
 }
 
@@ -125,6 +151,8 @@ pub(super) fn find(api_version: &str, kind: &str) -> Found {
         let is_anothers = named.iter().all(|(.., versions)| match *versions {
             CORE => api_version.contains('/'),
             versions if of_linkerd(versions) => group != LINKERD && nearest::nearest(api_version, versions).is_none(),
+            // Others have a Certificate too (Knative), and an Issuer.
+            CERT_MANAGER | GATEWAY_API => !versions.iter().any(|version| version.starts_with(&format!("{group}/"))),
             _ => false,
         });
         if is_anothers {
@@ -137,8 +165,12 @@ pub(super) fn find(api_version: &str, kind: &str) -> Found {
         let names: Vec<&str> = KINDS.iter().filter(|kind| of_linkerd(kind.2)).map(|kind| kind.0).collect();
         return Found::Wrong(format!("{group} has no kind {:?}", shown.1), nearest::hint(kind, &names));
     }
-    let ours = matches!(group, "security.istio.io" | "networking.istio.io");
-    if ours && !OTHER_ISTIO.contains(&kind) {
+    let ours = match group {
+        "security.istio.io" | "networking.istio.io" => !OTHER_ISTIO.contains(&kind),
+        "cert-manager.io" => !OTHER_CERT_MANAGER.contains(&kind),
+        _ => false,
+    };
+    if ours {
         let names: Vec<&str> =
             KINDS.iter().filter(|kind| kind.2 != CORE && !of_linkerd(kind.2)).map(|kind| kind.0).collect();
         return Found::Wrong(format!("{group} has no kind {:?}", shown.1), nearest::hint(kind, &names));

@@ -9,6 +9,9 @@ pub mod linkerd;
 
 mod access_condition;
 mod authorization_policy;
+mod certificate;
+mod certificate_names;
+mod certificate_subject;
 mod config;
 mod config_map;
 mod decode;
@@ -23,6 +26,8 @@ mod gateway;
 mod go_duration;
 mod hcl;
 mod host;
+mod issuer;
+mod key_usage;
 mod kind;
 mod mesh_config;
 mod nearest;
@@ -34,7 +39,9 @@ mod parse;
 mod pattern;
 mod peer_authentication;
 mod pod;
+mod private_key;
 mod protocol;
+mod reference_grant;
 mod regex;
 mod report;
 mod secret;
@@ -52,6 +59,9 @@ mod tests;
 
 pub use access_condition::{Condition, Matcher};
 pub use authorization_policy::{AccessAction, AccessRule, AuthorizationPolicy};
+pub use certificate::{Certificate, IssuerKind, IssuerRef, OutputFormat, RenewBefore, SecretTemplate};
+pub use certificate_names::{CertificateNames, NameConstraints, Subtrees};
+pub use certificate_subject::CertificateSubject;
 pub use config::{parse_config, parse_mesh_config, written_at};
 
 pub use destination_rule::{ClientTls, ClientTlsMode, DestinationRule, Subset, TrafficPolicy};
@@ -59,6 +69,8 @@ pub use document::MAX_FILE_BYTES;
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint};
 pub use error::{PolicyError, Topic, Warning};
 pub use gateway::{Gateway, Server, ServerProtocol};
+pub use issuer::{CaIssuer, Issuer};
+pub use key_usage::KeyUsage;
 pub use mesh_config::{CaCertificate, MeshConfig, OutboundTrafficPolicy, PathNormalization, TlsSettings, TlsVersion};
 pub use networking::{
     CaptureMode, EgressPort, Endpoint, IpFamily, Protocol, Resolution, Service, ServiceEntry, ServicePort, Sidecar,
@@ -71,12 +83,15 @@ pub use parse::{parse_set, parse_set_after};
 pub use pattern::{Network, Pattern};
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
 pub use pod::Pod;
+pub use private_key::{PrivateKey, PrivateKeyAlgorithm, PrivateKeyEncoding, RotationPolicy};
+pub use reference_grant::ReferenceGrant;
 pub use secret::{Namespace, Secret};
 pub use server_tls::{ServerCertificate, ServerTls, ServerTlsMode, ServerTlsVersion};
 pub use set::PolicySet;
 pub use spire::{
-    CaKeyType, CaSubject, Environment, KeyManager, LogLevel, NodeAttestor, SpireServer, UpstreamDisk, X509Pop,
-    parse_spire_config,
+    CaKeyType, CaSubject, ClusterFederatedTrustDomain, ClusterSpiffeId, ClusterStaticEntry, Environment, KeyManager,
+    LogLevel, NodeAttestor, Requirements, Selector, SpireServer, Template, TemplateData, UpstreamDisk, X509Pop,
+    is_leaf_name, parse_spire_config,
 };
 pub use virtual_service::{
     HttpMatch, HttpRoute, TcpRoute, Through, TlsMatch, TlsRoute, UriMatch, VirtualService, WeightedDestination,

@@ -31,7 +31,16 @@ pub struct Metadata {
 /// Whether the changes that a policy makes go in steps: `"true"`, which is the default, or `"false"`.
 const STAGED: &str = "countersign.dev/staged";
 
+/// Who may read a Secret: service accounts of its namespace, and `NAMESPACE/NAME` for those of others.
+const READERS: &str = "countersign.dev/readers";
+
 impl Metadata {
+    /// Who may read the object, if it is a Secret, as its annotation `countersign.dev/readers` lists them: `NAME` or `NAMESPACE/NAME`.
+    pub fn readers(&self) -> impl Iterator<Item = &str> {
+        let written = self.annotations.get(READERS).map_or("", String::as_str);
+        written.split(',').map(str::trim).filter(|reader| !reader.is_empty())
+    }
+
     /// Whether mode changes that this policy makes go in steps: not with the annotation `countersign.dev/staged: "false"`.
     pub fn is_staged(&self) -> bool {
         self.annotations.get(STAGED).is_none_or(|value| value != "false")
@@ -133,6 +142,10 @@ pub(super) fn check_metadata(raw: RawMetadata, namespaced: bool, report: &Report
             let help = "\"true\" or \"false\", in quotes";
             report.error_with_help(&key.at, "metadata.annotations", format!("not a value of {STAGED}"), help);
         }
+        if key.value == READERS && !value.split(',').all(|reader| is_reader(reader.trim())) {
+            let help = "service accounts with commas between them, those of other namespaces as NAMESPACE/NAME";
+            report.error_with_help(&key.at, "metadata.annotations", format!("not a value of {READERS}"), help);
+        }
     }
     let creation_timestamp = raw.creation_timestamp.and_then(|written| {
         let time = OffsetDateTime::parse(&written.value, &Rfc3339).ok();
@@ -149,5 +162,13 @@ pub(super) fn check_metadata(raw: RawMetadata, namespaced: bool, report: &Report
         linkerd: linkerd::annotations::read(&raw.annotations, "metadata.annotations", report),
         annotations: raw.annotations.into_map(),
         creation_timestamp,
+    }
+}
+
+/// There is no wildcard: who may read a key is named.
+fn is_reader(reader: &str) -> bool {
+    match reader.split_once('/') {
+        Some((namespace, name)) => host::is_namespace(namespace) && host::is_object_name(name),
+        None => reader.is_empty() || host::is_object_name(reader),
     }
 }

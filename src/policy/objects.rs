@@ -25,6 +25,16 @@ impl<S> Objects<S> {
         Arc::ptr_eq(&self.0, &other.0) || (self.len() == other.len() && self.iter().zip(other.iter()).all(same))
     }
 
+    /// These and others, each of which takes the place of the one of its name.
+    pub fn with(&self, others: Vec<Arc<Object<S>>>) -> Self {
+        let names: BTreeSet<(&str, &str)> = others.iter().map(|it| name(it)).collect();
+        let mut all: Vec<_> = self.iter().filter(|it| !names.contains(&name(it))).cloned().collect();
+        drop(names);
+        all.extend(others);
+        all.sort_by(|a, b| name(a).cmp(&name(b)));
+        all.into_iter().collect()
+    }
+
     /// Those of `before` that stand in `files`, besides these.
     pub(super) fn take_over(&mut self, before: &Self, files: &BTreeSet<Arc<str>>) {
         if self.is_empty() && before.0.files.is_subset(files) {
@@ -37,9 +47,6 @@ impl<S> Objects<S> {
 
     /// Puts them in order. Of two of one name it is always the later one, by place, that is an error.
     pub(super) fn sort(&mut self, kind: Kind, errors: &mut Vec<PolicyError>) {
-        fn name<S>(object: &Object<S>) -> (&str, &str) {
-            (&object.meta.namespace, &object.meta.name)
-        }
         // What is shared stands in a good set, and so in order.
         let Some(Inner { objects, .. }) = Arc::get_mut(&mut self.0) else { return };
         objects.sort_by(|a, b| name(a).cmp(&name(b)));
@@ -54,6 +61,10 @@ impl<S> Objects<S> {
             }));
         }
     }
+}
+
+fn name<S>(object: &Object<S>) -> (&str, &str) {
+    (&object.meta.namespace, &object.meta.name)
 }
 
 impl<S> Deref for Objects<S> {

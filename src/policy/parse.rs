@@ -12,9 +12,9 @@ use super::kind::{self, Found, Kind};
 use super::object::{RawKubernetesRoot, RawRoot, check_metadata};
 use super::report::Report;
 use super::{
-    Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Topic, Warning, authorization_policy, config_map,
-    destination_rule, endpoint_slice, gateway, linkerd, peer_authentication, pod, secret, service, service_entry,
-    sidecar, spire, virtual_service, workload_entry, workload_group,
+    Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Topic, Warning, authorization_policy, certificate,
+    config_map, destination_rule, endpoint_slice, gateway, issuer, linkerd, peer_authentication, pod, reference_grant,
+    secret, service, service_entry, sidecar, spire, virtual_service, workload_entry, workload_group,
 };
 
 /// Parses and checks a whole set of files, given as (name for messages, text). The result does not depend on the order of
@@ -189,6 +189,19 @@ fn object_into(kind: Kind, root: &Node, source: &Source<'_>, set: &mut PolicySet
             set.mesh_configs.extend(reader.whole(|_: config_map::Raw| config_map::read(root, source, report)));
         }
         Kind::Secret => set.secrets.extend(reader.whole(|raw| secret::check(raw, report))),
+        Kind::ClusterStaticEntry => {
+            set.static_entries.extend(
+                reader.spec::<RawKubernetesRoot, _, _>(|raw: spire::RawStatic, _| spire::static_entry(raw, report)),
+            );
+        }
+        Kind::ClusterSpiffeId => {
+            let check = |raw: spire::RawSpiffeId, _: &Metadata| spire::spiffe_id(raw, report);
+            set.cluster_spiffe_ids.extend(reader.spec_if_good::<RawKubernetesRoot, _, _>(check));
+        }
+        Kind::ClusterFederatedTrustDomain => {
+            let check = |raw: spire::RawFederated, _: &Metadata| spire::federated(raw, report);
+            set.federated_trust_domains.extend(reader.spec_if_good::<RawKubernetesRoot, _, _>(check));
+        }
         Kind::Namespace => set.namespaces.extend(reader.whole(|_: secret::RawNamespace| Namespace)),
         Kind::Server => {
             let at = reader.at.clone();
@@ -222,6 +235,21 @@ fn object_into(kind: Kind, root: &Node, source: &Source<'_>, set: &mut PolicySet
                 reader.spec::<RawKubernetesRoot, _, _>(|raw, _| linkerd::network_authentication::check(raw, report)),
             );
         }
+        Kind::Issuer | Kind::ClusterIssuer => {
+            let at = reader.at.clone();
+            let issuer = reader.spec::<RawKubernetesRoot, _, _>(|raw, _| issuer::check(raw, &at, report));
+            let issuers = if kind == Kind::Issuer { &mut set.issuers } else { &mut set.cluster_issuers };
+            issuers.extend(issuer);
+        }
+        Kind::Certificate => {
+            let at = reader.at.clone();
+            set.certificates
+                .extend(reader.spec::<RawKubernetesRoot, _, _>(|raw, _| certificate::check(raw, &at, report)));
+        }
+        Kind::ReferenceGrant => {
+            set.reference_grants
+                .extend(reader.spec::<RawKubernetesRoot, _, _>(|raw, _| reference_grant::check(raw, report)));
+        }
     }
 }
 
@@ -247,11 +275,19 @@ impl<'n> Reader<'n> {
         self,
         check: impl FnOnce(R, &Metadata) -> S,
     ) -> Option<Arc<Object<S>>> {
+        self.spec_if_good::<Root, _, _>(|raw, meta| Some(check(raw, meta)))
+    }
+
+    /// [`Self::spec`] where what was reported as an error leaves nothing to go on with.
+    fn spec_if_good<Root: Deserialize<'n>, R: serde::de::DeserializeOwned, S>(
+        self,
+        check: impl FnOnce(R, &Metadata) -> Option<S>,
+    ) -> Option<Arc<Object<S>>> {
         // The root is decoded for its unknown fields only.
         let _: Option<Root> = decode(self.root, "", self.report);
         let empty = Node { at: self.root.at, value: Value::Map(Vec::new()) };
         let node = self.root.get("spec").filter(|spec| !matches!(spec.value, Value::Null)).unwrap_or(&empty);
-        let spec = check(decode(node, "spec", self.report)?, &self.meta);
+        let spec = check(decode(node, "spec", self.report)?, &self.meta)?;
         Some(Arc::new(Object { meta: self.meta, spec, at: self.at }))
     }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::kind::Kind;
 use super::{
-    AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, MeshConfig, Namespace, Objects, PeerAuthentication,
-    Pod, PolicyError, Secret, Service, ServiceEntry, Sidecar, SpireServer, VirtualService, WorkloadEntry,
+    AuthorizationPolicy, Certificate, ClusterFederatedTrustDomain, ClusterSpiffeId, ClusterStaticEntry,
+    DestinationRule, EndpointSlice, Gateway, Issuer, MeshConfig, Namespace, Objects, PeerAuthentication, Pod,
+    PolicyError, ReferenceGrant, Secret, Service, ServiceEntry, Sidecar, SpireServer, VirtualService, WorkloadEntry,
     WorkloadGroup, linkerd,
 };
 
@@ -84,6 +85,20 @@ policy_set! {
     mesh_tls_authentications: linkerd::MeshTlsAuthentication, MeshTlsAuthentication;
     /// Linkerd `NetworkAuthentication`s.
     network_authentications: linkerd::NetworkAuthentication, NetworkAuthentication;
+    /// SPIRE's `ClusterStaticEntry`s.
+    static_entries: ClusterStaticEntry, ClusterStaticEntry;
+    /// SPIRE's `ClusterSPIFFEID`s.
+    cluster_spiffe_ids: ClusterSpiffeId, ClusterSpiffeId;
+    /// SPIRE's `ClusterFederatedTrustDomain`s.
+    federated_trust_domains: ClusterFederatedTrustDomain, ClusterFederatedTrustDomain;
+    /// cert-manager `Issuer`s.
+    issuers: Issuer, Issuer;
+    /// cert-manager `ClusterIssuer`s.
+    cluster_issuers: Issuer, ClusterIssuer;
+    /// cert-manager `Certificate`s.
+    certificates: Certificate, Certificate;
+    /// `ReferenceGrant`s of the Gateway API.
+    reference_grants: ReferenceGrant, ReferenceGrant;
 }
 
 impl PolicySet {

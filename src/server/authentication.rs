@@ -7,6 +7,7 @@ use http::header::AUTHORIZATION;
 use tonic::Status;
 
 use super::config::Config;
+use super::proxies::Proxies;
 use crate::identity::{AuthenticationError, Authenticator, BearerTokens, Peer, Proof, UnixUser, UnixUsers, X509Svids};
 
 /// What is known of a connection before its first request.
@@ -22,16 +23,34 @@ pub(super) enum Standing {
     Plaintext,
 }
 
+/// Processes that a `ClusterStaticEntry` of the policy names by their user or group.
+struct Registered(Proxies);
+
+impl Authenticator for Registered {
+    fn authenticate(&self, proof: Proof<'_>) -> Result<Option<Peer>, AuthenticationError> {
+        let Proof::Process(process) = proof else { return Ok(None) };
+        let Some(model) = self.0.model.load_full() else { return Ok(None) };
+        let is = |wanted: Option<u32>, has| wanted.is_none_or(|wanted| wanted == has);
+        let found = model.mesh.processes().iter().find(|it| is(it.uid, process.uid) && is(it.gid, process.gid));
+        Ok(found.and_then(|it| it.spiffe_id.parse().ok()).map(Peer::without_certificate))
+    }
+}
+
 /// Every way to be known.
 #[derive(Clone)]
 pub(super) struct Authenticators(Arc<[Box<dyn Authenticator>]>);
 
 impl Authenticators {
-    /// Those of the configuration.
-    pub(super) fn of(config: &Config) -> Self {
+    /// Those of the configuration, and behind them the processes that the policy names.
+    pub(super) fn of(config: &Config, proxies: &Proxies) -> Self {
         let tokens = config.xds.tokens.iter().map(|token| (token.sha256, token.identity.clone()));
         let users = config.xds.unix.identities.iter().map(UnixUser::from);
-        Self::new(vec![Box::new(X509Svids), Box::new(UnixUsers::new(users)), Box::new(BearerTokens::new(tokens))])
+        Self::new(vec![
+            Box::new(X509Svids),
+            Box::new(UnixUsers::new(users)),
+            Box::new(Registered(proxies.clone())),
+            Box::new(BearerTokens::new(tokens)),
+        ])
     }
 
     fn new(authenticators: Vec<Box<dyn Authenticator>>) -> Self {

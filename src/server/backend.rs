@@ -14,6 +14,8 @@ use tracing::{info, warn};
 
 use super::analyst;
 use super::authorities::Authorities;
+use super::certificates;
+use super::issuing::Issuing;
 use super::model::Model;
 use super::proxies::Proxies;
 use super::renewal::{self, Replaced};
@@ -22,9 +24,10 @@ use super::staging::{self, NotAdvanced, Staging};
 use super::{Clock, blocking};
 use crate::admin::api::{
     AdoptionRequest, AdoptionStatus, AuthorityRequest, AuthorityStatus, BootstrapMaterial, BootstrapRequest,
-    BundleDocument, BundleStatus, ImportAuthorityRequest, ImportBundleRequest, IntermediateReport, ModeChange,
-    ModeChangeRequest, ModeChangeStatus, ModeChangeSummary, NewToken, PolicyStatus, PortInTransit, ProxyStatus,
-    RemoveBundleRequest, RevokeReport, RevokeRequest, RevokedCertificate, RootRotationAction, RootRotationRequest,
+    BundleDocument, BundleStatus, CertificateStatus, ExportCertificateRequest, ExportedCertificate,
+    ImportAuthorityRequest, ImportBundleRequest, IntermediateReport, ModeChange, ModeChangeRequest, ModeChangeStatus,
+    ModeChangeSummary, NewToken, PolicyStatus, PortInTransit, ProxyStatus, RemoveBundleRequest,
+    RenewCertificatesRequest, RevokeReport, RevokeRequest, RevokedCertificate, RootRotationAction, RootRotationRequest,
     RootRotationStatus, RotateReport, RotateRequest, RotatedWorkload, SecretStatus, ServerStatus, TokenRequest,
     TokenState, TokenStatus, TypeState, TypeStatus, WaitingFor,
 };
@@ -35,15 +38,15 @@ use crate::fleet::{State, StreamRecord};
 use crate::identity::SpiffeId;
 use crate::mesh::{Workload, WorkloadKey};
 use crate::rollout::{Port, Stuck};
-use crate::secrets;
 use crate::source;
 use crate::trust::{self, LeafNames, Revoke, Serial, TrustError};
-use crate::xds::ResourceType;
+use crate::xds::{ResourceType, Version};
 
 /// The running server, as the admin API sees it.
 pub(super) struct ServerBackend {
     pub(super) proxies: Proxies,
     pub(super) policy: watch::Receiver<Arc<source::State>>,
+    pub(super) issuing: Issuing,
     pub(super) xds_address: SocketAddr,
     pub(super) clock: Clock,
     pub(super) rotation: Rotation,
@@ -86,7 +89,7 @@ impl ServerBackend {
     /// Who is connected and has not acknowledged is waited for. Who is not connected gets its certificate when it comes.
     async fn wait_acknowledged(&self, replaced: &[Replaced], until: Instant) {
         let mut answers = self.proxies.fleet.answers();
-        while !replaced.iter().all(|one| one.version.is_none() || self.is_acknowledged(one)) {
+        while !replaced.iter().all(|one| one.served.is_none() || self.is_acknowledged(one)) {
             if !matches!(timeout_at(until, answers.changed()).await, Ok(Ok(()))) {
                 return;
             }
@@ -95,8 +98,9 @@ impl ServerBackend {
 
     fn is_acknowledged(&self, one: &Replaced) -> bool {
         let fleet = &self.proxies.fleet;
-        one.version.is_some_and(|version| {
-            fleet.acknowledged(&one.key.to_string(), ResourceType::Secret, secrets::WORKLOAD, version)
+        let names = |(name, version): &(Arc<str>, Version)| (Arc::clone(name), *version);
+        one.served.as_ref().is_some_and(|served| {
+            fleet.acknowledged(&one.key.to_string(), ResourceType::Secret, &served.each_ref().map(names))
         })
     }
 }
@@ -202,7 +206,7 @@ impl Backend for ServerBackend {
             workload: one.key.to_string(),
             serial: one.certificate.serial.to_string(),
             acknowledged: self.is_acknowledged(one),
-            connected: one.version.is_some(),
+            connected: one.served.is_some(),
         });
         Ok(RotateReport { rotated: rotated.collect() })
     }
@@ -326,11 +330,24 @@ impl Backend for ServerBackend {
         self.authorities().import(request).await
     }
 
+    async fn certificates(&self) -> Result<Vec<CertificateStatus>, Failure> {
+        Ok(certificates::statuses(&self.issuing))
+    }
+
+    async fn renew_certificates(&self, request: RenewCertificatesRequest) -> Result<Vec<CertificateStatus>, Failure> {
+        certificates::renew(&self.issuing, request).await
+    }
+
+    async fn export_certificate(&self, request: ExportCertificateRequest) -> Result<ExportedCertificate, Failure> {
+        certificates::export(&self.issuing, &request)
+    }
+
     async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
         let workload = self.workload(&request.workload)?;
         let id = identity_of(&workload)?;
         let (trust, now) = (Arc::clone(&self.proxies.trust), (self.clock)());
-        let (csr, names) = (request.csr, LeafNames::new(id.clone(), workload.dns_names.iter().cloned()));
+        let names = LeafNames::new(id.clone(), workload.dns_names.iter().cloned()).within(workload.leaf_ttl);
+        let csr = request.csr;
         let issued = blocking(move || trust.enroll(&csr, names, None, None, now))
             .await
             .map_err(|error| Failure::Invalid(format!("the certificate request is refused: {error}"), String::new()))?;

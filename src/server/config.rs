@@ -123,6 +123,9 @@ pub struct Policy {
     pub directory: PathBuf,
     /// Whether ports change their mode in steps.
     pub staged: bool,
+    /// The namespace in which cert-manager's ClusterIssuers have their Secrets.
+    #[serde(deserialize_with = "value::name")]
+    pub cluster_resource_namespace: String,
 }
 
 /// The port that Envoys connect to.
@@ -360,7 +363,8 @@ impl Default for Config {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { directory: "./policy".into(), staged: true }
+        let cluster_resource_namespace = "cert-manager".to_owned();
+        Self { directory: "./policy".into(), staged: true, cluster_resource_namespace }
     }
 }
 

@@ -61,7 +61,7 @@ impl Enroller for Proxies {
                 return Err(TrustError::JoinTokenWorkload { made_for: token.workload, wanted });
             }
             let Some(workload) = workload_of(&token.workload, &token.identity) else { return Ok(None) };
-            let joined = trust.join(&secret, &csr, &workload.dns_names, now);
+            let joined = trust.join(&secret, &csr, &workload.dns_names, workload.leaf_ttl, now);
             joined.map(|(token, issued)| Some((token, issued, workload)))
         });
         let joined = joined.await.map_err(|error| refusal(&self.notices, "a new node", &error))?;
@@ -99,7 +99,8 @@ fn names_of(mesh: &Mesh, id: &SpiffeId) -> Option<LeafNames> {
     let first = workloads.next()?;
     let others: Vec<_> = workloads.collect();
     let of_all = first.dns_names.iter().filter(|name| others.iter().all(|it| it.dns_names.contains(name)));
-    Some(LeafNames::new(id.clone(), of_all.cloned()))
+    let lifetime = std::iter::once(&first).chain(&others).filter_map(|it| it.leaf_ttl).min();
+    Some(LeafNames::new(id.clone(), of_all.cloned()).within(lifetime))
 }
 
 fn no_policy() -> Status {

@@ -78,8 +78,9 @@ impl ServerBackend {
     /// What is served to a workload under this name; `None` for what is not served any more.
     fn known(&self, model: &Model, workload: &str, name: &str, now: OffsetDateTime) -> Option<Known> {
         let (key, served): (WorkloadKey, _) = (workload.parse().ok()?, self.proxies.roots());
+        let is_own = |name: &str| model.mesh.workload(&key).is_some_and(|workload| workload.spiffe_id == name);
         match name {
-            secrets::WORKLOAD => {
+            name if name == secrets::WORKLOAD || is_own(name) => {
                 let leaf = self.proxies.certificate(&key)?;
                 let (serial, not_before, not_after) = (leaf.serial.clone(), leaf.not_before, leaf.not_after);
                 Some((SecretType::CertChain, vec![Validity { serial, not_before, not_after }]))
@@ -95,8 +96,9 @@ impl ServerBackend {
             name => {
                 let workload = model.mesh.workload(&key)?;
                 let described = |flavour| model.class(workload, flavour, now).described.get(name).cloned();
-                let Described { is_roots, certificates } =
-                    self.proxies.flavours(&key).into_iter().find_map(described)?;
+                let named = self.proxies.flavours(&key).into_iter().find_map(described);
+                let granted = || model.granted(workload, now).described.get(name).cloned();
+                let Described { is_roots, certificates } = named.or_else(granted)?;
                 Some((if is_roots { SecretType::Ca } else { SecretType::CertChain }, certificates))
             }
         }

@@ -13,13 +13,16 @@ mod authorities;
 mod backend;
 mod backup;
 mod ca;
+mod certificates;
 mod client_status;
 mod connection;
 mod enroller;
 mod error;
 mod flavour;
+mod granted;
 mod handshakes;
 mod held;
+mod issuing;
 mod lab;
 mod lingering;
 mod listener;
@@ -61,7 +64,7 @@ use crate::telemetry::Metrics;
 use crate::trust::tls::{Clients, ServerTls};
 use crate::trust::{self, KEY_VARIABLE, KeyEncryptionKey, SealError, SqliteStore, Trust};
 use crate::xds::{Drain, XdsService};
-use crate::{admin, policy};
+use crate::{admin, certificates as controller, policy};
 
 use admission::Admission;
 use authentication::Authenticators;
@@ -70,6 +73,7 @@ pub use backup::{backup, restore};
 pub use ca::{AuthorityFiles, AuthorityTexts, authority_request, import_authority};
 use config::Config;
 pub use error::ServerError;
+use issuing::Issuing;
 pub use lab::lab;
 use listener::{Door, Security};
 use lock::DataDirLock;
@@ -129,6 +133,13 @@ impl Server {
             .map_err(|source| ServerError::Policy { directory: config.policy.directory.clone(), source })?;
         let mut tasks = Tasks::default();
         tasks.push(source);
+        let settings = controller::Settings {
+            cluster_resource_namespace: config.policy.cluster_resource_namespace.clone(),
+            ..controller::Settings::default()
+        };
+        let (trust, clock_of_issuing) = (Arc::clone(&proxies.trust), Arc::clone(&clock));
+        let (issuing, policy, task) = Issuing::start(trust, clock_of_issuing, settings, policy).await?;
+        tasks.push(task);
         // The first policy is served before the first stream is let in.
         let settings = policy_loop::Settings::from(&config);
         let served = watch::Sender::new(None);
@@ -156,7 +167,8 @@ impl Server {
         let (services, health) = Services::new(service, &proxies, &config.xds.operators, Arc::clone(&refusals));
         health.set(false).await;
         tasks.push_finite(&health.follow(proxies.is_serving.subscribe()));
-        let door = Door::new(&proxies, services, Authenticators::of(&config), config.xds.limits.clone(), refusals);
+        let door =
+            Door::new(&proxies, services, Authenticators::of(&config, &proxies), config.xds.limits.clone(), refusals);
         if let Some(path) = &config.xds.unix.path {
             let (listener, place) = unix_socket::bind(path, config.xds.unix.mode)?;
             info!(socket = %path.display(), "xDS on a Unix socket");
@@ -169,7 +181,8 @@ impl Server {
         }
         tasks.push(renewal::run(proxies.clone(), own, rotation.clone(), config.rotation.spread));
 
-        let backend = ServerBackend { proxies: proxies.clone(), policy, xds_address, clock, rotation, staging };
+        let backend =
+            ServerBackend { proxies: proxies.clone(), policy, xds_address, clock, rotation, staging, issuing };
         let (admin_stop, stopped) = watch::channel(false);
         let options = admin::Options { data_dir: config.data_dir.clone(), address: config.admin.address };
         let admin = admin::serve(Arc::new(backend), &options, stopped).await?;

@@ -1,12 +1,13 @@
 //! The policy that is served, and the resources it means for each class of proxies.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use dashmap::DashMap;
 use time::OffsetDateTime;
 use tracing::warn;
 
+use super::granted;
 use super::need::Need;
 use crate::envoy::{self, EncodedResource};
 use crate::mesh::{Basis, Mesh, Step, Workload, WorkloadKey};
@@ -58,6 +59,20 @@ pub(super) struct Class {
     calls: Arc<[Call]>,
 }
 
+/// A namespace, a service account in it, and the Secrets that Gateways name for its workload.
+type Reader = (String, String, BTreeSet<String>);
+
+/// What an identity may read, whatever is planned for it.
+#[derive(Clone, Default)]
+pub(super) struct Granted {
+    pub(super) secrets: Arc<Layer>,
+    /// The same for people, by name.
+    pub(super) described: Arc<HashMap<String, Described>>,
+}
+
+/// What is granted to most.
+static NOTHING: LazyLock<Granted> = LazyLock::new(Granted::default);
+
 /// A way to ports that are on their way to another mode.
 struct Call {
     ports: BTreeSet<(WorkloadKey, u16)>,
@@ -101,6 +116,10 @@ pub(super) struct Model {
     pub(super) warnings: (Vec<policy::Warning>, Vec<mesh::Warning>),
     settings: plan::Settings,
     classes: DashMap<ClassKey, Class>,
+    /// Whether any Secret grants anything by itself.
+    grants: bool,
+    granted: DashMap<Reader, Granted>,
+    granted_before: DashMap<Reader, Granted>,
     /// The classes of the set before. What is the same in both keeps its place in memory, and its bytes are not sent again.
     before: DashMap<ClassKey, Class>,
 }
@@ -114,8 +133,22 @@ impl Model {
         settings: plan::Settings,
         before: Option<&Model>,
     ) -> Self {
+        let grants = granted::is_any(&set);
+        let granted_before = before.map(|model| model.granted.clone()).unwrap_or_default();
+        let granted = DashMap::new();
         let before = before.map(|model| model.classes.clone()).unwrap_or_default();
-        Self { mesh, set, generation, warnings, settings, classes: DashMap::new(), before }
+        Self {
+            mesh,
+            set,
+            generation,
+            warnings,
+            settings,
+            classes: DashMap::new(),
+            grants,
+            granted,
+            granted_before,
+            before,
+        }
     }
 
     /// The same set, with its ports at other steps of their way. `mesh` is made from the same set. Classes whose clients do nothing else than
@@ -134,7 +167,8 @@ impl Model {
         }
         let (set, warnings) = (Arc::clone(&self.set), self.warnings.clone());
         let (generation, settings, before) = (self.generation, self.settings, self.classes.clone());
-        Self { mesh, set, generation, warnings, settings, classes, before }
+        let (grants, granted, granted_before) = (self.grants, self.granted.clone(), DashMap::new());
+        Self { mesh, set, generation, warnings, settings, classes, grants, granted, granted_before, before }
     }
 
     /// What an analysis looks at.
@@ -169,6 +203,54 @@ impl Model {
         };
         // Two proxies of one class may come at once; the first one's encoding is everybody's.
         self.classes.entry(key.clone()).or_insert(class).clone()
+    }
+
+    /// The Secrets that the workload may read whatever is planned for it: those whose own annotations name its service account, and those
+    /// that its Gateways name.
+    pub(super) fn granted(&self, workload: &Workload, now: OffsetDateTime) -> Granted {
+        let named = granted::named_by_gateways(&self.mesh, workload);
+        if !self.grants && named.is_empty() {
+            return NOTHING.clone();
+        }
+        let place = (workload.key.namespace.clone(), workload.service_account.clone(), named);
+        if let Some(found) = self.granted.get(&place) {
+            return found.clone();
+        }
+        let (namespace, service_account, named) = &place;
+        let mut readable = granted::granted(&self.set, namespace, service_account);
+        readable.extend(named.iter().flat_map(|name| {
+            let mut of_name = self.set.secrets.iter().filter(move |it| it.meta.namespace == *namespace);
+            of_name.find(|it| it.meta.name == *name).map(|secret| granted::Granted { name: name.clone(), secret })
+        }));
+        let mut described = HashMap::new();
+        let mut resources = Vec::new();
+        for it in readable {
+            let offered = match secrets::credential(&it.name, &it.secret.spec.data, now) {
+                Ok(offered) => offered,
+                Err(error) => {
+                    warn!(at = %it.secret.at, %error, "a Secret cannot be served");
+                    continue;
+                }
+            };
+            let certificates = offered.leaf.into_iter().collect();
+            let parts = [
+                (format!("kubernetes://{}", it.name), offered.certificate, Described { is_roots: false, certificates }),
+                (
+                    format!("kubernetes://{}-cacert", it.name),
+                    offered.ca,
+                    Described { is_roots: true, certificates: offered.roots },
+                ),
+            ];
+            for (name, value, of_name) in parts {
+                let Some(value) = value else { continue };
+                resources.push((ResourceType::Secret, credential_resource(&name, &value)));
+                described.insert(name, of_name);
+            }
+        }
+        let before = self.granted_before.get(&place).map(|before| Arc::clone(&before.secrets));
+        let secrets = layer(resources.into_iter(), before.as_ref());
+        let made = Granted { secrets, described: Arc::new(described) };
+        self.granted.entry(place).or_insert(made).clone()
     }
 
     /// gRPC takes no secret over xDS.
@@ -236,10 +318,7 @@ impl Model {
             SecretName::FileCert { certificate, key } => (secrets::file_certificate(certificate, key), of_file(false)),
             SecretName::Credential { namespace, name, ca } => self.credential(namespace, name, *ca, now)?,
         };
-        // It depends on files elsewhere, or on an operator, so it is more likely to be bad than what is made here.
-        let resource =
-            Resource::new(ResourceType::Secret, name.to_string(), &value).restated_by(secrets::restate).alone();
-        Some((Arc::new(resource), described))
+        Some((credential_resource(&name.to_string(), &value), described))
     }
 
     fn credential(
@@ -309,6 +388,11 @@ fn layer(resources: impl Iterator<Item = (ResourceType, Arc<Resource>)>, before:
         Some(before) if before.version() == layer.version() => Arc::clone(before),
         _ => Arc::new(layer),
     }
+}
+
+/// It depends on files elsewhere, or on an operator, so it is more likely to be bad than what is made here.
+fn credential_resource(name: &str, value: &[u8]) -> Arc<Resource> {
+    Arc::new(Resource::new(ResourceType::Secret, name, value).restated_by(secrets::restate).alone())
 }
 
 fn resource(encoded: EncodedResource) -> Option<(ResourceType, Arc<Resource>)> {

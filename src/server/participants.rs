@@ -81,14 +81,19 @@ pub(super) fn look(
     let served = proxies.served();
     // Contexts name our roots alone, or together with those of other trust domains, or those of one of these.
     let (roots, federates) = (proxies.roots(), !model.mesh.settings().further_trust_domains().is_empty());
-    let trusted = roots.layer().resources(ResourceType::Secret).map(|it| (&**it.name(), it.version()));
-    let trusted: Vec<_> = trusted.filter(|(name, _)| *name == secrets::ROOT || federates).collect();
+    let trusted = |node| {
+        let all = roots.layer(node).resources(ResourceType::Secret).map(|it| (&**it.name(), it.version()));
+        all.filter(|(name, _)| *name == secrets::ROOT || federates)
+    };
     let mut asking = Asking::new(model, proxies.own(model.mesh.transit()), now);
     let streams = proxies.fleet.look(|stream| {
         let who = stream.description();
         let (workload, flavour) = (workload(model, &who.workload)?, flavour(&who.node));
-        let certificate = served.get(&who.workload).map(|(version, _)| (secrets::WORKLOAD, *version));
-        let secrets: Vec<_> = certificate.into_iter().chain(trusted.iter().copied()).collect();
+        // Contexts that are made here have the certificate under Istio's name.
+        let certificate = served.get(&who.workload).and_then(|(names, _)| names.first());
+        let certificate = certificate.map(|(_, version)| (secrets::WORKLOAD, *version));
+        let node = if let Flavour::Envoy(node) = flavour { node } else { Node::PLAIN };
+        let secrets: Vec<_> = certificate.into_iter().chain(trusted(node)).collect();
         let needs = asking.needs(workload, flavour);
         let clients = (who.workload.clone(), flavour);
         let part = |index: usize| {

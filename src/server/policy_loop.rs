@@ -37,6 +37,7 @@ impl From<&Config> for Settings {
                 trust_domain_aliases: Vec::new(),
                 federated: config.federates_with.iter().map(ToString::to_string).collect(),
                 root_namespace: config.root_namespace.clone(),
+                cluster: config.cluster.clone(),
                 cluster_domain: config.cluster_domain.clone(),
                 istio_compatibility: config.istio_compatibility,
                 mesh_config: config.mesh_config.clone(),

@@ -116,6 +116,9 @@ impl std::ops::Deref for Proxies {
     }
 }
 
+/// The names under which a workload's certificate is served with the version of each, `default` first, and who signed it.
+type NamesAndSigner = (Vec<(Arc<str>, Version)>, Serial);
+
 impl Proxies {
     pub(super) fn new(
         trust: Arc<Trust>,
@@ -166,8 +169,10 @@ impl Proxies {
     pub(super) fn leaf_names(&self, key: &WorkloadKey, id: &SpiffeId) -> LeafNames {
         let model = self.model.load();
         let workload = model.as_ref().and_then(|model| model.mesh.workload(key));
-        let dns = workload.filter(|it| speaks_for(Some(id), it)).map(|it| Arc::clone(&it.dns_names));
-        LeafNames::new(id.clone(), dns.iter().flat_map(|names| names.iter().cloned()))
+        let workload = workload.filter(|it| speaks_for(Some(id), it));
+        let dns = workload.map(|it| Arc::clone(&it.dns_names));
+        let names = LeafNames::new(id.clone(), dns.iter().flat_map(|names| names.iter().cloned()));
+        names.within(workload.and_then(|it| it.leaf_ttl))
     }
 
     /// The connected workloads that hold a certificate, with it.
@@ -228,26 +233,28 @@ impl Proxies {
         keys.into_iter().flat_map(|key| self.of_workload(key)).filter_map(|proxy| own(&proxy)).collect()
     }
 
-    /// By workload: the version under which its certificate is served, and who signed it.
-    pub(super) fn served(&self) -> HashMap<String, (Version, Serial)> {
+    /// What is served of the certificate of each workload.
+    pub(super) fn served(&self) -> HashMap<String, NamesAndSigner> {
         let served = self.connected.iter().filter_map(|entry| {
             let state = entry.value().state();
-            let resource = state.secrets.resources(ResourceType::Secret).next()?.version();
-            Some((entry.value().key.to_string(), (resource, state.certificate.as_ref()?.issuer.clone())))
+            let mut names: Vec<_> =
+                state.secrets.resources(ResourceType::Secret).map(|it| (Arc::clone(it.name()), it.version())).collect();
+            names.sort_by_key(|(name, _)| **name != *secrets::WORKLOAD);
+            Some((entry.value().key.to_string(), (names, state.certificate.as_ref()?.issuer.clone())))
         });
         served.collect()
     }
 
     /// Gives a connected workload another certificate. Returns the version under which it is served, or `None` if no proxy is
     /// connected that speaks for the workload under the certificate's identity.
-    pub(super) fn set_certificate(&self, key: &WorkloadKey, certificate: &Arc<WorkloadCertificate>) -> Option<Version> {
+    pub(super) fn set_certificate(&self, key: &WorkloadKey, certificate: &Arc<WorkloadCertificate>) -> Option<Served> {
         // The workload may have another identity by now, and a proxy that has proven that one.
         let mut proxies = self.of_workload(key);
         proxies.retain(|proxy| proxy.identity.as_ref() == Some(&certificate.id));
         if proxies.is_empty() {
             return None;
         }
-        let (layer, version) = certificate_layer(certificate);
+        let (layer, served) = certificate_layer(certificate);
         for proxy in proxies {
             {
                 let mut state = proxy.state();
@@ -257,7 +264,7 @@ impl Proxies {
             self.publish(&proxy);
         }
         self.changed.notify_one();
-        Some(version)
+        Some(served)
     }
 
     /// What the connected proxies of a workload are, and say of themselves.
@@ -310,6 +317,8 @@ impl Proxies {
             let class = model.class_of(&key, basis.workload(), proxy.flavour, (self.clock)());
             (basis, key, class)
         });
+        let granted =
+            found.as_ref().map(|(basis, ..)| model.granted(basis.workload(), (self.clock)())).unwrap_or_default();
         let mut state = proxy.state();
         if !self.model.load().as_ref().is_some_and(|newest| Arc::ptr_eq(newest, model)) {
             return false;
@@ -331,7 +340,8 @@ impl Proxies {
                 let mut layers = vec![Arc::clone(&own.layer), class.configuration];
                 state.own = Some(own);
                 if proxy.identity.is_some() {
-                    layers.extend([Arc::clone(&state.secrets), Arc::clone(self.roots.load().layer()), class.secrets]);
+                    let (own, roots) = (Arc::clone(&state.secrets), Arc::clone(self.roots.load().layer(node)));
+                    layers.extend([own, roots, class.secrets, granted.secrets]);
                 }
                 layers
             }
@@ -446,7 +456,7 @@ impl ControlPlane for Proxies {
         let certificate = match &identity {
             Some(id) if flavour.is_proxy() => {
                 let (name, now) = (workload.key.to_string(), (self.clock)());
-                let names = LeafNames::new(id.clone(), workload.dns_names.iter().cloned());
+                let names = LeafNames::new(id.clone(), workload.dns_names.iter().cloned()).within(workload.leaf_ttl);
                 let issued = match self.trust.held(&name, &names, now) {
                     Some(held) => Ok(held),
                     None => {
@@ -514,12 +524,17 @@ fn node_workload(node: &NodeInfo) -> Option<WorkloadKey> {
     WorkloadKey::from_str(&node.id).ok()
 }
 
-fn certificate_layer(certificate: &WorkloadCertificate) -> (Arc<Layer>, Version) {
-    let value = secrets::tls_certificate(secrets::WORKLOAD, certificate);
-    let resource = Resource::new(ResourceType::Secret, secrets::WORKLOAD, &value)
-        .with_serial(certificate.serial.to_string())
-        .restated_by(secrets::restate);
-    let resource = Arc::new(resource);
-    let version = resource.version();
-    (Arc::new(Layer::new([(ResourceType::Secret, resource)], None)), version)
+/// The names of a workload's certificate, with the version that is served under each.
+pub(super) type Served = [(Arc<str>, Version); 2];
+
+/// A workload's certificate under Istio's name for it, and under SPIRE's, which is the identity itself.
+fn certificate_layer(certificate: &WorkloadCertificate) -> (Arc<Layer>, Served) {
+    let named = |name: &str| {
+        let value = secrets::tls_certificate(name, certificate);
+        let resource = Resource::new(ResourceType::Secret, name, &value);
+        Arc::new(resource.with_serial(certificate.serial.to_string()).restated_by(secrets::restate))
+    };
+    let resources = [named(secrets::WORKLOAD), named(certificate.id.as_str())];
+    let served = resources.each_ref().map(|it| (Arc::clone(it.name()), it.version()));
+    (Arc::new(Layer::new(resources.map(|it| (ResourceType::Secret, it)), None)), served)
 }

@@ -8,13 +8,12 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::blocking;
-use super::proxies::Proxies;
+use super::proxies::{Proxies, Served};
 use super::rotation::Rotation;
 use crate::identity::SpiffeId;
 use crate::mesh::WorkloadKey;
 use crate::trust::tls::ServerTls;
 use crate::trust::{TrustError, WorkloadCertificate};
-use crate::xds::Version;
 
 /// The loop looks at least this often, so that a clock that jumps is noticed.
 const LOOK: Duration = Duration::from_secs(20);
@@ -238,8 +237,8 @@ impl Follow {
 pub(super) struct Replaced {
     pub(super) key: WorkloadKey,
     pub(super) certificate: Arc<WorkloadCertificate>,
-    /// The version its secret is served under; `None` if no proxy of the workload is connected.
-    pub(super) version: Option<Version>,
+    /// The names and versions that it is served under; `None` if no proxy of the workload is connected.
+    pub(super) served: Option<Served>,
 }
 
 /// Issues new certificates for these workloads, durably, and only then shows them to the proxies.
@@ -252,8 +251,8 @@ pub(super) async fn replace(
     let issued = blocking(move || trust.renew_workload_certificates(&names, now)).await?;
     proxies.metrics.certificates_issued.inc_by(issued.len() as u64);
     let replaced = workloads.into_iter().zip(issued).map(|((key, _), certificate)| {
-        let version = proxies.set_certificate(&key, &certificate);
-        Replaced { key, certificate, version }
+        let served = proxies.set_certificate(&key, &certificate);
+        Replaced { key, certificate, served }
     });
     Ok(replaced.collect())
 }

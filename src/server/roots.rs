@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tracing::warn;
 
 use crate::mesh;
+use crate::plan::Node;
 use crate::secrets::{self, Authority};
 use crate::trust::{Federation, TrustBundle};
 use crate::xds::{Layer, Resource, ResourceType, Version};
@@ -20,6 +21,13 @@ pub(super) struct ServedRoots {
     own: Vec<(String, Version)>,
     /// Why proxies are not given the revocation lists that there are.
     without_lists: Option<&'static str>,
+    layer: Arc<Layer>,
+    /// The same for clients that take the roots of one trust domain as they are.
+    plain: Plain,
+}
+
+struct Plain {
+    own: Vec<(String, Version)>,
     layer: Arc<Layer>,
 }
 
@@ -86,7 +94,7 @@ impl ServedRoots {
             resource(secrets::ALL, &all, &[&[&*bundle], &foreign[..]].concat()),
             alone_of(&bundle),
         ];
-        let versions = own.iter().map(|it| (it.name().to_string(), it.version())).collect();
+        let versions: Vec<_> = own.iter().map(|it| (it.name().to_string(), it.version())).collect();
         let imported: BTreeSet<&str> = foreign.iter().map(|it| it.trust_domain().as_str()).collect();
         let added = |domain: &str| authorities.iter().any(|it| it.trust_domains.iter().any(|named| named == domain));
         let mixed = domains.iter().filter(|domain| added(domain) || !imported.contains(domain.as_str()));
@@ -102,8 +110,9 @@ impl ServedRoots {
         let alone: Vec<Resource> = alone.map(|it| alone_of(it)).collect();
         let secrets = own.into_iter().chain(alone).chain(mixed);
         let secrets: Vec<_> = secrets.map(|it| (ResourceType::Secret, Arc::new(it))).collect();
-        let layer = Arc::new(Layer::new(secrets, None));
-        Self { bundle, federation, further, own: versions, without_lists, layer }
+        let layer = Arc::new(Layer::new(secrets.iter().cloned(), None));
+        let plain = Plain::of(secrets, &versions, &[&[&*bundle], &foreign[..]].concat());
+        Self { plain, bundle, federation, further, own: versions, without_lists, layer }
     }
 
     /// The same with these bundles: our own, and those of other trust domains.
@@ -122,13 +131,14 @@ impl ServedRoots {
         *self.bundle == *bundle && *self.federation == *federation
     }
 
-    pub(super) fn layer(&self) -> &Arc<Layer> {
-        &self.layer
+    /// What a proxy that says this of itself is shown.
+    pub(super) fn layer(&self, node: Node) -> &Arc<Layer> {
+        if node.plain_roots { &self.plain.layer } else { &self.layer }
     }
 
     /// The names under which a proxy may have our own roots, `ROOTCA` first, with the version of each.
-    pub(super) fn own(&self) -> &[(String, Version)] {
-        &self.own
+    pub(super) fn own(&self, node: Node) -> &[(String, Version)] {
+        if node.plain_roots { &self.plain.own } else { &self.own }
     }
 
     /// Why proxies believe what is revoked, although there are revocation lists; `None`: they do not, or there are no lists.
@@ -163,6 +173,28 @@ fn without_lists(bundle: &TrustBundle, further: &Further, of_ours: &[Authority])
         "with roots of other trust domains Envoy demands a revocation list of every root, and the key of one is elsewhere, so that \
          proxies are given none",
     )
+}
+
+impl Plain {
+    /// The secrets of each bundle's own domain are its roots and nothing more. A domain with further authorities keeps what it has: what
+    /// those may vouch for, only the validator holds them to.
+    fn of(
+        mut secrets: Vec<(ResourceType, Arc<Resource>)>,
+        own: &[(String, Version)],
+        bundles: &[&TrustBundle],
+    ) -> Self {
+        for bundle in bundles {
+            let name = bundle.trust_domain().uri();
+            let is_alone = secrets::validation_of(&name, bundle);
+            let in_validator = resource(&name, &is_alone, &[bundle]);
+            for (_, secret) in secrets.iter_mut().filter(|(_, it)| it.version() == in_validator.version()) {
+                *secret = Arc::new(resource(&name, &secrets::validation_context(&name, bundle), &[bundle]));
+            }
+        }
+        let version = |name: &str| secrets.iter().find(|(_, it)| **it.name() == *name).map(|(_, it)| it.version());
+        let own = own.iter().map(|(name, before)| (name.clone(), version(name).unwrap_or(*before))).collect();
+        Self { own, layer: Arc::new(Layer::new(secrets, None)) }
+    }
 }
 
 fn resource(name: &str, value: &[u8], bundles: &[&TrustBundle]) -> Resource {

@@ -226,21 +226,27 @@ impl Rotation {
             let identity = description.identity.as_deref()?;
             let name = description.workload.clone();
             let shows_us = self.shown_to_us(&connections, identity);
-            if flavour(&description.node) == Flavour::Grpc {
+            let Flavour::Envoy(node) = flavour(&description.node) else {
                 let (trusts, shows) = self.on_disk(identity, since, &trusted);
                 return Some(ProxyView { name, away_since: None, trusts, shows, shows_us });
-            }
+            };
             // Contexts name our roots alone, or together with those of other trust domains; a client of its own mind may name either.
             let expected = |name: &str| name == secrets::ROOT || (federates && name == secrets::ALL);
             let has = |name: &str| stream.resource(ResourceType::Secret, name).is_some();
-            let names = roots.own().iter().filter(|(name, _)| expected(name) || has(name));
+            let names = roots.own(node).iter().filter(|(name, _)| expected(name) || has(name));
             let trusts = names.map(|(name, version)| held(stream, name, Some(*version), now, || trusted.clone()));
             let trusts = trusts.reduce(worse).unwrap_or(Held::Unused);
             let leaf = served.get(&name);
-            let shows = match leaf.and_then(|(_, issuer)| self.proxies.trust.root_of(issuer)) {
-                Some(root) => held(stream, secrets::WORKLOAD, leaf.map(|(version, _)| *version), now, || root),
-                None => Held::Pending,
-            };
+            // It goes by one name for the certificate, or by both.
+            let shows = leaf.and_then(|(names, issuer)| {
+                let root = self.proxies.trust.root_of(issuer)?;
+                let asked = names.iter().filter(|(name, _)| has(name));
+                let names = if asked.clone().next().is_some() { asked.collect() } else { vec![names.first()?] };
+                let shows =
+                    names.into_iter().map(|(name, version)| held(stream, name, Some(*version), now, || root.clone()));
+                shows.reduce(worse)
+            });
+            let shows = shows.unwrap_or(Held::Pending);
             Some(ProxyView { name, away_since: None, trusts, shows, shows_us })
         });
         let mut views: HashMap<String, ProxyView> = HashMap::new();

@@ -77,9 +77,11 @@ impl WorkloadCertificate {
         })
     }
 
-    /// Whether it says these names, and no others.
+    /// Whether it says these names, and no others, and lives no longer than they may.
     pub fn is_under(&self, names: &LeafNames) -> bool {
-        self.id == *names.id() && self.dns_names == names.dns()
+        let lives = self.not_after - self.issued_at;
+        let is_short = names.lifetime().is_none_or(|longest| lives <= longest);
+        self.id == *names.id() && self.dns_names == names.dns() && is_short
     }
 
     /// The key, for a TLS library.

@@ -100,15 +100,16 @@ impl Trust {
     /// While another root signs for the workloads, the listener's certificate comes from below an older one, for as long as that takes.
     fn maintain_listener(&self, books: &mut Books, now: OffsetDateTime) -> Result<(), TrustError> {
         let hierarchy = self.hierarchy();
-        let (remaining, life) = hierarchy.listener.remaining(now);
-        let root = hierarchy.root_of(&hierarchy.listener.info.serial).and_then(|root| hierarchy.root(root));
-        let Some(root) = root.filter(|root| root.info.serial != hierarchy.root.info.serial) else { return Ok(()) };
-        let due =
-            remaining <= signed(self.settings.intermediate_activate).min(life / 6) || !hierarchy.listener.has_key();
-        if !due
-            || !root.can_mint()
-            || (hierarchy.listener.has_key() && hierarchy.listener.info.not_after >= root.last_of_next())
-        {
+        // The oldest root is one that every client knows.
+        let Some(root) = hierarchy.trusted_roots().next() else { return Ok(()) };
+        if root.info.serial == hierarchy.root.info.serial || !root.can_mint() {
+            return Ok(());
+        }
+        let listener = &hierarchy.listener;
+        let (remaining, life) = listener.remaining(now);
+        let is_late = remaining <= signed(self.settings.intermediate_activate).min(life / 6);
+        let is_below = hierarchy.root_of(&listener.info.serial) == Some(&root.info.serial);
+        if is_below && (!is_late || listener.info.not_after >= root.last_of_next()) {
             return Ok(());
         }
         let add = vec![root.new_intermediate(&self.settings, AuthorityState::Retired, now)?];

@@ -97,7 +97,7 @@ pub enum TrustError {
 }
 
 impl TrustError {
-    pub(super) fn material(what: impl Into<String>, reason: impl ToString) -> Self {
+    pub(crate) fn material(what: impl Into<String>, reason: impl ToString) -> Self {
         Self::Material { what: what.into(), reason: reason.to_string() }
     }
 }

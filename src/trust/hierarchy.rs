@@ -53,7 +53,7 @@ impl Hierarchy {
         // The roots that a client has on its disk may be as old as its last renewal. The oldest that is trusted is one that all have.
         let oldest = trusted.first().ok_or_else(|| lacks("trusted root"))?.info.serial.clone();
         let of_oldest = |(it, root): &&(Arc<Authority>, Option<Serial>)| {
-            it.standing.state != AuthorityState::Prepared && root.as_ref() == Some(&oldest)
+            it.standing.state != AuthorityState::Prepared && it.has_key() && root.as_ref() == Some(&oldest)
         };
         let listener = match oldest == root.info.serial {
             true => Arc::clone(&signer),

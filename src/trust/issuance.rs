@@ -218,7 +218,8 @@ impl Trust {
         let names = names.into();
         let id = names.id();
         let key = csr::checked_key(csr_pem, id)?;
-        let lifetime = lifetime.map_or(self.settings.workload_ttl, |wish| wish.min(self.settings.workload_ttl));
+        let wishes = [Some(self.settings.workload_ttl), names.lifetime(), lifetime];
+        let lifetime = wishes.into_iter().flatten().min().unwrap_or(self.settings.workload_ttl);
         loop {
             let signer = Arc::clone(&self.hierarchy.load().signer);
             let issued = leaf::issue_for(&signer, &self.settings, &names, &key, lifetime, now)?;
@@ -315,7 +316,7 @@ impl Trust {
         });
         let names = names.collect::<Result<Vec<_>, TrustError>>()?;
         let id = server_identity(&self.settings.trust_domain);
-        leaf::issue(&self.hierarchy.load().listener, &self.settings, &id, &names, now).map(Arc::new)
+        leaf::issue(&self.hierarchy.load().listener, &self.settings, &id, &names, None, now).map(Arc::new)
     }
 
     /// How long workload certificates live.
@@ -446,6 +447,7 @@ impl Trust {
                         &self.settings,
                         names.id(),
                         &names.beside()?,
+                        names.lifetime(),
                         order.now,
                     )?);
                     made.push((workload.clone(), Arc::clone(&new)));

@@ -18,16 +18,18 @@ use crate::identity::SpiffeId;
 /// second is not renewed in one.
 const JITTER: f64 = 0.1;
 
-/// Issues a certificate with a key made here. `names` are DNS names and addresses beside the identity.
+/// Issues a certificate with a key made here. `names` are DNS names and addresses beside the identity; `lifetime` can only shorten it.
 pub(super) fn issue(
     signer: &Authority,
     settings: &Settings,
     id: &SpiffeId,
     names: &[SanType],
+    lifetime: Option<Duration>,
     now: OffsetDateTime,
 ) -> Result<WorkloadCertificate, TrustError> {
     let key = settings.workload_key.generate()?;
-    let new = sign(signer, settings, id, names, &key.subject_public_key_info(), settings.workload_ttl, now)?;
+    let lifetime = lifetime.unwrap_or(settings.workload_ttl).min(settings.workload_ttl);
+    let new = sign(signer, settings, id, names, &key.subject_public_key_info(), lifetime, now)?;
     let dns_names = names.iter().filter_map(|name| match name {
         SanType::DnsName(name) => Some(name.as_str().to_owned()),
         _ => None,

@@ -1,5 +1,7 @@
 //! What a workload's certificate says of it: one identity, and DNS names beside it.
 
+use std::time::Duration;
+
 use rcgen::SanType;
 
 use super::TrustError;
@@ -11,6 +13,7 @@ use crate::identity::SpiffeId;
 pub struct LeafNames {
     id: SpiffeId,
     dns: Vec<String>,
+    lifetime: Option<Duration>,
 }
 
 impl LeafNames {
@@ -20,7 +23,19 @@ impl LeafNames {
         let mut dns: Vec<String> = dns.into_iter().collect();
         dns.sort();
         dns.dedup();
-        Self { id, dns }
+        Self { id, dns, lifetime: None }
+    }
+
+    /// The same in a certificate that lives no longer than this.
+    #[must_use]
+    pub fn within(mut self, lifetime: Option<Duration>) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// How long a certificate under these names lives at most.
+    pub fn lifetime(&self) -> Option<Duration> {
+        self.lifetime
     }
 
     /// The identity.

@@ -13,6 +13,7 @@ mod authority;
 mod brought;
 mod bundle;
 mod certificate;
+mod certificates;
 mod change;
 mod crl;
 mod csr;
@@ -49,9 +50,9 @@ pub use leaf_names::LeafNames;
 pub use revocation::Revoke;
 pub use serial::{Serial, SerialError};
 pub use store::{
-    AuthorityKind, AuthorityRecord, AuthorityState, Change, Contents, CrlRecord, FederatedRecord, IssuedRecord,
-    JoinTokenRecord, KEY_VARIABLE, KeyEncryptionKey, RevocationRecord, RotationRecord, RotationStep, SealError,
-    SqliteStore, Standing, Store, StoreError, WorkloadRecord, backup, restore,
+    AuthorityKind, AuthorityRecord, AuthorityState, CertificateRecord, Change, Contents, CrlRecord, FederatedRecord,
+    IssuedRecord, JoinTokenRecord, KEY_VARIABLE, KeyEncryptionKey, RevocationRecord, RotationRecord, RotationStep,
+    SealError, SqliteStore, Standing, Store, StoreError, WorkloadRecord, backup, restore,
 };
 pub use upstream::{Keys, Upstream};
 

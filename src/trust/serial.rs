@@ -12,7 +12,7 @@ pub struct Serial(Vec<u8>);
 impl Serial {
     /// 16 random bytes: unpredictable, as RFC 5280 §4.1.2.2 and the CA/Browser Forum ask, and never the same twice. The first byte
     /// is 0x40 to 0x7f, so that the number is positive, and its text always 32 digits.
-    pub(super) fn random() -> Self {
+    pub(crate) fn random() -> Self {
         let mut bytes: [u8; 16] = rand::rng().random();
         bytes[0] = bytes[0] & 0x3f | 0x40;
         Self(bytes.to_vec())
@@ -29,7 +29,7 @@ impl Serial {
     }
 
     /// As DER has an integer's content: not negative, so with a zero before a first byte of 0x80 or more. Ours never need one.
-    pub(super) fn as_positive(&self) -> &[u8] {
+    pub(crate) fn as_positive(&self) -> &[u8] {
         debug_assert!(self.0.first().is_some_and(|first| *first < 0x80));
         &self.0
     }

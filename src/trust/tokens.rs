@@ -40,18 +40,19 @@ impl Trust {
         found.filter(|token| token.used_at.is_none() && now < token.expires_at).ok_or(TrustError::JoinToken)
     }
 
-    /// Spends a token for a certificate with these DNS names beside the token's identity. That it is spent is durable before anybody sees the certificate; a request that cannot be
-    /// signed spends nothing.
+    /// Spends a token for a certificate with these DNS names beside the token's identity, which lives no longer than `lifetime`. That it is
+    /// spent is durable before anybody sees the certificate; a request that cannot be signed spends nothing.
     pub fn join(
         &self,
         secret: &str,
         csr_pem: &str,
         dns_names: &[String],
+        lifetime: Option<Duration>,
         now: OffsetDateTime,
     ) -> Result<(JoinTokenRecord, IssuedChain), TrustError> {
         let token = self.usable_join_token(secret, now)?;
         let id = token.identity.parse().map_err(|error| TrustError::material("the join token's identity", error))?;
-        let names = LeafNames::new(id, dns_names.iter().cloned());
+        let names = LeafNames::new(id, dns_names.iter().cloned()).within(lifetime);
         let issued = self.enroll(csr_pem, names, None, None, now)?;
         match self.store.consume_join_token(&token.digest, now)? {
             true => Ok((token, issued)),

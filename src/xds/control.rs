@@ -28,7 +28,8 @@ pub struct NodeInfo {
 
 impl NodeInfo {
     /// The metadata that is kept.
-    pub const METADATA: [&str; 5] = ["NAMESPACE", "NAME", "GENERATOR", "INTERCEPTION_MODE", "ISTIO_VERSION"];
+    pub const METADATA: [&str; 6] =
+        ["NAMESPACE", "NAME", "GENERATOR", "INTERCEPTION_MODE", "ISTIO_VERSION", "disable_spiffe_cert_validation"];
 }
 
 impl From<Node> for NodeInfo {
@@ -47,8 +48,10 @@ impl From<Node> for NodeInfo {
             user_agent: cut(format!("{} {version}", node.user_agent_name).trim().to_owned()),
             metadata: metadata
                 .into_iter()
+                .filter(|(key, _)| Self::METADATA.contains(&key.as_str()))
                 .filter_map(|(key, value)| match value.kind {
-                    Some(Kind::StringValue(text)) if Self::METADATA.contains(&key.as_str()) => Some((key, cut(text))),
+                    Some(Kind::StringValue(text)) => Some((key, cut(text))),
+                    Some(Kind::BoolValue(value)) => Some((key, value.to_string())),
                     _ => None,
                 })
                 .collect(),

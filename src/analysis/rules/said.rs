@@ -1,8 +1,9 @@
 //! What the parser and the model have said already, under its code.
 
 use super::super::catalogue::{
-    CONTRADICTION, DIALECTS, DISAGREEMENT, DROPPED_TLS, ELSEWHERE, FOLLOWED, IGNORED, LEADS_NOWHERE, MISPLACED,
-    NO_SUCH_PORT, NO_TLS_MODE, NOBODY_ADMITTED, PORT_DROPS_TLS, Rule, SELECTS_NOTHING, SHADOWED, SKIPS_VERIFICATION,
+    CONTRADICTION, DIALECTS, DISAGREEMENT, DROPPED_TLS, ELSEWHERE, FOLLOWED, FOREIGN_IDENTITY, IGNORED,
+    INVALID_IDENTITY, LEADS_NOWHERE, MISPLACED, NEEDS_RESTART, NO_SUCH_PORT, NO_TLS_MODE, NOBODY_ADMITTED,
+    PORT_DROPS_TLS, REGISTERS_NOBODY, Rule, SELECTS_NOTHING, SHADOWED, SHARED_IDENTITY, SHORT_CA, SKIPS_VERIFICATION,
     TWO_SERVERS, UNENFORCED, UNPROTECTED, UNREACHABLE, UNSERVED,
 };
 use super::super::finding::Collector;
@@ -16,6 +17,7 @@ pub(in super::super) fn parser(warnings: &[policy::Warning], found: &mut Collect
             policy::Topic::NoTlsMode => &NO_TLS_MODE,
             policy::Topic::PortDropsTls => &PORT_DROPS_TLS,
             policy::Topic::SkipsVerification => &SKIPS_VERIFICATION,
+            policy::Topic::ShortCa => &SHORT_CA,
         };
         found.add(rule, &warning.at, &warning.message);
     }
@@ -50,5 +52,10 @@ fn rule_of(topic: mesh::Topic) -> Option<&'static Rule> {
         mesh::Topic::Misplaced => &MISPLACED,
         mesh::Topic::LeadsNowhere => &LEADS_NOWHERE,
         mesh::Topic::NoSuchPort => &NO_SUCH_PORT,
+        mesh::Topic::InvalidIdentity => &INVALID_IDENTITY,
+        mesh::Topic::SharedIdentity => &SHARED_IDENTITY,
+        mesh::Topic::RegistersNobody => &REGISTERS_NOBODY,
+        mesh::Topic::ForeignIdentity => &FOREIGN_IDENTITY,
+        mesh::Topic::NeedsRestart => &NEEDS_RESTART,
     })
 }

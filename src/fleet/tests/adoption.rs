@@ -52,12 +52,15 @@ fn of_a_client_with_a_stream_for_each_secret_the_one_that_asks_counts() {
     }
     let adoption = ask(&books, version(&now, "ROOTCA"));
     assert!(adoption.is_complete() && adoption.unused.is_empty() && adoption.acknowledged == 1, "{adoption:?}");
-    assert!(books.fleet.acknowledged("ns/a", Secret, "ROOTCA", version(&now, "ROOTCA")));
-    assert!(!books.fleet.acknowledged("ns/a", Secret, "ALL", version(&now, "ROOTCA")), "nobody has asked for it");
+    assert!(books.fleet.acknowledged("ns/a", Secret, &[("ROOTCA".into(), version(&now, "ROOTCA"))]));
+    assert!(
+        !books.fleet.acknowledged("ns/a", Secret, &[("ALL".into(), version(&now, "ROOTCA"))]),
+        "nobody has asked for it"
+    );
     let newer = view([secret("ROOTCA", "2"), secret("default", "1")]);
     let adoption = ask(&books, version(&newer, "ROOTCA"));
     assert_eq!(adoption.missing.len(), 1, "the other stream is not waited for: {adoption:?}");
-    assert!(!books.fleet.acknowledged("ns/a", Secret, "ROOTCA", version(&newer, "ROOTCA")));
+    assert!(!books.fleet.acknowledged("ns/a", Secret, &[("ROOTCA".into(), version(&newer, "ROOTCA"))]));
     streams[0].drain(&newer);
     assert!(ask(&books, version(&newer, "ROOTCA")).is_complete());
 }
@@ -162,9 +165,9 @@ fn each_workload_may_be_expected_to_have_a_version_of_its_own() {
     assert_eq!(books.fleet.adoption(Secret, "default", of_a).missing.len(), 1);
     let only_a = |who: &Description| (who.workload == "ns/a").then(|| version(&views[0], "default"));
     assert!(books.fleet.adoption(Secret, "default", only_a).is_complete());
-    assert!(books.fleet.acknowledged("ns/a", Secret, "default", version(&views[0], "default")));
-    assert!(!books.fleet.acknowledged("ns/b", Secret, "default", version(&views[0], "default")));
-    assert!(!books.fleet.acknowledged("ns/none", Secret, "default", version(&views[0], "default")));
+    assert!(books.fleet.acknowledged("ns/a", Secret, &[("default".into(), version(&views[0], "default"))]));
+    assert!(!books.fleet.acknowledged("ns/b", Secret, &[("default".into(), version(&views[0], "default"))]));
+    assert!(!books.fleet.acknowledged("ns/none", Secret, &[("default".into(), version(&views[0], "default"))]));
 }
 
 #[test]

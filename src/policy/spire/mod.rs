@@ -5,17 +5,24 @@
 
 mod config_map;
 mod expand;
+mod kinds;
 mod lifetimes;
 mod plugins;
 mod read;
 mod scalar;
 mod server;
+mod template;
 
 use std::time::Duration;
 
 pub(super) use config_map::{CONFIG_MAP, is_server_conf, read as read_config_map};
+pub use kinds::{
+    ClusterFederatedTrustDomain, ClusterSpiffeId, ClusterStaticEntry, Requirements, Selector, is_leaf_name,
+};
+pub(super) use kinds::{RawFederated, RawSpiffeId, RawStatic, federated, spiffe_id, static_entry};
 pub use plugins::{KeyManager, NodeAttestor, UpstreamDisk, X509Pop};
 pub use read::{Environment, parse_spire_config};
+pub use template::{Template, TemplateData};
 
 use super::{Located, Origin};
 

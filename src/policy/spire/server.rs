@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 
 use super::super::fields::Entries;
 use super::super::report::Report;
-use super::super::{Located, Origin, go_duration, host};
+use super::super::{Located, Origin, Topic, go_duration, host};
 use super::plugins::Plugins;
 use super::scalar::{Number, Text};
 use super::{CaKeyType, CaSubject, LogLevel, SpireServer, lifetimes};
@@ -135,7 +135,7 @@ pub(super) fn check(raw: RawServer, at: Origin, plugins: Plugins, report: &Repor
     };
     let place = server.svid_ttl.as_ref().map(|it| &it.at).or(server.ca_ttl.as_ref().map(|it| &it.at));
     if let Some(message) = lifetimes::check("default_x509_svid_ttl", server.svid_ttl(), server.ca_ttl()) {
-        report.warn(place.unwrap_or(&server.at), message);
+        report.warn_of(Topic::ShortCa, place.unwrap_or(&server.at), message);
     }
     Some(server)
 }

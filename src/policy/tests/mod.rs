@@ -2,6 +2,7 @@
 
 mod after;
 mod authorization_policy;
+mod cert_manager;
 mod bombs;
 mod kinds;
 mod kubernetes;

@@ -38,13 +38,17 @@ fn cert_manager_with_real_material() {
     let (set, warnings) = good(&text);
     assert_eq!(set.secrets[0].spec.kind, "kubernetes.io/tls");
     assert_eq!(set.secrets[0].spec.data["tls.key"].as_slice(), b"key");
-    assert_eq!(
-        warnings,
-        [
-            "f.yaml:1: cert-manager.io/v1 ClusterIssuer is not read",
-            "f.yaml:19: cert-manager.io/v1 Certificate is not read"
-        ]
-    );
+    assert_eq!(warnings, Vec::<String>::new());
+    let Issuer::Ca(ca) = &set.cluster_issuers[0].spec else { panic!("{:?}", set.cluster_issuers) };
+    assert_eq!(ca.secret_name.value, "istio-ca-secret");
+    let certificate = &set.certificates[0].spec;
+    assert_eq!(certificate.secret_name.value, "my-service-tls");
+    let issuer = IssuerRef { kind: IssuerKind::ClusterIssuer, name: "istio-ca".to_owned() };
+    assert_eq!(certificate.issuer.value, issuer);
+    let hours = |hours: u64| std::time::Duration::from_secs(hours * 3600);
+    assert_eq!((certificate.duration, certificate.renew_before), (hours(24), RenewBefore::Time(hours(8))));
+    assert_eq!(certificate.names.dns.len(), 4);
+    assert_eq!(certificate.usages, [KeyUsage::ServerAuth, KeyUsage::ClientAuth]);
 }
 
 #[test]

@@ -283,8 +283,6 @@ async fn a_client_counts_when_the_roots_of_another_trust_domain_are_there_too() 
     lab.ahead.store(20, Ordering::Relaxed);
     lab.write(&policy("STRICT")).await.unwrap();
     web.take_all();
-    // Who has had time to ask for what it uses does not use what it has not asked for.
-    lab.ahead.store(20, Ordering::Relaxed);
     lab.tick().await;
     assert_eq!(lab.step().await, Some(Step::Switching), "{}", lab.late().await);
     web.take_all();

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::super::analyst::Analyst;
 use super::super::backend::ServerBackend;
+use super::super::issuing::Issuing;
 use super::super::mode_file::ModeFile;
 use super::super::policy_loop::Settings;
 use super::super::rotation::Rotation;
@@ -14,8 +15,8 @@ use super::super::staging::Staging;
 use super::*;
 use crate::admin::Backend;
 use crate::admin::api::RotateRequest;
-use crate::source;
 use crate::trust::Serial;
+use crate::{certificates, source};
 
 fn entry(name: &str, labels: &str) -> String {
     let (namespace, name) = name.split_once('/').unwrap();
@@ -30,11 +31,16 @@ fn identity(name: &str) -> Option<Peer> {
     Some(Peer::without_certificate(id.parse().unwrap()))
 }
 
-fn backend(directory: &tempfile::TempDir, proxies: &Proxies) -> ServerBackend {
+async fn backend(directory: &tempfile::TempDir, proxies: &Proxies) -> ServerBackend {
     let config = Config::default();
+    let policy = watch::channel(Arc::new(source::State::default())).1;
+    let settings = certificates::Settings::default();
+    let (trust, clock) = (Arc::clone(&proxies.trust), Arc::clone(&proxies.clock));
+    let (issuing, policy, _task) = Issuing::start(trust, clock, settings, policy).await.unwrap();
     ServerBackend {
         proxies: proxies.clone(),
-        policy: watch::channel(Arc::new(source::State::default())).1,
+        policy,
+        issuing,
         xds_address: config.xds.address,
         clock: Arc::clone(&proxies.clock),
         rotation: Rotation::new(proxies.clone(), config.rotation.clone()),
@@ -55,7 +61,7 @@ async fn certificates_are_replaced_over_the_time_that_an_operator_gives_and_in_o
     }
     let serials = || names.map(|name| proxies.certificate(&name.parse().unwrap()).unwrap().serial.clone());
     let changed = |before: &[Serial; 4]| std::array::from_fn::<bool, 4, _>(|index| serials()[index] != before[index]);
-    let backend = backend(&directory, &proxies);
+    let backend = backend(&directory, &proxies).await;
 
     let (before, begun) = (serials(), Instant::now());
     let request = RotateRequest { namespace: Some("shop".into()), spread_seconds: Some(3), ..RotateRequest::default() };
@@ -106,7 +112,7 @@ async fn a_secret_that_expires_while_it_is_served_is_told() {
     );
     let model = model(1, &policy);
     proxies.set_model(Arc::clone(&model));
-    let backend = backend(&directory, &proxies);
+    let backend = backend(&directory, &proxies).await;
     let mut analyst = Analyst::default();
     analyst.pass(&proxies, Arc::clone(&model)).await;
     let node = NodeInfo { id: "router~127.0.0.2~edge.shop~shop.svc.cluster.local".into(), ..NodeInfo::default() };

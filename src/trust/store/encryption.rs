@@ -39,6 +39,7 @@ impl SqliteStore {
         let authorities = self.authorities(&connection, &clear)?;
         let workloads = self.workloads(&connection, &clear)?;
         let requests = self.requests(&connection, &clear)?;
+        let certificates = self.certificate_records(&connection, &clear)?;
         drop(connection);
         self.write(|transaction| {
             transaction.execute("DELETE FROM authority_request", [])?;
@@ -51,6 +52,9 @@ impl SqliteStore {
             }
             for workload in &workloads {
                 self.save_workload(transaction, workload)?;
+            }
+            for certificate in &certificates {
+                self.save_certificate(transaction, certificate)?;
             }
             let proof = key.seal(&PROOF, b"countersign");
             transaction.execute("INSERT INTO encryption (one, proof, clean) VALUES (1, ?1, 0)", [proof])?;

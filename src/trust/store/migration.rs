@@ -15,7 +15,7 @@ pub(super) const VERSION: i64 = 1 + STEPS.len() as i64;
 type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
 
 /// What turns format `n + 1` into `n + 2`. Append only: files of every format are out there.
-const STEPS: &[Step] = &[several_authorities, join_tokens_and_encryption, revocations, federation];
+const STEPS: &[Step] = &[several_authorities, join_tokens_and_encryption, revocations, federation, certificates];
 
 /// The first format.
 pub(super) const FIRST: &str = "
@@ -180,6 +180,21 @@ fn federation(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
         ) STRICT, WITHOUT ROWID;
         ALTER TABLE mesh ADD COLUMN bundle_sequence INTEGER NOT NULL DEFAULT 1;
         ALTER TABLE encryption ADD COLUMN clean INTEGER NOT NULL DEFAULT 0 CHECK (clean IN (0, 1));
+        ",
+    )
+}
+
+/// 5 to 6: Certificates of operators' own authorities.
+fn certificates(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute_batch(
+        "
+        CREATE TABLE certificate (
+            certificate TEXT PRIMARY KEY,
+            state TEXT NOT NULL,
+            chain BLOB NOT NULL,
+            ca BLOB NOT NULL,
+            key BLOB NOT NULL
+        ) STRICT, WITHOUT ROWID;
         ",
     )
 }

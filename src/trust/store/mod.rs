@@ -1,6 +1,7 @@
 //! Where the hierarchy is kept. The embedded default is SQLite; the trait is what a store shared between replicas will implement.
 
 mod backup;
+mod certificates;
 mod connection;
 mod encryption;
 mod error;
@@ -19,6 +20,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 pub use backup::{backup, restore};
+pub use certificates::CertificateRecord;
 pub use error::StoreError;
 pub use federation::FederatedRecord;
 pub use revocation::{CrlRecord, IssuedRecord, RevocationRecord};
@@ -101,6 +103,12 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// That key.
     fn authority_request(&self, cluster: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError>;
+
+    /// What is kept of Certificates.
+    fn certificates(&self) -> Result<Vec<CertificateRecord>, StoreError>;
+
+    /// Keeps these Certificates, each in place of an older one of its name, and forgets those (`namespace/name`): all or none.
+    fn save_certificates(&self, keep: &[CertificateRecord], forget: &[String]) -> Result<(), StoreError>;
 }
 
 /// A join token as it is kept: its secret is not.

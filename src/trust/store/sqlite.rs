@@ -14,8 +14,8 @@ use super::migration::migrate;
 use super::rows::{nanoseconds, rotation, state_name, time};
 use super::seal::{KeyEncryptionKey, SealError, Sealer};
 use super::{
-    AuthorityRecord, Change, Contents, CrlRecord, FederatedRecord, IssuedRecord, JoinTokenRecord, RevocationRecord,
-    Store, StoreError, WorkloadRecord, federation, revocation, tokens,
+    AuthorityRecord, CertificateRecord, Change, Contents, CrlRecord, FederatedRecord, IssuedRecord, JoinTokenRecord,
+    RevocationRecord, Store, StoreError, WorkloadRecord, federation, revocation, tokens,
 };
 use crate::identity::TrustDomain;
 use crate::trust::Serial;
@@ -241,5 +241,18 @@ impl Store for SqliteStore {
     fn authority_request(&self, cluster: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         let requests = self.requests(&self.connection(), &self.sealer)?;
         Ok(requests.into_iter().find(|request| request.0 == cluster).map(|request| request.1))
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateRecord>, StoreError> {
+        self.certificate_records(&self.connection(), &self.sealer)
+    }
+
+    fn save_certificates(&self, keep: &[CertificateRecord], forget: &[String]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            for name in forget {
+                transaction.execute("DELETE FROM certificate WHERE certificate = ?1", [name])?;
+            }
+            keep.iter().try_for_each(|it| self.save_certificate(transaction, it))
+        })
     }
 }

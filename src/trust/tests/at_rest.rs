@@ -39,7 +39,7 @@ fn the_first_format_is_converted_and_keeps_everything() {
 
     let raw = rusqlite::Connection::open(path(&directory)).unwrap();
     let version: i64 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 5);
+    assert_eq!(version, 6);
     let again = sealed(&directory, None).unwrap();
     assert_eq!(again.bundle(), root);
     assert_eq!(again.workload_certificate("shop/web", &web, THEN).unwrap(), held, "what was issued is still served");

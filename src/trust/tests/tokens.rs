@@ -20,14 +20,14 @@ fn with_token() -> (TempDir, Trust) {
 }
 
 fn refused(trust: &Trust, secret: &str, now: OffsetDateTime) {
-    let error = trust.join(secret, &csr(), &[], now).unwrap_err();
+    let error = trust.join(secret, &csr(), &[], None, now).unwrap_err();
     assert_eq!(error, TrustError::JoinToken, "nobody learns why");
 }
 
 #[test]
 fn threat_09_a_token_is_used_once() {
     let (_directory, trust) = with_token();
-    let (token, issued) = trust.join(SECRET, &csr(), &[], NOW + MINUTE).unwrap();
+    let (token, issued) = trust.join(SECRET, &csr(), &[], None, NOW + MINUTE).unwrap();
     assert_eq!((token.workload.as_str(), token.identity), ("a/b", id("a", "b").to_string()));
     let (_, pem) = x509_parser::pem::parse_x509_pem(issued.chain_pem.as_bytes()).unwrap();
     assert_eq!(crate::identity::spiffe_id_of(&pem.parse_x509().unwrap()).unwrap(), id("a", "b"));
@@ -46,7 +46,7 @@ fn threat_09_of_a_hundred_at_once_one_gets_in() {
         for (n, csr) in requests.iter().enumerate() {
             let trust = if n % 2 == 0 { &trust } else { &other };
             let got_in = &got_in;
-            scope.spawn(move || match trust.join(SECRET, csr, &[], NOW) {
+            scope.spawn(move || match trust.join(SECRET, csr, &[], None, NOW) {
                 Ok(_) => {
                     got_in.fetch_add(1, Ordering::SeqCst);
                 }
@@ -61,7 +61,7 @@ fn threat_09_of_a_hundred_at_once_one_gets_in() {
 #[test]
 fn threat_09_a_crash_gives_no_second_use() {
     let (directory, trust) = with_token();
-    trust.join(SECRET, &csr(), &[], NOW).unwrap();
+    trust.join(SECRET, &csr(), &[], None, NOW).unwrap();
     // Not closed: as after kill -9, the second one finds the write-ahead log.
     let again = open(directory.path(), settings(), NOW).unwrap();
     refused(&again, SECRET, NOW);
@@ -81,9 +81,9 @@ fn threat_09_an_expired_a_revoked_and_an_unknown_token_are_alike() {
 #[test]
 fn threat_04_a_bad_request_spends_no_token() {
     let (_directory, trust) = with_token();
-    let error = trust.join(SECRET, "garbage", &[], NOW).unwrap_err();
+    let error = trust.join(SECRET, "garbage", &[], None, NOW).unwrap_err();
     assert!(matches!(error, TrustError::Csr(_)), "{error}");
-    trust.join(SECRET, &csr(), &[], NOW).unwrap();
+    trust.join(SECRET, &csr(), &[], None, NOW).unwrap();
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn threat_07_the_secret_is_not_in_the_store() {
 #[test]
 fn what_is_over_for_long_is_forgotten() {
     let (directory, trust) = with_token();
-    trust.join(SECRET, &csr(), &[], NOW + MINUTE).unwrap();
+    trust.join(SECRET, &csr(), &[], None, NOW + MINUTE).unwrap();
     trust.add_join_token("another", "a/c", &id("a", "c"), DAY, NOW).unwrap();
     trust.saw(&["a/gone".into()], NOW).unwrap();
     trust.saw(&["a/here".into()], NOW + 8 * DAY).unwrap();
