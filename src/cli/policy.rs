@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{CliError, Connection};
-use crate::mesh::{self, IstioCompatibility, Mesh, MeshConfig, Settings};
+use crate::mesh::{self, IstioCompatibility, Mesh, MeshConfig, ServerConf, Settings};
 use crate::policy::{PolicyError, PolicySet, Warning};
 use crate::{analysis, source};
 
@@ -38,6 +38,7 @@ impl MeshArgs {
                 true => IstioCompatibility::Strict,
                 false => IstioCompatibility::Adaptive,
             },
+            server_conf: ServerConf::Unknown,
             mesh_config: MeshConfig::default(),
         }
     }

@@ -15,6 +15,8 @@ pub struct Basis {
     ways: Ways,
     rules: Arc<RuleIndex>,
     gateways: Arc<GatewayIndex>,
+    /// Whom rules for namespaces and service accounts mean besides.
+    registered: Arc<[(WorkloadKey, Arc<[String]>)]>,
 }
 
 impl Basis {
@@ -24,6 +26,7 @@ impl Basis {
         self.is_of(&other.workload)
             && Arc::ptr_eq(&self.settings, &other.settings)
             && Arc::ptr_eq(&self.ways, &other.ways)
+            && Arc::ptr_eq(&self.registered, &other.registered)
     }
 
     /// Whether the workload is of a class of the same name in both models: what policies say of clients and gateways is the very same too.
@@ -55,6 +58,7 @@ impl Mesh {
             ways: Arc::clone(&self.reach.ways[position]),
             rules: Arc::clone(&self.rules),
             gateways: Arc::clone(&self.gateways),
+            registered: Arc::clone(&self.population.registered),
         })
     }
 }

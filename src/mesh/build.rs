@@ -8,7 +8,7 @@ use super::offers::Offers;
 use super::population::Population;
 use super::reach::Reach;
 use super::rules::RuleIndex;
-use super::{Mesh, Settings, Transit, Warning, spiffe_id};
+use super::{Mesh, Settings, Transit, Warning, server_conf, spiffe_id};
 use crate::policy::PolicySet;
 
 impl Mesh {
@@ -33,6 +33,7 @@ impl Mesh {
     ) -> (Self, Vec<Warning>) {
         let mut warnings = Vec::new();
         let settings = settings.of_set(set, &mut warnings);
+        server_conf::compare(set, &settings, &mut warnings);
         // Everything depends on what the whole mesh shares; also on where it is written, for those who ask why.
         let same = |it: &&Self| *it.settings == settings && it.mesh_configs.are(&set.mesh_configs);
         let before = before.filter(same);

@@ -44,6 +44,16 @@ impl Settings {
             settings.trust_domain_aliases.clone_from(&aliases.value);
             settings.trust_domain_aliases.retain(|alias| *alias != self.trust_domain);
         }
+        for object in set.federated_trust_domains.iter() {
+            let domain = &object.spec.trust_domain;
+            if domain.value == self.trust_domain {
+                let message = format!("{} is our own trust domain: its bundle is made here", domain.value);
+                warnings.push(Warning::new(Topic::NoEffect, &domain.at, message));
+            } else if !settings.federated.contains(&domain.value) {
+                settings.federated.push(domain.value.clone());
+            }
+        }
+        let config = &settings.mesh_config;
         if let Some(namespace) = &config.root_namespace {
             settings.root_namespace.clone_from(&namespace.value);
         }

@@ -20,6 +20,7 @@ mod population;
 mod reach;
 mod registration;
 mod rules;
+mod server_conf;
 mod service;
 mod sidecar;
 mod slices;
@@ -45,6 +46,7 @@ pub use gateway::{intersection, names as gateway_named};
 pub use linkerd::{Client, ClientNetwork, Grant, PortList, dns_name};
 pub use names::{PeerNames, San};
 pub use registration::Process;
+pub use server_conf::ServerConf;
 pub use service::{Discovery, Endpoint, EndpointAddress, Ports, Service};
 pub use sidecar::HostFilter;
 pub use transit::{Modes, Moving, Step, Transit, Written};
@@ -77,6 +79,8 @@ pub struct Settings {
     pub cluster_domain: String,
     /// What happens where Istio would break a connection.
     pub istio_compatibility: IstioCompatibility,
+    /// The `server.conf` of SPIRE that the server was started with.
+    pub server_conf: ServerConf,
     /// What Istio's MeshConfig says: in the server's configuration, and in a mesh also in its set's ConfigMap.
     pub mesh_config: MeshConfig,
 }
@@ -102,6 +106,7 @@ impl Default for Settings {
             cluster: "local".into(),
             cluster_domain: "cluster.local".into(),
             istio_compatibility: IstioCompatibility::default(),
+            server_conf: ServerConf::default(),
             mesh_config: MeshConfig::default(),
         }
     }
@@ -152,6 +157,11 @@ impl Mesh {
     /// Every workload, ordered by namespace and name.
     pub fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
         self.population.by_key.values().map(|&position| &self.governed.workloads[position])
+    }
+
+    /// The workloads whose identity is not made of their namespace and service account, ordered by namespace and name.
+    pub fn registered(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        self.population.registered.iter().filter_map(|(key, _)| self.workload(key))
     }
 
     /// The workload of this name.
@@ -217,6 +227,17 @@ impl Mesh {
             }
         }
         ports
+    }
+
+    /// What is spoken on a port of the workload: what its Sidecar's `ingress` says, or else the first service that sends there, and Linkerd's
+    /// policy besides. `None`: nothing is known of the port.
+    pub fn protocol_served(&self, workload: &Workload, number: u16) -> Option<Protocol> {
+        let ingress = workload.sidecar().map_or(&[][..], |sidecar| &sidecar.spec.ingress);
+        let declared = match ingress {
+            [] => self.sent_to(workload).get(&number).copied(),
+            _ => ingress.iter().find(|listener| listener.port.value == number).map(|listener| listener.protocol),
+        };
+        declared.map(|declared| workload.spoken(number, declared))
     }
 
     /// The workload's ports that services send to, or that its PeerAuthentication or a Server names: a mode that an operator has written

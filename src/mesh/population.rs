@@ -33,6 +33,9 @@ pub(super) struct Population {
     /// Processes of the server's machine that have an identity.
     pub(super) processes: Vec<Process>,
     pub(super) warnings: Vec<Warning>,
+    /// Those whose identity is not made of their namespace and service account. The very same as in the population before, where nothing of
+    /// it has changed.
+    pub(super) registered: Arc<[(WorkloadKey, Arc<[String]>)]>,
 }
 
 /// What the workloads were made from.
@@ -77,10 +80,18 @@ impl Population {
         let mut builder = Builder { set, settings, warnings: Vec::new() };
         let mut all = builder.workloads();
         let processes = builder.register(&mut all);
-        let by_key = all.iter().enumerate().map(|(position, it)| (it.key.clone(), position)).collect();
+        let by_key: BTreeMap<_, _> = all.iter().enumerate().map(|(position, it)| (it.key.clone(), position)).collect();
         let all: Vec<_> = all.into_iter().map(Arc::new).collect();
         let index = LabelIndex::new(&all);
-        Arc::new(Self { from: From::of(set), all, by_key, index, processes, warnings: builder.warnings })
+        let ordinary = |it: &Registered| it.spiffe_id == settings.spiffe_id(&it.key.namespace, &it.service_account);
+        let named = by_key.iter().map(|(key, &position)| (key, &all[position]));
+        let named = named.filter(|(_, workload)| !ordinary(workload));
+        let registered: Arc<[_]> =
+            named.map(|(key, workload)| (key.clone(), Arc::clone(&workload.identities))).collect();
+        let known = before.map(|before| &before.registered).filter(|known| **known == registered);
+        let registered = known.cloned().unwrap_or(registered);
+        let warnings = builder.warnings;
+        Arc::new(Self { from: From::of(set), all, by_key, index, processes, registered, warnings })
     }
 }
 

@@ -156,6 +156,11 @@ impl Workload {
         self.governance.sidecar.as_ref()
     }
 
+    /// Its identity, in every trust domain that counts as the mesh's own.
+    pub fn identities(&self) -> &[String] {
+        &self.identities
+    }
+
     /// The AuthorizationPolicies that hold for it, ALLOW and DENY: the root namespace's first, and of each the oldest first.
     pub fn access(&self) -> &[Arc<Object<AuthorizationPolicy>>] {
         &self.governance.access

@@ -93,7 +93,7 @@ impl Test {
 pub(super) fn authorization(mesh: &Mesh, workload: &Workload) -> Authorization {
     let mut authorization = Authorization::default();
     for policy in workload.access() {
-        let rules = || rules(mesh.settings(), policy);
+        let rules = || rules(mesh, policy);
         match policy.spec.action {
             AccessAction::Deny => authorization.deny.extend(rules()),
             AccessAction::Allow => authorization.allow.get_or_insert_default().extend(rules()),
@@ -156,9 +156,9 @@ impl Condition {
     }
 }
 
-fn rules(settings: &Settings, policy: &Object<AuthorizationPolicy>) -> Vec<AccessRule> {
+fn rules(mesh: &Mesh, policy: &Object<AuthorizationPolicy>) -> Vec<AccessRule> {
     let is_allow = policy.spec.action == AccessAction::Allow;
-    let resolve = Resolve { settings, namespace: &policy.meta.namespace, is_allow };
+    let resolve = Resolve { mesh, settings: mesh.settings(), namespace: &policy.meta.namespace, is_allow };
     let named = policy.spec.rules.iter().enumerate().map(|(index, rule)| {
         let name = format!("ns[{}]-policy[{}]-rule[{index}]", policy.meta.namespace, policy.meta.name);
         resolve.rule(name, rule)
@@ -168,6 +168,7 @@ fn rules(settings: &Settings, policy: &Object<AuthorizationPolicy>) -> Vec<Acces
 
 /// Turns what is written into what Envoy can compare.
 struct Resolve<'a> {
+    mesh: &'a Mesh,
     settings: &'a Settings,
     /// The policy's.
     namespace: &'a str,
@@ -203,19 +204,24 @@ impl Resolve<'_> {
     fn tests(&self, matcher: &Matcher, grants: bool) -> Vec<Test> {
         match matcher {
             Matcher::Principal(pattern) => self.principal(pattern, grants),
-            Matcher::Namespace(pattern) if grants => {
-                self.settings.trust_domains().map(|domain| namespace(domain, pattern)).collect()
-            }
             Matcher::Namespace(pattern) => {
-                vec![Test::PeerNamespace { trust_domain: None, namespace: pattern.clone() }]
+                let mut tests: Vec<Test> = match grants {
+                    true => self.settings.trust_domains().map(|domain| namespace(domain, pattern)).collect(),
+                    false => vec![Test::PeerNamespace { trust_domain: None, namespace: pattern.clone() }],
+                };
+                tests.extend(self.registered(|workload| matches(pattern, &workload.key.namespace)));
+                tests
             }
             Matcher::ServiceAccount(of, name) => {
                 let of = of.as_deref().unwrap_or(self.namespace);
                 let exact = |domain: &str| Test::Peer(Pattern::Exact(format!("spiffe://{domain}/ns/{of}/sa/{name}")));
-                match grants {
+                let mut tests: Vec<Test> = match grants {
                     true => self.settings.trust_domains().map(exact).collect(),
                     false => vec![Test::PeerServiceAccount { namespace: of.to_owned(), name: name.clone() }],
-                }
+                };
+                let is_one = |workload: &Workload| workload.key.namespace == of && workload.service_account == *name;
+                tests.extend(self.registered(is_one));
+                tests
             }
             Matcher::SourceIp(network) => vec![Test::Source(*network)],
             Matcher::RemoteIp(network) => vec![Test::Remote(*network)],
@@ -228,6 +234,15 @@ impl Resolve<'_> {
             Matcher::Header(name, pattern) => vec![Test::Header(name.clone(), pattern.clone())],
             Matcher::Token => vec![Test::Never],
         }
+    }
+
+    /// The identities of workloads whose identity does not say their namespace and service account: those that SPIRE's kinds have registered.
+    fn registered(&self, which: impl Fn(&Workload) -> bool) -> Vec<Test> {
+        let workloads = self.mesh.registered().filter(|workload| which(workload));
+        let mut identities: Vec<&String> = workloads.flat_map(|workload| workload.identities()).collect();
+        identities.sort_unstable();
+        identities.dedup();
+        identities.into_iter().map(|it| Test::Peer(Pattern::Exact(it.clone()))).collect()
     }
 
     /// A principal of one of the mesh's trust domains means the same workload under each of them; so does `cluster.local`, Istio's default.
@@ -253,6 +268,15 @@ impl Resolve<'_> {
             tests.push(peer(make, text));
         }
         tests
+    }
+}
+
+fn matches(pattern: &Pattern, text: &str) -> bool {
+    match pattern {
+        Pattern::Present => true,
+        Pattern::Exact(exact) => text == exact,
+        Pattern::Prefix(start) => text.starts_with(start.as_str()),
+        Pattern::Suffix(end) => text.ends_with(end.as_str()),
     }
 }
 

@@ -137,6 +137,9 @@ pub struct Xds {
     pub address: SocketAddr,
     /// DNS names and IP addresses in the server's own certificate.
     pub dns_names: Vec<String>,
+    /// How long a proxy keeps a cluster or listener of which it hears nothing; 0: for ever.
+    #[serde(deserialize_with = "value::resource_ttl")]
+    pub resource_ttl: Duration,
     /// How long open streams may go on after a stop signal.
     #[serde(deserialize_with = "value::duration")]
     pub drain: Duration,
@@ -373,6 +376,7 @@ impl Default for Xds {
         Self {
             address: loopback(15012),
             dns_names: vec!["localhost".into(), "127.0.0.1".into()],
+            resource_ttl: Duration::ZERO,
             drain: Duration::from_secs(5),
             insecure_plaintext: false,
             tokens: Vec::new(),

@@ -18,6 +18,7 @@ mod client_status;
 mod connection;
 mod enroller;
 mod error;
+mod federated;
 mod flavour;
 mod granted;
 mod handshakes;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use time::OffsetDateTime;
@@ -115,6 +116,8 @@ pub(super) struct Model {
     /// What the parser warned of, and then the model's making.
     pub(super) warnings: (Vec<policy::Warning>, Vec<mesh::Warning>),
     settings: plan::Settings,
+    /// How long a proxy keeps a cluster or listener of which it hears nothing.
+    resource_ttl: Option<Duration>,
     classes: DashMap<ClassKey, Class>,
     /// Whether any Secret grants anything by itself.
     grants: bool,
@@ -143,12 +146,18 @@ impl Model {
             generation,
             warnings,
             settings,
+            resource_ttl: None,
             classes: DashMap::new(),
             grants,
             granted,
             granted_before,
             before,
         }
+    }
+
+    /// Clusters and listeners of proxies live for this long only, unless they are heard of. What else there is lives as long as these.
+    pub(super) fn with_resource_ttl(self, ttl: Option<Duration>) -> Self {
+        Self { resource_ttl: ttl, ..self }
     }
 
     /// The same set, with its ports at other steps of their way. `mesh` is made from the same set. Classes whose clients do nothing else than
@@ -168,7 +177,20 @@ impl Model {
         let (set, warnings) = (Arc::clone(&self.set), self.warnings.clone());
         let (generation, settings, before) = (self.generation, self.settings, self.classes.clone());
         let (grants, granted, granted_before) = (self.grants, self.granted.clone(), DashMap::new());
-        Self { mesh, set, generation, warnings, settings, classes, grants, granted, granted_before, before }
+        let resource_ttl = self.resource_ttl;
+        Self {
+            mesh,
+            set,
+            generation,
+            warnings,
+            settings,
+            resource_ttl,
+            classes,
+            grants,
+            granted,
+            granted_before,
+            before,
+        }
     }
 
     /// What an analysis looks at.
@@ -271,7 +293,7 @@ impl Model {
 
     fn proxy_class(&self, workload: &Workload, node: Node, before: Option<&Class>, now: OffsetDateTime) -> Class {
         let plan = plan::class_plan(&self.mesh, workload, node, &self.settings);
-        let encoded = envoy::class_resources(&plan).into_iter().filter_map(resource);
+        let encoded = envoy::class_resources(&plan).into_iter().filter_map(|it| self.of_proxy(it));
         let mut described = HashMap::new();
         let secrets = plan.secrets.iter().filter_map(|name| {
             let (resource, of_name) = self.secret(name, now)?;
@@ -302,9 +324,19 @@ impl Model {
             // To plan is a fraction of what it takes to encode.
             return Own { basis, ..before.clone() };
         }
-        let encoded = envoy::proxy_resources(&plan).into_iter().filter_map(resource);
+        let encoded = envoy::proxy_resources(&plan).into_iter().filter_map(|it| self.of_proxy(it));
         let layer = Arc::new(Layer::new(encoded, before.as_ref().map(|before| &*before.layer)));
         Own { basis, plan: Arc::new(plan), layer }
+    }
+
+    fn of_proxy(&self, encoded: EncodedResource) -> Option<(ResourceType, Arc<Resource>)> {
+        let ty = ResourceType::from_url(encoded.type_url)?;
+        let resource = Resource::new(ty, encoded.name, &encoded.value);
+        let resource = match self.resource_ttl.filter(|_| ty.is_full_state()) {
+            Some(ttl) => resource.with_ttl(ttl),
+            None => resource,
+        };
+        Some((ty, Arc::new(resource)))
     }
 
     /// The secrets that policy names, as far as they can be served: the class's namespace is part of the name, so no class

@@ -9,9 +9,11 @@ use tokio::task::JoinHandle;
 use tracing::{error, info};
 
 use super::config::Config;
+use super::federated;
 use super::model::Model;
 use super::proxies::Proxies;
 use super::staging::{Pace, Staging};
+use crate::mesh::ServerConf;
 use crate::{mesh, plan, source};
 
 /// After a failure to keep what is to be served it tries again this much later.
@@ -26,6 +28,8 @@ pub(super) struct Settings {
     pub(super) staged: bool,
     /// Proxies that were connected within this time, and are not now, are waited for.
     pub(super) wait_for_absent: Duration,
+    /// How long a proxy keeps a cluster or listener of which it hears nothing; `None`: for ever.
+    pub(super) resource_ttl: Option<Duration>,
 }
 
 impl From<&Config> for Settings {
@@ -40,11 +44,13 @@ impl From<&Config> for Settings {
                 cluster: config.cluster.clone(),
                 cluster_domain: config.cluster_domain.clone(),
                 istio_compatibility: config.istio_compatibility,
+                server_conf: config.spire.as_ref().map_or(ServerConf::None, |it| ServerConf::Of(it.clone().into())),
                 mesh_config: config.mesh_config.clone(),
             },
             plan: plan::Settings { http_proxy },
             staged: config.policy.staged,
             wait_for_absent: config.rotation.wait_for_absent,
+            resource_ttl: Some(config.xds.resource_ttl).filter(|ttl| !ttl.is_zero()),
         }
     }
 }
@@ -105,6 +111,8 @@ async fn follow(
     if proxies.model.load().as_ref().is_some_and(|model| model.generation == update.generation) {
         return true;
     }
+    let before = proxies.model.load_full();
+    federated::take(proxies, before.as_deref(), &update.set).await;
     let model = match staging.follow(update).await {
         Ok(Some(model)) => model,
         Ok(None) => {

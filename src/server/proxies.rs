@@ -117,7 +117,7 @@ impl std::ops::Deref for Proxies {
 }
 
 /// The names under which a workload's certificate is served with the version of each, `default` first, and who signed it.
-type NamesAndSigner = (Vec<(Arc<str>, Version)>, Serial);
+type NamesAndSigner = (Vec<Named>, Serial);
 
 impl Proxies {
     pub(super) fn new(
@@ -525,7 +525,10 @@ fn node_workload(node: &NodeInfo) -> Option<WorkloadKey> {
 }
 
 /// The names of a workload's certificate, with the version that is served under each.
-pub(super) type Served = [(Arc<str>, Version); 2];
+pub(super) type Served = [Named; 2];
+
+/// The name of a secret, and the version that is served under it.
+pub(super) type Named = (Arc<str>, Version);
 
 /// A workload's certificate under Istio's name for it, and under SPIRE's, which is the identity itself.
 fn certificate_layer(certificate: &WorkloadCertificate) -> (Arc<Layer>, Served) {

@@ -334,7 +334,8 @@ fn build(
         false => mesh,
     };
     let warnings = (update.warnings.clone(), found);
-    let model = Model::new(mesh, Arc::clone(&update.set), update.generation, warnings, settings.plan, before);
+    let model = Model::new(mesh, Arc::clone(&update.set), update.generation, warnings, settings.plan, before)
+        .with_resource_ttl(settings.resource_ttl);
     (Arc::new(model), next)
 }
 

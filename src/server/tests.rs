@@ -19,6 +19,7 @@ use crate::telemetry::Metrics;
 use crate::trust::{SqliteStore, Trust};
 use crate::xds::{ControlPlane, NodeInfo, ResourceType};
 
+mod agreement;
 mod clock;
 mod operator;
 

@@ -144,8 +144,10 @@ impl Resource {
         Self { ty, name, version, any, value: start, ttl: None, serial: None, restate: None, alone: false }
     }
 
-    /// The client drops the resource this long after it last heard of it; heartbeats keep it alive.
+    /// The client drops the resource this long after it last heard of it; heartbeats keep it alive. That is a part of its version: a client
+    /// that has the same content for another time, from a server that was configured otherwise, is sent it again.
     pub fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.version = Version::of_set(std::iter::once((format!("{ttl:?}").as_str(), self.version)));
         self.ttl = Some(ttl);
         self
     }

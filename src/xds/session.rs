@@ -14,6 +14,8 @@ const BEATS: u32 = 3;
 pub struct Session<S> {
     subscriptions: [Option<S>; ResourceType::ALL.len()],
     beats: [Option<Instant>; ResourceType::ALL.len()],
+    /// The types of which the client has something from an earlier stream. How long it has not heard of that, nobody knows.
+    overdue: [bool; ResourceType::ALL.len()],
     /// Whether the client has been sent anything that lives for a time only: otherwise nothing needs a heartbeat.
     has_mortal: bool,
     /// Of the types that have not been asked for yet.
@@ -31,7 +33,7 @@ impl<S: Subscription> Session<S> {
     pub fn new(memory: Memory) -> Self {
         let memory = (!memory.is_empty()).then(|| Box::new(memory));
         let (subscriptions, beats) = (std::array::from_fn(|_| None), [None; ResourceType::ALL.len()]);
-        Self { subscriptions, beats, has_mortal: false, memory }
+        Self { subscriptions, beats, overdue: [false; ResourceType::ALL.len()], has_mortal: false, memory }
     }
 
     /// What is to be remembered for the client's next stream, were this one to end now.
@@ -53,7 +55,9 @@ impl<S: Subscription> Session<S> {
         let replacing = subscription.is_replacing();
         let outcome = subscription.on_request(request, view);
         if let Outcome::Resumed(has) = &outcome {
-            self.has_mortal |= has.iter().any(|resource| resource.ttl().is_some());
+            let is_mortal = has.iter().any(|resource| resource.ttl().is_some());
+            self.has_mortal |= is_mortal;
+            self.overdue[ty.index()] |= is_mortal;
         }
         if ty == ResourceType::Secret
             && replacing
@@ -118,11 +122,14 @@ impl<S: Subscription> Session<S> {
                 *beat = None;
                 return None;
             };
-            if *beat.get_or_insert(now + ttl / BEATS) > now {
+            let overdue = &mut self.overdue[ty.index()];
+            if *beat.get_or_insert(now + ttl / BEATS) > now && !*overdue {
                 return None;
             }
             *beat = Some(now + ttl / BEATS);
-            subscription.heartbeat()
+            let response = subscription.heartbeat();
+            *overdue &= response.is_none();
+            response
         })
     }
 

@@ -35,6 +35,7 @@ mod policy;
 mod process;
 mod refusals;
 mod renewal;
+mod resource_ttl;
 mod revocation;
 mod root_rotation;
 mod sleep;

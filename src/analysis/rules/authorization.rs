@@ -103,7 +103,8 @@ fn nobodys_principals(subject: Subject<'_>, found: &mut Collector) {
         .mesh
         .workloads()
         .flat_map(|workload| {
-            let path = format!("/ns/{}/sa/{}", workload.key.namespace, workload.service_account);
+            let own = format!("spiffe://{}", settings.trust_domain);
+            let path = workload.spiffe_id.strip_prefix(&own).unwrap_or_default().to_owned();
             // `cluster.local` is this mesh, whatever it is called.
             settings
                 .trust_domains()

@@ -6,6 +6,7 @@ mod diff;
 mod gateways;
 mod linkerd;
 mod policies;
+mod spire;
 mod ways;
 
 use std::collections::BTreeSet;
@@ -62,7 +63,7 @@ fn assert_silent(text: &str, code: &str) {
 #[test]
 fn every_code_is_unique_explained_and_tested() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/analysis/tests");
-    let tests: String = ["policies.rs", "authorization.rs", "certificates.rs", "gateways.rs", "linkerd.rs"]
+    let tests: String = ["policies.rs", "authorization.rs", "certificates.rs", "gateways.rs", "linkerd.rs", "spire.rs"]
         .map(|it| fs::read_to_string(directory.join(it)).unwrap())
         .concat();
     for (position, rule) in RULES.iter().enumerate() {

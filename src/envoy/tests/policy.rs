@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use proptest::prelude::*;
@@ -12,16 +13,26 @@ use super::{Contexts, resources};
 use crate::mesh::tests::mesh;
 use crate::mesh::tests::random::policies;
 
+/// Whether a server shows its certificate of the mesh.
+fn is_mesh(context: &DownstreamTlsContext) -> bool {
+    let certificates = context.common_tls_context.iter().flat_map(|it| &it.tls_certificate_sds_secret_configs);
+    certificates.into_iter().all(|it| it.name == "default")
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Every context that verifies has roots, and names that the peer must carry; and every context verifies, since the random
-    /// policies have no `insecureSkipVerify`. On the server's side a client must show a certificate.
+    /// policies have no `insecureSkipVerify`. On the server's side a client must show a certificate, unless the operator has given the
+    /// server one and asks for none.
     #[test]
     fn threat_05_every_context_names_its_peer_and_has_roots(text in policies()) {
         for of_proxy in resources(&mesh(&text).0) {
             let contexts = Contexts::of(&of_proxy);
-            for context in contexts.common() {
+            let own = contexts.downstream.iter().filter(|it| !is_mesh(it));
+            let asks_for_none = own.filter(|it| it.require_client_certificate.as_ref().is_some_and(|it| !it.value));
+            let asks_for_none: Vec<_> = asks_for_none.filter_map(|it| it.common_tls_context.as_ref()).collect();
+            for context in contexts.common().filter(|context| !asks_for_none.contains(context)) {
                 let (verified, secret) = validation(context).expect("a context that verifies nobody");
                 prop_assert!(secret.is_some(), "no roots\n{text}");
                 prop_assert!(!verified.match_typed_subject_alt_names.is_empty(), "no names\n{text}");
@@ -37,7 +48,7 @@ proptest! {
                 prop_assert_eq!(versions.tls_minimum_protocol_version(), TlsProtocol::TlSv12);
                 prop_assert_eq!(versions.tls_maximum_protocol_version(), TlsProtocol::TlSv13);
             }
-            for context in &contexts.downstream {
+            for context in contexts.downstream.iter().filter(|it| is_mesh(it)) {
                 prop_assert_eq!(context.require_client_certificate.as_ref().map(|it| it.value), Some(true));
             }
         }

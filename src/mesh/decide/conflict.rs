@@ -6,26 +6,33 @@ use super::inbound::{InboundMode, mode_and_place, termination};
 use super::outbound::{Destination, OutboundMode};
 use crate::policy::{ClientTlsMode, ServerTlsMode};
 
+/// Whether a workload's port, of this mode, does not take what it would get.
+type Clashes<'a> = dyn Fn(&Workload, u16, InboundMode) -> bool + 'a;
+
 /// What a rule asks for, against what the endpoints accept.
 pub(super) fn with_rule<'e>(asking: &Explicit<'_>, endpoints: impl Iterator<Item = &'e Endpoint>) -> Vec<Warning> {
     const FAILS: &str = "connections will fail";
     let asked = asking.tls.value.mode;
-    let is_http = asking.to.port.protocol.is_http();
-    // On an HTTP port that takes both, TLS always means the mesh's; on others an application's own passes through.
-    let wants_mesh_tls = move |mode| mode == InboundMode::Strict || (mode == InboundMode::Permissive && is_http);
-    let (topic, consequence, clashes): (_, _, &dyn Fn(InboundMode) -> bool) = match asked {
+    // On an HTTP port TLS is the mesh's, or nobody's; on others an application's own passes through. Without a proxy it is the
+    // application that decides.
+    let lets_no_tls_through = |workload: &Workload, port, mode| {
+        let served = asking.mesh.protocol_served(workload, port).unwrap_or(asking.to.port.protocol);
+        let is_own = termination(workload, port).is_some();
+        mode == InboundMode::Strict || (workload.meshed && served.is_http() && !is_own)
+    };
+    let (topic, consequence, clashes): (_, _, &Clashes<'_>) = match asked {
         ClientTlsMode::IstioMutual if asking.follows() => (
             Topic::Followed,
             "the client follows the port and sends plaintext, where Istio's would fail (istioCompatibility: adaptive)",
-            &|mode| mode == InboundMode::Disable,
+            &|_, _, mode| mode == InboundMode::Disable,
         ),
-        ClientTlsMode::IstioMutual => (Topic::Contradiction, FAILS, &|mode| mode == InboundMode::Disable),
-        ClientTlsMode::Disable => (Topic::Contradiction, FAILS, &|mode| mode == InboundMode::Strict),
-        ClientTlsMode::Simple => (Topic::Contradiction, FAILS, &wants_mesh_tls),
+        ClientTlsMode::IstioMutual => (Topic::Contradiction, FAILS, &|_, _, mode| mode == InboundMode::Disable),
+        ClientTlsMode::Disable => (Topic::Contradiction, FAILS, &|_, _, mode| mode == InboundMode::Strict),
+        ClientTlsMode::Simple => (Topic::Contradiction, FAILS, &lets_no_tls_through),
         ClientTlsMode::Mutual => (
             Topic::Contradiction,
             "connections will fail, unless both sides' certificates are of the mesh's authority",
-            &wants_mesh_tls,
+            &lets_no_tls_through,
         ),
     };
     let warning = |clash: Clash<'_>| {
@@ -56,7 +63,7 @@ pub(super) fn strict_outside(to: Destination<'_>, endpoints: &[Endpoint]) -> Vec
         );
         Warning::new(Topic::Contradiction, &to.service.at, message)
     };
-    let is_strict = |mode| mode == InboundMode::Strict;
+    let is_strict = |_: &Workload, _, mode| mode == InboundMode::Strict;
     Clash::all(to, endpoints.iter(), &is_strict).into_iter().map(warning).collect()
 }
 
@@ -72,7 +79,7 @@ pub(super) fn without_auto_mtls(to: Destination<'_>, endpoints: &[Endpoint], at:
         );
         Warning::new(Topic::Contradiction, at, message)
     };
-    let is_strict = |mode| mode == InboundMode::Strict;
+    let is_strict = |_: &Workload, _, mode| mode == InboundMode::Strict;
     Clash::all(to, endpoints.iter(), &is_strict).into_iter().map(warning).collect()
 }
 
@@ -88,7 +95,7 @@ pub(super) fn skipped(to: Destination<'_>, endpoints: &[Endpoint], at: &Origin) 
         );
         Warning::new(Topic::Contradiction, at, message)
     };
-    let is_strict = |mode| mode == InboundMode::Strict;
+    let is_strict = |_: &Workload, _, mode| mode == InboundMode::Strict;
     Clash::all(to, endpoints.iter(), &is_strict).into_iter().map(warning).collect()
 }
 
@@ -136,16 +143,12 @@ struct Clash<'e> {
 
 impl<'e> Clash<'e> {
     /// One for each policy that disagrees, not one for each endpoint under it.
-    fn all(
-        to: Destination<'_>,
-        endpoints: impl Iterator<Item = &'e Endpoint>,
-        clashes: &dyn Fn(InboundMode) -> bool,
-    ) -> Vec<Self> {
+    fn all(to: Destination<'_>, endpoints: impl Iterator<Item = &'e Endpoint>, clashes: &Clashes<'_>) -> Vec<Self> {
         let mut found: Vec<Self> = Vec::new();
         for endpoint in endpoints {
             let (Some(workload), Some(port)) = (&endpoint.workload, endpoint.port(to.port)) else { continue };
             let (mode, place) = mode_and_place(workload, port);
-            if clashes(mode) && found.iter().all(|known| known.place != place) {
+            if clashes(workload, port, mode) && found.iter().all(|known| known.place != place) {
                 found.push(Self { workload, port, mode, place });
             }
         }

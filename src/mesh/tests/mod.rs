@@ -5,6 +5,7 @@ mod inbound;
 mod kubernetes;
 mod mesh_config;
 mod outbound;
+mod registration;
 mod rules;
 mod transit;
 
@@ -13,7 +14,7 @@ pub(crate) mod text;
 
 use std::sync::Arc;
 
-use super::{IstioCompatibility, Mesh, Service, Settings, Workload};
+use super::{IstioCompatibility, Mesh, Service, Settings, Topic, Warning, Workload};
 use crate::policy::parse_set;
 
 /// The model of one file, and what is surprising in it.

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::decide::{Choice, InboundMode, OutboundMode, inbound, outbound};
-use super::super::{Settings, Topic};
+use super::super::decide::{Choice, InboundMode, OutboundMode, inbound, outbound, termination};
+use super::super::{ServerTlsMode, Settings, Topic};
 use super::random::policies;
 use super::text::{client_and_server, destination_rule, object, peer_authentication};
 use super::{mesh, mesh_with, said, service, strict, workload};
@@ -135,15 +135,17 @@ proptest! {
                     for endpoint in &service.endpoints {
                         let (Some(server), Some(number)) = (&endpoint.workload, endpoint.port(port)) else { continue };
                         let decision = outbound(&mesh, client, service, port, Some(endpoint));
-                        let works = match (decision.mode, inbound(&mesh, server, number).mode) {
-                            (OutboundMode::PerEndpoint { .. }, _) => panic!("one endpoint, and no decision"),
-                            (OutboundMode::Plaintext, mode) => mode != InboundMode::Strict,
-                            (OutboundMode::IstioMutual { .. }, mode) => mode != InboundMode::Disable,
-                            // TLS of the application's own, which only ports let through that do not take TLS for the mesh's.
-                            (OutboundMode::Simple { .. } | OutboundMode::Mutual { .. }, mode) => {
-                                mode == InboundMode::Disable
-                                    || (mode == InboundMode::Permissive && !port.protocol.is_http())
-                            }
+                        let mode = inbound(&mesh, server, number).mode;
+                        let own = termination(server, number).map(|tls| tls.value.mode);
+                        // TLS of the application's own, which only ports let through that carry bytes.
+                        let carries_bytes = !mesh.protocol_served(server, number).unwrap_or(port.protocol).is_http();
+                        let passes = !server.meshed || (mode != InboundMode::Strict && carries_bytes);
+                        let works = match decision.mode {
+                            OutboundMode::PerEndpoint { .. } => panic!("one endpoint, and no decision"),
+                            OutboundMode::Plaintext => mode != InboundMode::Strict && own.is_none(),
+                            OutboundMode::IstioMutual { .. } => mode != InboundMode::Disable,
+                            OutboundMode::Simple { .. } => own.map_or(passes, |own| own != ServerTlsMode::Mutual),
+                            OutboundMode::Mutual { .. } => own.is_some() || passes,
                         };
                         let said = decision.warnings.iter().any(|it| it.topic == Topic::Contradiction);
                         prop_assert_eq!(works, !said, "{} to {}\n{}", client.key, service.host, text);

@@ -119,6 +119,77 @@ fn server() -> impl Strategy<Value = String> {
     )
 }
 
+fn sidecar() -> impl Strategy<Value = String> {
+    let ingress = prop::sample::select(vec![
+        "",
+        "ingress: [{port: {number: 80, name: http}, defaultEndpoint: '127.0.0.1:8080'}, {port: {number: 90, name: tcp}}]",
+        "ingress: [{port: {number: 80, name: https, protocol: HTTPS}, tls: {mode: SIMPLE, serverCertificate: /c.pem, \
+         privateKey: /k.pem}}, {port: {number: 90, name: tls, protocol: TLS}, tls: {mode: MUTUAL, credentialName: own, \
+         subjectAltNames: [a.example]}}]",
+        "ingress: [{port: {number: 80, name: http}, captureMode: NONE}, {port: {number: 100, name: grpc}, captureMode: IPTABLES}]",
+    ]);
+    let egress = prop::sample::select(vec![
+        "",
+        "egress: [{hosts: ['./*', 'istio-system/*']}]",
+        "egress: [{port: {number: 8001, name: http}, hosts: ['one/*']}, {hosts: ['*/*']}]",
+        "egress: [{port: {number: 8002, name: tcp, protocol: TCP}, hosts: ['two/a.two.svc.cluster.local']}]",
+        "outboundTrafficPolicy: {mode: REGISTRY_ONLY}",
+    ]);
+    (namespace(), prop::option::of(app()), ingress, egress).prop_map(|(namespace, app, ingress, egress)| {
+        let selector = app.map(|app| format!("workloadSelector: {{labels: {{app: {app}}}}}")).unwrap_or_default();
+        let parts: Vec<&str> = [&*selector, ingress, egress].into_iter().filter(|part| !part.is_empty()).collect();
+        let spec = format!("{{{}}}", parts.join(", "));
+        object("networking.istio.io/v1", "Sidecar", &format!("{namespace}/name"), &spec)
+    })
+}
+
+fn access() -> impl Strategy<Value = String> {
+    let action = prop::sample::select(vec!["ALLOW", "DENY"]);
+    let rules = prop::sample::select(vec![
+        "[{from: [{source: {principals: [cluster.local/ns/one/sa/a]}}]}]",
+        "[{from: [{source: {namespaces: [one], notPrincipals: ['*/sa/b']}}], to: [{operation: {ports: ['80']}}]}]",
+        "[{to: [{operation: {methods: [GET], paths: ['/public/*']}}]}]",
+        "[{from: [{source: {ipBlocks: [10.0.0.0/8]}}], when: [{key: source.namespace, values: [two]}]}]",
+        "[{}]",
+    ]);
+    (namespace(), prop::option::of(app()), action, rules).prop_map(|(namespace, app, action, rules)| {
+        let selector = app.map(|app| format!("selector: {{matchLabels: {{app: {app}}}}}, ")).unwrap_or_default();
+        let spec = format!("{{{selector}action: {action}, rules: {rules}}}");
+        object("security.istio.io/v1", "AuthorizationPolicy", &format!("{namespace}/name"), &spec)
+    })
+}
+
+/// A Gateway, and a VirtualService that may or may not lead from it.
+fn gateway() -> impl Strategy<Value = String> {
+    let server = prop::sample::select(vec![
+        "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*.example']}",
+        "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['one/a.example'], tls: {httpsRedirect: true}}",
+        "{port: {number: 443, name: own, protocol: HTTPS}, hosts: [a.example], tls: {mode: SIMPLE, credentialName: own}}",
+        "{port: {number: 443, name: both, protocol: HTTPS}, hosts: [a.example], tls: {mode: MUTUAL, serverCertificate: /c.pem, \
+         privateKey: /k.pem, caCertificates: /ca.pem, subjectAltNames: [b.example]}}",
+        "{port: {number: 443, name: mesh, protocol: HTTPS}, hosts: ['*'], tls: {mode: ISTIO_MUTUAL}}",
+        "{port: {number: 443, name: through, protocol: TLS}, hosts: ['*.example'], tls: {mode: PASSTHROUGH}}",
+        "{port: {number: 90, name: tcp, protocol: TCP}, hosts: ['*']}",
+    ]);
+    let route = prop::sample::select(vec![
+        "http: [{match: [{uri: {prefix: /a}}], route: [{destination: {host: a, port: {number: 80}}}]}, \
+         {route: [{destination: {host: b.two.svc.cluster.local, port: {number: 80}, subset: v}}]}]",
+        "tls: [{match: [{sniHosts: [a.example]}], route: [{destination: {host: c, port: {number: 90}}}]}]",
+        "tcp: [{route: [{destination: {host: out.example, port: {number: 80}}}]}]",
+    ]);
+    (namespace(), app(), vec(server, 1..3), namespace(), route).prop_map(
+        |(namespace, app, servers, of_route, route)| {
+            let numbered =
+                servers.iter().enumerate().map(|(index, it)| it.replace(", protocol", &format!("-{index}, protocol")));
+            let servers = numbered.collect::<Vec<_>>().join(", ");
+            let spec = format!("{{selector: {{app: {app}}}, servers: [{servers}]}}");
+            let gateway = object("networking.istio.io/v1", "Gateway", &format!("{namespace}/name"), &spec);
+            let spec = format!("{{hosts: [a.example], gateways: [{namespace}/name], {route}}}");
+            gateway + &object("networking.istio.io/v1", "VirtualService", &format!("{of_route}/name"), &spec)
+        },
+    )
+}
+
 /// Annotations of Linkerd's, in flow style.
 fn annotations() -> impl Strategy<Value = String> {
     let policies = [
@@ -139,26 +210,37 @@ fn annotations() -> impl Strategy<Value = String> {
 
 /// Nine workloads and their services, under policies of every kind.
 pub(crate) fn policies() -> impl Strategy<Value = String> {
+    let tls = (vec(rule(), 0..6), vec(authentication(), 0..5), vec(entry(), 0..3));
+    let around = (vec(sidecar(), 0..3), vec(access(), 0..3), vec(gateway(), 0..3));
+    // A plain Service, one with an address, one whose clients choose.
+    let kinds = any::<[u8; 9]>();
     let linkerd = (vec(server(), 0..4), vec(annotations(), 18));
-    (vec(rule(), 0..6), vec(authentication(), 0..5), vec(entry(), 0..3), any::<[bool; 9]>(), linkerd).prop_map(
-        |(rules, authentications, entries, unmeshed, (servers, annotations))| {
+    (tls, around, any::<[bool; 9]>(), kinds, linkerd).prop_map(
+        |((rules, authentications, entries), (sidecars, access, gateways), unmeshed, kinds, (servers, annotations))| {
             let mut annotations = annotations.into_iter();
             let mut annotated = |document: String| {
                 document.replace("metadata: {", &format!("metadata: {{{}", annotations.next().unwrap_or_default()))
             };
             let mut text = String::new();
-            for (index, unmeshed) in unmeshed.into_iter().enumerate() {
+            for (index, (unmeshed, kind)) in unmeshed.into_iter().zip(kinds).enumerate() {
                 let name = format!("{}/{}", NAMESPACES[index / 3], APPS[index % 3]);
                 let workload = workload_entry(&name, &format!("10.0.0.{}", index + 1));
                 let label = if unmeshed { "labels: {security.istio.io/tlsMode: disabled, " } else { "labels: {" };
                 text += &annotated(workload.replace("labels: {", label));
-                text += &annotated(service(
-                    &name,
-                    "[{name: http, port: 80}, {name: tcp, port: 90}, {name: grpc, port: 100}]",
-                ));
+                let service =
+                    service(&name, "[{name: http, port: 80}, {name: tcp, port: 90}, {name: grpc, port: 100}]");
+                text += &annotated(match kind % 3 {
+                    0 => service,
+                    1 => service.replace("ports:", &format!("clusterIP: 10.96.0.{}, ports:", index + 1)),
+                    _ => service.replace("ports:", "clusterIP: None, ports:"),
+                });
             }
-            let several = rules.into_iter().chain(authentications).chain(entries).chain(servers).enumerate();
-            text.extend(several.map(|(index, it)| it.replace("name: name,", &format!("name: name-{index},"))));
+            let several = rules.into_iter().chain(authentications).chain(entries).chain(sidecars).chain(access);
+            let several = several.chain(gateways).chain(servers).enumerate();
+            text.extend(several.map(|(index, it)| {
+                let it = it.replace("name: name,", &format!("name: name-{index},"));
+                it.replace("/name]", &format!("/name-{index}]"))
+            }));
             text
         },
     )

@@ -25,6 +25,10 @@ fn left_out_keys_keep_their_defaults() {
     let config = Config::parse("f", "trustDomain: prod.example\nxds:\n  drain: 1m 30s\n").unwrap();
     assert_eq!(config.trust_domain.as_str(), "prod.example");
     assert_eq!(config.xds.drain, Duration::from_secs(90));
+    assert_eq!(config.xds.resource_ttl, Duration::ZERO, "for ever");
+    assert_eq!(Config::parse("f", "xds: {resourceTtl: 30s}").unwrap().xds.resource_ttl, Duration::from_secs(30));
+    let short = Config::parse("f", "xds: {resourceTtl: 2s}").unwrap_err().to_string();
+    assert!(short.contains("f:1") && short.contains("at least 5s"), "{short}");
     assert_eq!(config.xds.address, Xds::default().address);
 }
 
@@ -135,4 +139,137 @@ fn flags_go_before_the_file_and_are_checked_with_it() {
 fn a_named_file_must_exist() {
     let error = Config::load(Some(Path::new("/nonexistent/c.yaml")), &Overrides::default()).unwrap_err();
     assert!(error.to_string().contains("/nonexistent/c.yaml"), "{error}");
+}
+
+/// A `server.conf` of `example.org`, with its own data directory.
+const SERVER_CONF: &str = "server {\n  bind_address = \"127.0.0.1\"\n  bind_port = \"8443\"\n  trust_domain = \"example.org\"\n  data_dir = \
+                           \"/run/spire/data\"\n  log_level = \"DEBUG\"\n  ca_ttl = \"168h\"\n  default_x509_svid_ttl = \"2h\"\n  ca_key_type = \
+                           \"ec-p384\"\n}\nplugins {\n  DataStore \"sql\" { plugin_data { database_type = \"sqlite3\" connection_string = \
+                           \"/run/spire/data/datastore.sqlite3\" } }\n  KeyManager \"memory\" { plugin_data {} }\n}\n";
+
+/// Loads with a configuration file and a `server.conf`.
+fn spire(yaml: &str, conf: &str, change: impl FnOnce(&mut Overrides)) -> Result<Config, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, path) = (dir.path().join("c.yaml"), dir.path().join("server.conf"));
+    std::fs::write(&file, yaml).unwrap();
+    std::fs::write(&path, conf).unwrap();
+    let mut overrides = Overrides { spire: Some(SpireFile { path, expand_env: false }), ..Overrides::default() };
+    change(&mut overrides);
+    Config::load(Some(&file), &overrides)
+}
+
+#[test]
+fn a_server_conf_sets_what_spire_means_by_it() {
+    let config = spire("", SERVER_CONF, |_| ()).unwrap();
+    assert_eq!(config.trust_domain.as_str(), "example.org");
+    assert_eq!(config.xds.address, "127.0.0.1:8443".parse().unwrap());
+    assert_eq!(config.data_dir, Path::new("/run/spire/data"));
+    assert_eq!(config.store_file("trust.db"), Path::new("/run/spire/data/datastore.sqlite3"));
+    assert_eq!(config.log_level(), Some("debug"));
+    let Certificates { workload_ttl, intermediate_ttl, authority_key, root_ttl, .. } = config.certificates;
+    assert_eq!((workload_ttl.as_secs(), intermediate_ttl.as_secs()), (7200, 168 * 3600));
+    assert_eq!((authority_key, root_ttl), (KeyAlgorithm::P384, Certificates::default().root_ttl));
+    // What is left out is as in SPIRE.
+    let least = SERVER_CONF.replace("  ca_ttl = \"168h\"\n  default_x509_svid_ttl = \"2h\"\n", "");
+    let least = least.replace("  bind_address = \"127.0.0.1\"\n  bind_port = \"8443\"\n", "");
+    let config = spire("", &least, |_| ()).unwrap();
+    assert_eq!(config.xds.address, "0.0.0.0:8081".parse().unwrap());
+    assert_eq!(config.certificates.workload_ttl.as_secs(), 3600);
+    // An SVID never outlives its CA: SPIRE warns, and cuts it short.
+    let config = spire("", &SERVER_CONF.replace("168h", "1h"), |_| ()).unwrap();
+    assert_eq!(config.certificates.workload_ttl.as_secs(), 3600);
+    assert!(config.warnings[0].to_string().contains("default_x509_svid_ttl is 2h"), "{:?}", config.warnings);
+}
+
+#[test]
+fn a_conflict_of_the_two_files_names_both_places() {
+    for (yaml, expected) in [
+        ("trustDomain: other.test\n", ":4: trustDomain is other.test at "),
+        ("xds:\n  address: 127.0.0.1:1\n", ":3: xds.address is 127.0.0.1:1 at "),
+        ("dataDir: /other\n", ":5: dataDir is /other at "),
+        ("certificates:\n  workloadTtl: 1h\n", ":8: certificates.workloadTtl is 1h at "),
+        ("certificates:\n  intermediateTtl: 100h\n", ":7: certificates.intermediateTtl is 4days 4h at "),
+        ("certificates:\n  authorityKey: P-256\n", ":9: certificates.authorityKey is P-256 at "),
+    ] {
+        let message = spire(yaml, SERVER_CONF, |_| ()).unwrap_err().to_string();
+        let line = yaml.lines().count();
+        let place = format!("c.yaml:{line}, and ");
+        assert!(message.contains(expected) && message.contains(&place), "{yaml}: {message}");
+        assert!(message.ends_with("here: make them the same, or leave one of them out"), "{message}");
+    }
+    // The same twice is no conflict, and a default of SPIRE's is none either.
+    assert!(spire("trustDomain: example.org\n", SERVER_CONF, |_| ()).is_ok());
+    let least = SERVER_CONF.replace("  default_x509_svid_ttl = \"2h\"\n", "");
+    let config = spire("certificates:\n  workloadTtl: 30m\n", &least, |_| ()).unwrap();
+    assert_eq!(config.certificates.workload_ttl.as_secs(), 1800);
+}
+
+#[test]
+fn flags_go_before_a_server_conf() {
+    let config = spire("", SERVER_CONF, |overrides| {
+        overrides.trust_domain = Some("flag.test".parse().unwrap());
+        overrides.xds = Some("127.0.0.1:9".parse().unwrap());
+        overrides.data_dir = Some("/flag".into());
+    });
+    let config = config.unwrap();
+    assert_eq!((config.trust_domain.as_str(), config.xds.address.port()), ("flag.test", 9));
+    assert_eq!(config.data_dir, Path::new("/flag"));
+}
+
+#[test]
+fn a_bad_server_conf_is_refused_with_its_place() {
+    let message = spire("", &SERVER_CONF.replace("ca_ttl", "ca_tll"), |_| ()).unwrap_err().to_string();
+    assert!(
+        message.contains("server.conf:7: server: unknown field \"ca_tll\" (did you mean \"ca_ttl\"?)"),
+        "{message}"
+    );
+    let message = spire("", &SERVER_CONF.replace("\"2h\"", "\"2s\""), |_| ()).unwrap_err().to_string();
+    assert!(message.contains("server.conf:8: this leaves no time to renew"), "{message}");
+    let psat = SERVER_CONF.replace("  KeyManager", "  NodeAttestor \"k8s_psat\" {}\n  KeyManager");
+    let message = spire("", &psat, |_| ()).unwrap_err().to_string();
+    assert!(
+        message.contains("needs a Kubernetes API, and none is configured: use \"join_token\" or \"x509pop\""),
+        "{message}"
+    );
+}
+
+/// The ConfigMap of SPIRE's manifests, in the policy directory.
+#[test]
+fn the_seeds_config_map_counts_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let seed = include_str!("../../../config/policies/seed/spire.yaml");
+    std::fs::write(dir.path().join("spire.yaml"), seed).unwrap();
+    let file = dir.path().join("c.conf");
+    let load = |yaml: &str, change: fn(&mut Overrides)| {
+        std::fs::write(&file, yaml).unwrap();
+        let mut overrides = Overrides { policy: Some(dir.path().to_owned()), ..Overrides::default() };
+        change(&mut overrides);
+        Config::load(Some(&file), &overrides).unwrap()
+    };
+    let config = load("", |_| ());
+    assert_eq!(
+        (config.trust_domain.as_str(), config.xds.address.to_string()),
+        ("example.org", "0.0.0.0:8081".to_owned())
+    );
+    assert_eq!(config.store_file("trust.db"), Path::new("/run/spire/data/datastore.sqlite3"));
+    // It keeps no server from starting: what the configuration file says counts, and is said.
+    let config = load("dataDir: /mine\n", |_| ());
+    assert_eq!(config.data_dir, Path::new("/mine"));
+    let warning = config.warnings[0].to_string();
+    assert!(warning.starts_with("spire.yaml:12: /run/spire/data has no effect: dataDir is /mine at "), "{warning}");
+    // For another trust domain it is another server's.
+    let config = load("", |overrides| overrides.trust_domain = Some("cluster.local".parse().unwrap()));
+    assert_eq!((config.spire.is_none(), config.xds.address), (true, Xds::default().address));
+    let warning = config.warnings[0].to_string();
+    assert!(
+        warning.starts_with(
+            "spire.yaml:11: nothing of this server.conf is applied: it is for the trust domain example.org"
+        ),
+        "{warning}"
+    );
+    // What is wrong in it would make another server of this one.
+    std::fs::write(dir.path().join("spire.yaml"), seed.replace("trust_domain", "trust_domian")).unwrap();
+    let overrides = Overrides { policy: Some(dir.path().to_owned()), ..Overrides::default() };
+    let message = Config::load(Some(&file), &overrides).unwrap_err().to_string();
+    assert!(message.contains("spire.yaml:11: server: unknown field \"trust_domian\""), "{message}");
 }

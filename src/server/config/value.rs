@@ -34,6 +34,17 @@ pub(super) fn lifetime<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::E
     Ok(value)
 }
 
+/// A time after which a proxy drops what it has not heard of; 0 for never. A server that is started again needs some seconds.
+pub(super) fn resource_ttl<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    const LEAST: Duration = Duration::from_secs(5);
+    let value = duration(d)?;
+    if !value.is_zero() && value < LEAST {
+        let value = humantime::format_duration(value);
+        return Err(D::Error::custom(format!("{value} is too short: at least 5s, or 0s for no limit")));
+    }
+    Ok(value)
+}
+
 /// What has a text form of its own, with its own message.
 pub(super) fn parsed<'de, D: Deserializer<'de>, T: std::str::FromStr<Err = String>>(d: D) -> Result<T, D::Error> {
     String::deserialize(d)?.parse().map_err(D::Error::custom)

@@ -87,3 +87,38 @@ fn no_heartbeat_overtakes_a_response_in_flight() {
     it.ack(&beat, &view);
     assert!(it.0.heartbeat(start + 2 * TTL).is_some());
 }
+
+/// Nobody knows how long the client has been without: what it has from an earlier stream may be about to end.
+#[test]
+fn who_comes_back_with_what_lives_for_a_time_is_told_at_once_that_it_lives_on() {
+    let (view, start) = (mortal(), Instant::now());
+    let mut it = Delta::default();
+    let has = ["a", "b"].map(|name| (name.to_owned(), view.get(Secret, name).unwrap().version().to_string()));
+    let request =
+        DeltaRequest { subscribe: strings(&["a", "b"]), initial_versions: has.into(), ..DeltaRequest::default() };
+    it.0.on_request(Secret, request, &view);
+    assert!(it.next(&view).is_none(), "it has everything");
+    let beat = it.0.heartbeat(start).expect("at once");
+    assert_eq!(beat.contents.len(), 1);
+    it.ack(&beat, &view);
+    assert!(it.0.heartbeat(start).is_none());
+    assert!(it.0.heartbeat(start + TTL / 2).is_some());
+
+    let mut it = Sotw::default();
+    it.ask(Secret, &["a", "b"], &view);
+    let first = it.next(&view).unwrap();
+    let version = sotw_message(&first).version_info;
+    let mut again = Sotw::default();
+    let request = SotwRequest { names: strings(&["a", "b"]), version, ..SotwRequest::default() };
+    again.0.on_request(Secret, request, &view);
+    assert!(again.next(&view).is_none(), "it has everything");
+    assert!(again.0.heartbeat(start).is_some());
+}
+
+/// Else a server that is started again without the limit, and sends nothing since nothing has changed, would let everything end.
+#[test]
+fn the_time_is_a_part_of_the_version() {
+    let versions = [restatable("a", "1"), restatable("a", "1").with_ttl(TTL), restatable("a", "1").with_ttl(TTL * 2)];
+    let versions = versions.map(|resource| resource.version());
+    assert!(versions[0] != versions[1] && versions[1] != versions[2]);
+}
