@@ -74,6 +74,24 @@ fn the_example_of_cert_manager_issues_all_its_certificates() {
 }
 
 #[test]
+fn the_example_for_linkerd_completes_its_seed() {
+    let files = ["config/policies/seed/linkerd.yaml", "config/examples/linkerd/policy.yaml"];
+    let warnings = warnings(&files);
+    let expected = ["Service default/my-service has skip-outbound-ports", "names none of its ports"];
+    assert_eq!(warnings.len(), expected.len(), "{warnings:#?}");
+    for (warning, part) in warnings.iter().zip(expected) {
+        assert!(warning.contains(part), "{warning}");
+    }
+    let (set, _) = parse_set(files.map(|file| (file, read(file)))).unwrap();
+    let (mesh, _) = Mesh::build(&set, &Settings::default());
+    let app = mesh.workload(&"my-namespace/my-app".parse().unwrap()).unwrap();
+    assert_eq!(*app.dns_names, ["my-app.my-namespace.serviceaccount.identity.linkerd.cluster.local"]);
+    let decided = countersign::mesh::decide::inbound(&mesh, app, 8080);
+    assert_eq!(decided.policy.as_deref(), Some("Server my-namespace/external-api"));
+    assert_eq!(decided.mode.to_string(), "STRICT");
+}
+
+#[test]
 fn the_compose_lab_runs_on_the_seed_policies() {
     assert_eq!(warnings(&["config/policies/seed/istio.yaml", "deploy/compose/policy/workloads.yaml"]), [""; 0]);
 }

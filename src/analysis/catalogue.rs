@@ -249,6 +249,34 @@ rules! {
         "Across namespaces the annotation countersign.dev/readers is not enough: the namespace of the Secret has to allow references from the reader's, by a ReferenceGrant. The reader gets nothing."
         "Write the ReferenceGrant beside the Secret (from: a Gateway of the reader's namespace, to: the Secret), or take the reader out.";
 
+    DIALECTS CS0701 Warning
+        "Istio's policy and Linkerd's speak of one thing, and differ"
+        "A PeerAuthentication and Linkerd's policy (a Server, or an annotation) both decide about the port, or a DestinationRule and skip-outbound-ports about the way to it. The stricter of the two counts, and the other one is as if it were not written."
+        "Let both say the same, or remove one.";
+    TWO_SERVERS CS0702 Error
+        "two Servers select one port"
+        "Linkerd's webhook refuses the second. Here the older one counts (without creation times the first by name), as in Linkerd's policy controller, and the authorizations of the other let nobody in."
+        "Let their selectors differ, or make one of the two.";
+    NOBODY_ADMITTED CS0703 Warning
+        "a Server lets nobody in"
+        "Once a Server selects a port, only what is authorized passes. Nothing authorizes anybody: every connection is refused, over HTTP with 403."
+        "Write a ServerAuthorization, or an AuthorizationPolicy, for the Server; or `accessPolicy` in v1beta3.";
+    MISPLACED CS0704 Warning
+        "an annotation that Linkerd does not read there"
+        "Linkerd reads skip-outbound-ports on Pods and Namespaces. On a Service it has an effect here, where the clients of that Service go by it, and none in a cluster that runs Linkerd itself."
+        "Nothing, if only this server is to read it; else put the annotation on the clients or their Namespace.";
+    LEADS_NOWHERE CS0705 Warning
+        "a policy of Linkerd's refers to what is not there"
+        "An authorization for a Server that does not exist protects and opens nothing. A required authentication that does not exist is never satisfied: the policy lets nobody in."
+        "Write the missing object, or correct the name and namespace.";
+    NOBODYS_IDENTITY CS0706 Warning
+        "an identity of Linkerd's that no workload has"
+        "The name, or the service account, is nobody's of this policy set: most often a typing error, or another trust domain at its end."
+        "Compare it with the identities that `countersign describe workload` shows.";
+    BOTH_AUTHORIZE CS0707 Note
+        "Istio and Linkerd authorize on one port"
+        "An AuthorizationPolicy of Istio's and an authorization of Linkerd's both hold for the port: who passes must be let in by both."
+        "Nothing, if that is meant; else write it in one of the two.";
     SHORT_CA CS0801 Warning
         "an authority lives too short for what it signs"
         "SPIRE's rule: a successor signs when a sixth of the authority's life is left, seven days at most. A certificate that is to live longer than that may be cut short."

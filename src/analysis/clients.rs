@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::mesh::{Mesh, Service, Workload};
 
-/// Workloads of one namespace that no DestinationRule tells apart.
+/// Workloads of one namespace that no DestinationRule and no annotation tells apart.
 pub(super) struct Clients<'m> {
     /// By the Sidecar that governs them: it decides what they reach, not how.
     by_reach: Vec<(Vec<&'m Workload>, Vec<&'m Arc<Service>>)>,
@@ -17,7 +17,9 @@ impl<'m> Clients<'m> {
         let mut groups: BTreeMap<_, BTreeMap<_, Vec<&Workload>>> = BTreeMap::new();
         for workload in mesh.workloads().filter(|workload| workload.meshed && wanted(workload)) {
             let sidecar = workload.sidecar().map(|it| (it.meta.namespace.as_str(), it.meta.name.as_str()));
-            let group = groups.entry((&workload.key.namespace, mesh.client_labels(workload))).or_default();
+            let group =
+                groups.entry((&workload.key.namespace, mesh.client_labels(workload), workload.skipped_outbound()));
+            let group = group.or_default();
             group.entry(sidecar).or_default().push(workload);
         }
         let mut groups: Vec<Self> = groups

@@ -75,6 +75,7 @@ pub fn analyze(subject: Subject<'_>, limits: &Limits, now: OffsetDateTime) -> Re
     rules::protection::all(subject, limits, now, &mut found);
     rules::origination::all(subject, &mut found);
     rules::authorization::all(subject, &mut found);
+    rules::linkerd::all(subject, &mut found);
     rules::certificates::all(subject, limits, now, &mut found);
     rules::issuers::all(subject, now, &mut found);
     found.report()

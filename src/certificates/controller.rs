@@ -145,6 +145,7 @@ impl Controller {
                     namespace: key.0.clone(),
                     labels: entry.state.labels.clone(),
                     annotations: entry.state.annotations.clone(),
+                    linkerd: Default::default(),
                     creation_timestamp: None,
                 };
                 let formats = object.map_or(&[][..], |it| &it.spec.output_formats);
@@ -186,7 +187,14 @@ impl Controller {
             Some(held) => {
                 let annotations = BTreeMap::new();
                 let (name, namespace) = (name.to_owned(), namespace.to_owned());
-                let meta = Metadata { name, namespace, labels: BTreeMap::new(), annotations, creation_timestamp: None };
+                let meta = Metadata {
+                    name,
+                    namespace,
+                    labels: BTreeMap::new(),
+                    annotations,
+                    linkerd: Default::default(),
+                    creation_timestamp: None,
+                };
                 Some(secret::object(meta, Origin::new("", 1, 1), &held, &[]).spec)
             }
             None => directory_secret(set, namespace, name).map(|object| object.spec.clone()),

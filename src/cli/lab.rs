@@ -12,6 +12,8 @@ pub enum Scenario {
     Istio,
     /// cert-manager's, and a gateway that shows what they issue
     CertManager,
+    /// Linkerd's policies, beside Istio's
+    Linkerd,
 }
 
 /// What `countersign lab` takes.

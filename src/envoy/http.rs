@@ -19,9 +19,13 @@ use crate::plan::{InboundListener, OutboundListener, PathNormalization, ProxyPla
 /// For requests to the application. `verified`: whether they come over mutual TLS.
 pub(super) fn inbound(plan: &InboundListener, proxy: &ProxyPlan, verified: bool) -> Filter {
     let manager = telling(verified, common(format!("inbound_{}", plan.name)));
+    let manager = admitting(proxy, manager);
+    let admission = plan.admission.iter().filter(|it| verified || !it.spares_plaintext);
+    let admitted = admission.flat_map(rbac::of_admitted_requests);
     filter(HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::RouteConfig(route::inbound(plan))),
-        ..admitting(proxy, manager)
+        http_filters: admitted.chain(manager.http_filters).collect(),
+        ..manager
     })
 }
 

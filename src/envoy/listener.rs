@@ -145,8 +145,8 @@ impl Chains<'_> {
     }
 
     fn tcp(&self) -> Vec<FilterChain> {
-        let plaintext = || self.plaintext("plaintext", &[], self.bytes());
-        let mutual = |alpn: &[&str]| self.mutual("mutual-tls", alpn, &TCP_ALPN, self.bytes());
+        let plaintext = || self.plaintext("plaintext", &[], self.bytes(false));
+        let mutual = |alpn: &[&str]| self.mutual("mutual-tls", alpn, &TCP_ALPN, self.bytes(true));
         let all: Vec<&str> = MESH_ALPN.into_iter().chain(MESH_HTTP_ALPN).collect();
         match self.plan.mode {
             InboundMode::Disable => vec![plaintext()],
@@ -158,9 +158,9 @@ impl Chains<'_> {
     /// A port of which nothing says what it speaks: HTTP where the client says so, and bytes otherwise.
     fn undeclared(&self) -> Vec<FilterChain> {
         let mutual_http = || self.mutual("mutual-tls-http", &MESH_HTTP_ALPN, &HTTP_ALPN, self.http_filter(true));
-        let mutual = |alpn: &[&str]| self.mutual("mutual-tls", alpn, &TCP_ALPN, self.bytes());
+        let mutual = |alpn: &[&str]| self.mutual("mutual-tls", alpn, &TCP_ALPN, self.bytes(true));
         let plaintext_http = || self.plaintext("plaintext-http", &PLAINTEXT_HTTP, self.http_filter(false));
-        let plaintext = || self.plaintext("plaintext", &[], self.bytes());
+        let plaintext = || self.plaintext("plaintext", &[], self.bytes(false));
         match self.plan.mode {
             InboundMode::Disable => vec![plaintext_http(), plaintext()],
             InboundMode::Strict => vec![mutual_http(), mutual(&[])],
@@ -174,7 +174,7 @@ impl Chains<'_> {
     fn terminating(&self, termination: &Termination) -> Vec<FilterChain> {
         let filters = || match self.plan.protocol.is_http() {
             true => self.http_filter(termination.clients.is_some()),
-            false => self.bytes(),
+            false => self.bytes(false),
         };
         let refused = termination.clients.as_ref().map(|clients| clients.refused.as_slice()).unwrap_or_default();
         let own = [rbac::of_certificates(refused), filters()].concat();
@@ -185,7 +185,7 @@ impl Chains<'_> {
         let all: Vec<&str> = MESH_ALPN.into_iter().chain(MESH_HTTP_ALPN).collect();
         let mutual = match self.plan.protocol.is_http() {
             true => self.mutual("mutual-tls", &all, &HTTP_ALPN, self.http_filter(true)),
-            false => self.mutual("mutual-tls", &all, &TCP_ALPN, self.bytes()),
+            false => self.mutual("mutual-tls", &all, &TCP_ALPN, self.bytes(true)),
         };
         vec![mutual, own]
     }
@@ -202,15 +202,18 @@ impl Chains<'_> {
 
     /// TLS that is not the mesh's: the application itself will know what to do with it.
     fn application_tls(&self) -> FilterChain {
-        chain("application-tls", matching(TLS, &[]), None, self.bytes())
+        chain("application-tls", matching(TLS, &[]), None, self.bytes(false))
     }
 
     fn http_filter(&self, verified: bool) -> Vec<Filter> {
         vec![http::inbound(self.plan, self.proxy, verified)]
     }
 
-    fn bytes(&self) -> Vec<Filter> {
-        let mut filters = rbac::of_connections(&self.proxy.authorization);
+    /// `verified`: whether they come over mutual TLS.
+    fn bytes(&self, verified: bool) -> Vec<Filter> {
+        let admission = self.plan.admission.iter().filter(|it| verified || !it.spares_plaintext);
+        let mut filters: Vec<Filter> = admission.flat_map(rbac::of_admitted_connections).collect();
+        filters.extend(rbac::of_connections(&self.proxy.authorization));
         filters.push(tcp_proxy(&self.plan.cluster));
         filters
     }

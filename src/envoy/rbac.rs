@@ -22,7 +22,7 @@ use envoy_types::pb::google::protobuf::{Any, UInt32Value};
 use prost::{Message, Name};
 
 use super::message::any;
-use crate::plan::{AccessRule, Authorization, Condition, Network, Pattern, Test};
+use crate::plan::{AccessRule, Admission, Authorization, Condition, Network, Pattern, Test};
 
 /// Istio's, under which its dashboards look for `tcp.rbac.denied`.
 const STAT_PREFIX: &str = "tcp.";
@@ -40,6 +40,20 @@ pub(super) fn of_connections(authorization: &Authorization) -> Vec<Filter> {
 /// For every chain with the mesh's mutual TLS: who shows a certificate that these rules match is refused, whatever it carries.
 pub(super) fn of_certificates(refused: &[AccessRule]) -> Vec<Filter> {
     of_connections(&Authorization { deny: refused.to_vec(), allow: None })
+}
+
+/// For a chain that carries bytes, of a port at which only some are let in.
+pub(super) fn of_admitted_connections(admission: &Admission) -> Vec<Filter> {
+    of_connections(&admitting(admission))
+}
+
+/// The same for a chain that carries requests.
+pub(super) fn of_admitted_requests(admission: &Admission) -> Vec<HttpFilter> {
+    of_requests(&admitting(admission))
+}
+
+fn admitting(admission: &Admission) -> Authorization {
+    Authorization { deny: Vec::new(), allow: Some(admission.rules.clone()) }
 }
 
 /// For a chain that carries requests.
@@ -119,6 +133,7 @@ fn permission_of(test: &Test) -> Rule {
         // What is about the peer stands among the peers; were it here, it would match nothing.
         Test::Peer(_)
         | Test::PeerSuffix(_)
+        | Test::PeerDns(_)
         | Test::PeerNamespace { .. }
         | Test::PeerServiceAccount { .. }
         | Test::Source(_)
@@ -131,6 +146,9 @@ fn principal_of(test: &Test) -> Identifier {
     let authenticated = |name| Identifier::Authenticated(Authenticated { principal_name: Some(name) });
     match test {
         Test::Peer(pattern) => authenticated(text(pattern, false)),
+        // Envoy compares every URI and every DNS name of the certificate alike. What ends as a DNS name may be the path of a SPIFFE ID.
+        Test::PeerDns(Pattern::Suffix(end)) => authenticated(regex(format!("[^/:]+{}", literal(end)))),
+        Test::PeerDns(pattern) => authenticated(text(pattern, false)),
         Test::PeerSuffix(suffix) => authenticated(regex(format!("spiffe://.*{}", literal(suffix)))),
         Test::PeerNamespace { trust_domain, namespace } => {
             let trust_domain = trust_domain.as_deref().map_or_else(|| "[^/]+".to_owned(), literal);

@@ -20,6 +20,7 @@ mod envoy_admin;
 mod envoy_process;
 mod error;
 mod latency;
+mod linkerd;
 mod mesh;
 mod network;
 mod progress;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{ControlPlane, LabError, Mesh, Ports, Progress, Topology, cert_manager};
+use super::{ControlPlane, LabError, Mesh, Ports, Progress, Topology, cert_manager, linkerd};
 pub use crate::cli::lab::Scenario;
 
 /// What a scenario may use beside the mesh that runs.
@@ -20,7 +20,8 @@ impl Scenario {
     /// Writes the scenario's own files into the policy directory. The lab's mesh is there already.
     pub fn write(self, policies: &Path, topology: &Topology) -> Result<(), LabError> {
         match self {
-            Self::Istio => Ok(()),
+            // Linkerd's policies come one after the other, while it looks.
+            Self::Istio | Self::Linkerd => Ok(()),
             Self::CertManager => cert_manager::write(policies, topology),
         }
     }
@@ -36,6 +37,7 @@ impl Scenario {
         match self {
             Self::Istio => Ok(()),
             Self::CertManager => cert_manager::check(mesh, stage, progress).await,
+            Self::Linkerd => linkerd::check(&mesh.topology, &stage.directory.join("policies"), progress).await,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::build::Builder;
 use super::index::oldest_first;
+use super::linkerd::Kinds;
 use super::population::Population;
 use super::sidecar::warn_of_tls_without_effect;
 use super::workload::{Governance, Workload};
@@ -15,7 +16,7 @@ use crate::policy::{AuthorizationPolicy, Objects, PeerAuthentication, PolicySet}
 #[derive(Debug)]
 pub(super) struct Governed {
     /// What it was made from.
-    from: (Arc<Population>, Objects<PeerAuthentication>, Objects<Sidecar>, Objects<AuthorizationPolicy>),
+    from: (Arc<Population>, Objects<PeerAuthentication>, Objects<Sidecar>, Objects<AuthorizationPolicy>, Kinds),
     pub(super) transit: Transit,
     /// In the population's order.
     pub(super) workloads: Vec<Arc<Workload>>,
@@ -33,10 +34,11 @@ impl Governed {
     ) -> Arc<Self> {
         let before = before.filter(|before| Arc::ptr_eq(&before.from.0, population));
         let same = |it: &&Arc<Self>| {
-            let (_, authentication, sidecars, authorization) = &it.from;
+            let (_, authentication, sidecars, authorization, linkerd) = &it.from;
             authentication.are(&set.peer_authentications)
                 && sidecars.are(&set.sidecars)
                 && authorization.are(&set.authorization_policies)
+                && linkerd.are(set)
                 && it.transit == transit
         };
         if let Some(before) = before.filter(same) {
@@ -48,6 +50,7 @@ impl Governed {
         builder.authenticate(population, &mut governance);
         builder.assign_sidecars(population, &mut governance);
         builder.authorize(population, &mut governance);
+        builder.serve(population, &mut governance);
         let governed = population.all.iter().zip(governance).enumerate();
         let workloads: Vec<Arc<Workload>> = governed
             .map(|(position, (registered, governance))| {
@@ -59,7 +62,7 @@ impl Governed {
         builder.warn_of_permissive_default(&workloads);
         warn_of_tls_without_effect(&workloads, &mut builder.warnings);
         let policies = (set.peer_authentications.clone(), set.sidecars.clone(), set.authorization_policies.clone());
-        let from = (Arc::clone(population), policies.0, policies.1, policies.2);
+        let from = (Arc::clone(population), policies.0, policies.1, policies.2, Kinds::of(set));
         Arc::new(Self { from, transit, workloads, warnings: builder.warnings })
     }
 }

@@ -12,6 +12,7 @@ mod build;
 mod gateway;
 mod governed;
 mod index;
+mod linkerd;
 mod mesh_config;
 mod names;
 mod offers;
@@ -42,6 +43,7 @@ pub use crate::policy::{
 };
 pub use basis::{Basis, Outlook};
 pub use gateway::{intersection, names as gateway_named};
+pub use linkerd::{Client, ClientNetwork, Grant, PortList, dns_name};
 pub use names::{PeerNames, San};
 pub use registration::Process;
 pub use server_conf::ServerConf;
@@ -227,22 +229,23 @@ impl Mesh {
         ports
     }
 
-    /// What is spoken on a port of the workload: what its Sidecar's `ingress` says, or else the first service that sends there. `None`: nothing
-    /// is known of the port.
+    /// What is spoken on a port of the workload: what its Sidecar's `ingress` says, or else the first service that sends there, and Linkerd's
+    /// policy besides. `None`: nothing is known of the port.
     pub fn protocol_served(&self, workload: &Workload, number: u16) -> Option<Protocol> {
         let ingress = workload.sidecar().map_or(&[][..], |sidecar| &sidecar.spec.ingress);
-        if !ingress.is_empty() {
-            return ingress.iter().find(|listener| listener.port.value == number).map(|listener| listener.protocol);
-        }
-        self.sent_to(workload).get(&number).copied()
+        let declared = match ingress {
+            [] => self.sent_to(workload).get(&number).copied(),
+            _ => ingress.iter().find(|listener| listener.port.value == number).map(|listener| listener.protocol),
+        };
+        declared.map(|declared| workload.spoken(number, declared))
     }
 
-    /// The workload's ports that services send to, or that its PeerAuthentication names: a mode that an operator has written for a port
-    /// is kept even where no service leads to it.
+    /// The workload's ports that services send to, or that its PeerAuthentication or a Server names: a mode that an operator has written
+    /// for a port is kept even where no service leads to it.
     pub fn served_ports(&self, workload: &Workload) -> BTreeMap<u16, Protocol> {
         let mut ports = self.sent_to(workload);
         for port in decide::ports_named(workload) {
-            ports.entry(port).or_default();
+            ports.entry(port).or_insert_with(|| workload.protocol(port));
         }
         ports
     }

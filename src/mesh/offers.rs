@@ -11,7 +11,7 @@ use super::population::Population;
 use super::service::{Discovery, Endpoint, EndpointAddress, Ports, Service};
 use super::slices::Slices;
 use super::workload::{TLS_MODE_LABEL, Workload};
-use super::{Object, Settings, Topic, Warning};
+use super::{Object, Settings, Topic, Warning, linkerd};
 use crate::policy::{
     EndpointSlice, LabelSelector, Located, Metadata, Objects, PolicySet, Resolution, Service as K8sService,
     ServiceEntry, WorkloadEntry,
@@ -183,9 +183,11 @@ impl Offering<'_> {
             endpoints,
             subject_alt_names: Vec::new(),
             export_to: exported_by_annotation(&object.meta.annotations),
+            skipped_outbound: object.meta.linkerd.skip_outbound_ports.clone(),
             at: object.at.clone(),
         };
-        (service, warnings)
+        warnings.extend(linkerd::misplaced(object));
+        (service.with_protocols_of_linkerd(object.meta.linkerd.opaque_ports.as_ref()), warnings)
     }
 
     fn entry_service(&self, object: &Object<ServiceEntry>, host: String) -> (Service, Vec<Warning>) {
@@ -229,9 +231,10 @@ impl Offering<'_> {
             endpoints,
             subject_alt_names: spec.subject_alt_names.clone(),
             export_to: spec.export_to.clone(),
+            skipped_outbound: None,
             at: object.at.clone(),
         };
-        (service, warnings)
+        (service.with_protocols_of_linkerd(None), warnings)
     }
 
     fn selected<S>(

@@ -5,18 +5,21 @@ use std::sync::Arc;
 
 use super::build::Builder;
 use super::index::LabelIndex;
+use super::linkerd::dns_name;
 use super::registration::Process;
 use super::service::Ports;
 use super::workload::{Registered, TLS_MODE_LABEL, WorkloadKey};
 use super::{Object, Settings, Topic, Warning};
+use crate::policy::linkerd::{Annotations, Injection};
 use crate::policy::{
-    ClusterSpiffeId, ClusterStaticEntry, Namespace, Objects, Pod, PolicySet, WorkloadEntry, WorkloadGroup,
+    ClusterSpiffeId, ClusterStaticEntry, Located, Namespace, Objects, Pod, PolicySet, WorkloadEntry, WorkloadGroup,
 };
 
 /// The annotation by which a WorkloadEntry names its group (istio/api, annotation/annotations.yaml).
 const GROUP: &str = "istio.io/autoRegistrationGroup";
 
 type Groups<'a> = HashMap<(&'a str, &'a str), &'a WorkloadGroup>;
+type Namespaces<'a> = HashMap<&'a str, &'a Annotations>;
 
 /// Every workload.
 #[derive(Debug)]
@@ -101,11 +104,14 @@ impl Builder<'_> {
             .iter()
             .map(|object| ((object.meta.namespace.as_str(), object.meta.name.as_str()), &object.spec))
             .collect();
+        let namespaces: Namespaces<'_> =
+            set.namespaces.iter().map(|object| (object.meta.name.as_str(), &object.meta.linkerd)).collect();
         let mut all: Vec<Registered> = Vec::with_capacity(set.workload_entries.len() + set.pods.len());
         let mut by_key = HashMap::new();
-        let entries = set.workload_entries.iter().map(|object| (self.of_entry(object, &groups), "WorkloadEntry"));
+        let entries =
+            set.workload_entries.iter().map(|object| (self.of_entry(object, &groups, &namespaces), "WorkloadEntry"));
         let entries: Vec<_> = entries.collect();
-        let pods = set.pods.iter().filter_map(|object| Some((self.of_pod(object)?, "Pod")));
+        let pods = set.pods.iter().filter_map(|object| Some((self.of_pod(object, &namespaces)?, "Pod")));
         for (workload, kind) in entries.into_iter().chain(pods.collect::<Vec<_>>()) {
             if let Some(&first) = by_key.get(&workload.key) {
                 let first: &Registered = &all[first];
@@ -119,7 +125,12 @@ impl Builder<'_> {
         all
     }
 
-    fn of_entry(&mut self, object: &Object<WorkloadEntry>, groups: &Groups<'_>) -> Registered {
+    fn of_entry(
+        &mut self,
+        object: &Object<WorkloadEntry>,
+        groups: &Groups<'_>,
+        namespaces: &Namespaces<'_>,
+    ) -> Registered {
         let (entry, namespace) = (&object.spec, &object.meta.namespace);
         let none = WorkloadGroup::default();
         let group = match object.meta.annotations.get(GROUP) {
@@ -144,14 +155,16 @@ impl Builder<'_> {
         ports.extend(entry.ports.clone());
         let account = entry.service_account.as_ref().or(group.service_account.as_ref());
         let account = account.map_or("default", String::as_str).to_owned();
+        let annotations = inherited(&object.meta.linkerd.or(&group.linkerd), namespace, namespaces);
         Registered {
             address: entry.address.value.parse().ok(),
             other_address: None,
             address_text: entry.address.value.clone(),
             spiffe_id: self.settings.spiffe_id(namespace, &account),
             identities: self.identities(namespace, &account),
+            dns_names: self.dns_names(&annotations, namespace, &account),
+            annotations,
             service_account: account,
-            dns_names: Arc::default(),
             leaf_ttl: None,
             meshed: labels.get(TLS_MODE_LABEL).is_none_or(|mode| mode != "disabled"),
             labels: Arc::new(labels),
@@ -166,9 +179,10 @@ impl Builder<'_> {
 
     /// `None`: it has no address, because it does not run yet or any more. A Pod has a proxy where Istio's injector has left its marks, and
     /// never on its machine's network.
-    fn of_pod(&self, object: &Object<Pod>) -> Option<Registered> {
+    fn of_pod(&self, object: &Object<Pod>, namespaces: &Namespaces<'_>) -> Option<Registered> {
         let (pod, namespace) = (&object.spec, &object.meta.namespace);
         let address = pod.address.as_ref()?.value;
+        let annotations = inherited(&object.meta.linkerd, namespace, namespaces);
         let is_disabled = object.meta.labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "disabled");
         Some(Registered {
             address: Some(address),
@@ -176,8 +190,9 @@ impl Builder<'_> {
             address_text: address.to_string(),
             spiffe_id: self.settings.spiffe_id(namespace, &pod.service_account),
             identities: self.identities(namespace, &pod.service_account),
+            dns_names: self.dns_names(&annotations, namespace, &pod.service_account),
+            annotations,
             service_account: pod.service_account.clone(),
-            dns_names: Arc::default(),
             leaf_ttl: None,
             meshed: pod.injected && !pod.host_network && !is_disabled,
             labels: Arc::new(object.meta.labels.clone()),
@@ -189,4 +204,15 @@ impl Builder<'_> {
             key: WorkloadKey::new(namespace, &object.meta.name),
         })
     }
+    /// Where Linkerd's proxy is wanted, others may look for the name that Linkerd would give.
+    fn dns_names(&self, annotations: &Annotations, namespace: &str, account: &str) -> Arc<[String]> {
+        let injects = |it: &Located<Injection>| it.value != Injection::Disabled;
+        let named = annotations.inject.as_ref().filter(|it| injects(it));
+        named.and_then(|_| dns_name(self.settings, namespace, account)).into_iter().collect()
+    }
+}
+
+/// What a workload says, and what its namespace says where it is silent.
+fn inherited(own: &Annotations, namespace: &str, namespaces: &Namespaces<'_>) -> Annotations {
+    namespaces.get(namespace).map_or_else(|| own.clone(), |wider| own.or(wider))
 }

@@ -4,7 +4,7 @@
 //! instead, and only it: everything else asks the workload. Entries go before templates, older objects before younger, and a fallback is for
 //! those that nothing else selects. A `unix` selector registers processes of the server's own machine.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::service::Ports;
 use super::workload::{Registered, WorkloadKey};
 use super::{Object, Origin, Topic, Warning};
 use crate::identity::SpiffeId;
+use crate::policy::linkerd::Annotations;
 use crate::policy::{ClusterSpiffeId, ClusterStaticEntry, Selector, TemplateData, is_leaf_name};
 
 /// The namespace of processes that no other object of the policy speaks of.
@@ -59,7 +60,9 @@ impl Builder<'_> {
             workload.identities =
                 self.settings.trust_domains().map(|td| format!("spiffe://{td}{}", it.id.path())).collect();
             workload.spiffe_id = it.id.to_string();
-            workload.dns_names = it.dns_names.iter().cloned().collect();
+            // Beside Linkerd's, where that is wanted.
+            let names = workload.dns_names.iter().chain(&it.dns_names).cloned();
+            workload.dns_names = names.collect::<BTreeSet<_>>().into_iter().collect();
             workload.leaf_ttl = it.ttl;
         }
         self.warn_of_shared_identities(workloads, &registered);
@@ -289,6 +292,7 @@ impl Builder<'_> {
             weight: None,
             ready: true,
             at: object.at.clone(),
+            annotations: Annotations::default(),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Origin, ServicePort, Workload};
-use crate::policy::TargetPort;
+use super::{Origin, PortList, Protocol, ServicePort, Workload};
+use crate::policy::{Located, TargetPort};
 
 /// How a client's proxy learns the endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -49,8 +49,33 @@ pub struct Service {
     pub subject_alt_names: Vec<String>,
     /// The namespaces that see it.
     pub export_to: Vec<String>,
+    /// The ports that its clients send in plaintext: `config.linkerd.io/skip-outbound-ports`.
+    pub skipped_outbound: Option<Located<PortList>>,
     /// Where it was written.
     pub at: Origin,
+}
+
+impl Service {
+    /// With the protocols that Linkerd's Servers and annotations give its ports. Both ends go by them: where one endpoint carries bytes, all
+    /// do, since bytes may be HTTP, and HTTP may not be any bytes. `opaque`: the Service's own `config.linkerd.io/opaque-ports`.
+    pub(super) fn with_protocols_of_linkerd(mut self, opaque: Option<&Located<PortList>>) -> Self {
+        for port in &mut self.ports {
+            let name = Some(port.name.as_str()).filter(|name| !name.is_empty());
+            let is_opaque = opaque.is_some_and(|it| it.value.contains(port.port.value, name));
+            let of_endpoint = |endpoint: &Endpoint| {
+                let workload = endpoint.workload.as_ref().filter(|workload| workload.meshed)?;
+                workload.linkerd().protocol(endpoint.port(port)?)
+            };
+            let said: Vec<Protocol> = self.endpoints.iter().filter_map(of_endpoint).collect();
+            let bytes = [Protocol::Tcp, Protocol::Tls].into_iter().find(|it| said.contains(it));
+            if is_opaque {
+                port.protocol = Protocol::Tcp;
+            } else if let Some(protocol) = bytes.or(said.first().copied()) {
+                port.protocol = protocol;
+            }
+        }
+        self
+    }
 }
 
 /// Where an endpoint is.

@@ -117,7 +117,7 @@ pub type Modes = BTreeMap<WorkloadKey, BTreeMap<u16, Written>>;
 pub struct Written {
     /// What it is to take.
     pub mode: InboundMode,
-    /// Whether a change to it is to go in steps: the workload has a proxy, and the deciding PeerAuthentication has not opted out.
+    /// Whether a change to it is to go in steps: the workload has a proxy, and the deciding policy has not opted out.
     pub staged: bool,
 }
 

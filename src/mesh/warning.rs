@@ -46,6 +46,18 @@ pub enum Topic {
     Unenforced,
     /// What the mesh's configuration says and what the server does are not the same.
     Disagreement,
+    /// Istio's policy and Linkerd's speak of one thing, and differ.
+    Dialects,
+    /// Two Servers select one port.
+    TwoServers,
+    /// A Server that lets nobody in.
+    NobodyAdmitted,
+    /// An annotation that Linkerd does not read where it stands.
+    Misplaced,
+    /// A reference to an object that is not there.
+    LeadsNowhere,
+    /// A port that there is not.
+    NoSuchPort,
     /// An identity that is not of our trust domain.
     ForeignIdentity,
     /// A template that makes no identity of a workload.

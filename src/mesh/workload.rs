@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Moving, Object, Origin, Ports, Sidecar};
+use super::linkerd::{Linkerd, Served};
+use super::{Moving, Object, Origin, PortList, Ports, Protocol, Sidecar};
+use crate::policy::linkerd::Annotations;
 use crate::policy::{AuthorizationPolicy, PeerAuthentication};
 
 /// The label by which Istio knows whether a workload has a proxy.
@@ -112,6 +114,8 @@ pub struct Registered {
     pub ready: bool,
     /// Where it was written.
     pub at: Origin,
+    /// Linkerd's annotations: its own, its group's and its namespace's, the narrowest first.
+    pub(super) annotations: Annotations,
 }
 
 /// What the policies say of a workload.
@@ -123,6 +127,8 @@ pub(super) struct Governance {
     pub(super) moving: BTreeMap<u16, Moving>,
     pub(super) sidecar: Option<Arc<Object<Sidecar>>>,
     pub(super) access: Vec<Arc<Object<AuthorizationPolicy>>>,
+    /// By port: Linkerd's Server that selects it. Of several the oldest.
+    pub(super) servers: BTreeMap<u16, Arc<Served>>,
 }
 
 impl Governance {
@@ -139,6 +145,7 @@ impl Governance {
             && same(self.sidecar.as_slice(), other.sidecar.as_slice())
             && same(&self.access, &other.access)
             && self.moving == other.moving
+            && self.servers == other.servers
     }
 }
 
@@ -157,6 +164,34 @@ impl Workload {
     /// The AuthorizationPolicies that hold for it, ALLOW and DENY: the root namespace's first, and of each the oldest first.
     pub fn access(&self) -> &[Arc<Object<AuthorizationPolicy>>] {
         &self.governance.access
+    }
+
+    /// The ports to which it sends plaintext, whoever serves them: `config.linkerd.io/skip-outbound-ports` of its own, its group or its
+    /// namespace.
+    pub fn skipped_outbound(&self) -> Option<&PortList> {
+        self.annotations.skip_outbound_ports.as_ref().map(|it| &it.value).filter(|it| !it.is_empty())
+    }
+
+    /// What Linkerd's policy says of it.
+    pub(super) fn linkerd(&self) -> Linkerd<'_> {
+        Linkerd { annotations: &self.annotations, servers: &self.governance.servers, ports: &self.ports }
+    }
+
+    /// What a port speaks to which no service leads.
+    pub fn protocol(&self, port: u16) -> Protocol {
+        self.spoken(port, Protocol::Undeclared)
+    }
+
+    /// What a port speaks of which a service or a Sidecar says that it is `declared`: that, unless it says nothing, or Linkerd's policy
+    /// says that it carries bytes. What goes past the proxy is bytes to it, whatever its clients say.
+    pub fn spoken(&self, port: u16, declared: Protocol) -> Protocol {
+        if self.linkerd().is_skipped(port) {
+            return Protocol::Tcp;
+        }
+        match self.linkerd().protocol(port) {
+            Some(protocol) if declared == Protocol::Undeclared || !protocol.is_http() => protocol,
+            _ => declared,
+        }
     }
 }
 

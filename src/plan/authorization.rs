@@ -49,6 +49,8 @@ pub enum Test {
     Peer(Pattern),
     /// The SPIFFE ID of the peer ends so, in whatever trust domain. Other names of its certificate may end so too, and do not count.
     PeerSuffix(String),
+    /// A DNS name of the peer's certificate, over mutual TLS.
+    PeerDns(Pattern),
     /// The peer's namespace is so, in this trust domain.
     PeerNamespace {
         /// The trust domain; `None`: any.

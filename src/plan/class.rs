@@ -14,7 +14,9 @@ use super::{
     Cluster, GatewayTable, InterceptedOutbound, Node, OutboundListener, RouteTable, SecretName, Settings, Wildcards,
     wildcards,
 };
-use crate::mesh::{HostFilter, Mesh, OutboundTrafficPolicy, Protocol, Service, Sidecar, SidecarEgress, Workload};
+use crate::mesh::{
+    HostFilter, Mesh, OutboundTrafficPolicy, PortList, Protocol, Service, Sidecar, SidecarEgress, Workload,
+};
 
 /// What tells one class of proxies from another: workloads with equal keys have equal plans.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +28,8 @@ pub struct ClassKey {
     sidecar: Option<String>,
     /// The labels that some DestinationRule of the namespace selects clients by.
     labels: BTreeMap<String, String>,
+    /// The ports to which it sends plaintext, whoever serves them.
+    skipped: Option<PortList>,
     /// Of a proxy that binds every address: those of which families.
     wildcards: Option<Wildcards>,
     /// The Gateways that a gateway serves, as `namespace/name`.
@@ -59,6 +63,7 @@ pub fn class_of(mesh: &Mesh, workload: &Workload, flavour: Flavour) -> ClassKey 
         namespace: workload.key.namespace.clone(),
         sidecar: workload.sidecar().map(|sidecar| format!("{}/{}", sidecar.meta.namespace, sidecar.meta.name)),
         labels: mesh.client_labels(workload),
+        skipped: workload.skipped_outbound().cloned(),
         wildcards: (node.is_intercepted() || node.is_gateway).then(|| wildcards(workload)),
         gateways: match node.is_gateway {
             true => {

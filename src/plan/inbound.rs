@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::Serialize;
 
+use super::admission::admitted;
 use super::authorization::{authorization, in_several_domains};
 use super::gateway::GatewayPlan;
 use super::termination::{HTTP_ALPN, Termination};
 use super::{
-    AccessRule, Authorization, GatewayListener, Node, SecretName, VIRTUAL_INBOUND_PORT, is_default, listener_name,
-    unspecified, wildcards,
+    AccessRule, Admission, Authorization, GatewayListener, Node, SecretName, VIRTUAL_INBOUND_PORT, is_default,
+    listener_name, unspecified, wildcards,
 };
 use crate::mesh::decide::{InboundMode, inbound, inbound_elsewhere, ports_named, termination};
 use crate::mesh::{
@@ -74,6 +75,9 @@ pub struct InboundListener {
     pub cluster: String,
     /// Where the application listens.
     pub target: InboundTarget,
+    /// Who is let in, where Linkerd's policy says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Admission>,
 }
 
 /// One listener for all ports: iptables lead every connection to it, and the kernel knows where each was going.
@@ -205,11 +209,12 @@ impl Planner<'_> {
             name: listener_name(bind),
             bind,
             also: self.beside(bind),
-            protocol,
+            protocol: self.workload.spoken(bind.port(), protocol),
             mode: inbound(self.mesh, self.workload, bind.port()).mode,
             termination: None,
             cluster: format!("inbound|{}||", bind.port()),
             target,
+            admission: admitted(self.mesh, self.workload, Some(bind.port())),
         }
     }
 
@@ -235,15 +240,17 @@ impl Planner<'_> {
 
     /// A port of no service; 0 for all of them.
     fn elsewhere(&self, port: u16, mode: InboundMode) -> InboundListener {
+        let number = Some(port).filter(|port| *port > 0);
         InboundListener {
             name: "virtualInbound".to_owned(),
             bind: SocketAddr::new(unspecified(self.address), port),
             also: None,
-            protocol: Protocol::Undeclared,
+            protocol: number.map_or(Protocol::Undeclared, |port| self.workload.protocol(port)),
             mode,
             termination: None,
             cluster: PASSTHROUGH.to_owned(),
             target: self.original(None, port),
+            admission: admitted(self.mesh, self.workload, number),
         }
     }
 

@@ -4,6 +4,7 @@
 //! its workloads out), and is made and encoded once however many there are. A [`ProxyPlan`] is one workload's own: the listeners
 //! that bind its address. Both are pure functions of the mesh; nothing here knows how Envoy spells it.
 
+mod admission;
 mod authorization;
 mod class;
 mod gateway;
@@ -24,6 +25,7 @@ pub use crate::mesh::{
     Discovery, EndpointAddress, Network, PathNormalization, Pattern, PeerNames, Protocol, San, ServerTlsVersion,
     TlsSettings, TlsVersion,
 };
+pub use admission::Admission;
 pub use authorization::{AccessRule, Authorization, Condition, Test};
 pub use class::{ClassKey, ClassPlan, Flavour, class_of, class_plan};
 pub use gateway::{

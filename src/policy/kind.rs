@@ -21,6 +21,11 @@ pub(super) enum Kind {
     ConfigMap,
     Secret,
     Namespace,
+    Server,
+    ServerAuthorization,
+    LinkerdAuthorizationPolicy,
+    MeshTlsAuthentication,
+    NetworkAuthentication,
     ClusterStaticEntry,
     ClusterSpiffeId,
     ClusterFederatedTrustDomain,
@@ -34,6 +39,10 @@ const SECURITY: &[&str] = &["security.istio.io/v1", "security.istio.io/v1beta1"]
 const NETWORKING: &[&str] = &["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
 const DISCOVERY: &[&str] = &["discovery.k8s.io/v1"];
 const CORE: &[&str] = &["v1"];
+const LINKERD_SERVER: &[&str] =
+    &["policy.linkerd.io/v1beta3", "policy.linkerd.io/v1beta2", "policy.linkerd.io/v1beta1"];
+const LINKERD_BETA: &[&str] = &["policy.linkerd.io/v1beta1"];
+const LINKERD_ALPHA: &[&str] = &["policy.linkerd.io/v1alpha1"];
 const SPIRE: &[&str] = &["spire.spiffe.io/v1alpha1"];
 const CERT_MANAGER: &[&str] = &["cert-manager.io/v1"];
 const GATEWAY_API: &[&str] = &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
@@ -55,6 +64,11 @@ const KINDS: &[(&str, Kind, &[&str])] = &[
     ("ConfigMap", Kind::ConfigMap, CORE),
     ("Secret", Kind::Secret, CORE),
     ("Namespace", Kind::Namespace, CORE),
+    ("Server", Kind::Server, LINKERD_SERVER),
+    ("ServerAuthorization", Kind::ServerAuthorization, LINKERD_BETA),
+    ("AuthorizationPolicy", Kind::LinkerdAuthorizationPolicy, LINKERD_ALPHA),
+    ("MeshTLSAuthentication", Kind::MeshTlsAuthentication, LINKERD_ALPHA),
+    ("NetworkAuthentication", Kind::NetworkAuthentication, LINKERD_ALPHA),
     ("ClusterStaticEntry", Kind::ClusterStaticEntry, SPIRE),
     ("ClusterSPIFFEID", Kind::ClusterSpiffeId, SPIRE),
     ("ClusterFederatedTrustDomain", Kind::ClusterFederatedTrustDomain, SPIRE),
@@ -67,6 +81,13 @@ const KINDS: &[(&str, Kind, &[&str])] = &[
 /// Istio's other kinds in the same groups: real, and not of this server.
 const OTHER_ISTIO: &[&str] = &["RequestAuthentication", "EnvoyFilter", "ProxyConfig"];
 
+/// Linkerd's other kinds in its group.
+const OTHER_LINKERD: &[&str] = &["HTTPRoute", "HTTPLocalRateLimitPolicy", "EgressNetwork"];
+const LINKERD: &str = "policy.linkerd.io";
+
+fn of_linkerd(versions: &[&str]) -> bool {
+    versions.iter().all(|version| version.starts_with(LINKERD))
+}
 /// cert-manager's other kind in its group: what its controllers tell one another.
 const OTHER_CERT_MANAGER: &[&str] = &["CertificateRequest"];
 
@@ -118,30 +139,40 @@ impl Kind {
 /// would leave out a policy; a foreign kind is not.
 pub(super) fn find(api_version: &str, kind: &str) -> Found {
     let shown = (shorten(api_version), shorten(kind));
-    if let Some((_, found, versions)) = KINDS.iter().find(|(name, _, _)| *name == kind) {
-        if versions.contains(&api_version) {
-            return Found::Known(*found);
-        }
-        // `Service` and `Secret` are names that other groups use too (Knative has a Service).
-        if *versions == CORE && api_version.contains('/') {
-            return Found::Unknown(format!("{} {} is not read", shown.0, shown.1));
-        }
-        // Others have a Certificate too (Knative), and an Issuer.
-        let group = |version: &str| version.split('/').next().unwrap_or_default().to_owned();
-        if [CERT_MANAGER, GATEWAY_API].contains(versions) && group(api_version) != group(versions[0]) {
+    let group = api_version.split('/').next().unwrap_or_default();
+    // Istio and Linkerd have an AuthorizationPolicy each.
+    let named: Vec<_> = KINDS.iter().filter(|(name, ..)| *name == kind).collect();
+    if let Some((_, found, _)) = named.iter().find(|(.., versions)| versions.contains(&api_version)) {
+        return Found::Known(*found);
+    }
+    if !named.is_empty() {
+        let versions: Vec<&str> = named.iter().flat_map(|(.., versions)| versions.iter().copied()).collect();
+        // `Service` and `Server` are names that other groups use too (Knative has a Service).
+        let is_anothers = named.iter().all(|(.., versions)| match *versions {
+            CORE => api_version.contains('/'),
+            versions if of_linkerd(versions) => group != LINKERD && nearest::nearest(api_version, versions).is_none(),
+            // Others have a Certificate too (Knative), and an Issuer.
+            CERT_MANAGER | GATEWAY_API => !versions.iter().any(|version| version.starts_with(&format!("{group}/"))),
+            _ => false,
+        });
+        if is_anothers {
             return Found::Unknown(format!("{} {} is not read", shown.0, shown.1));
         }
         let message = format!("{kind} has no apiVersion {:?}", shown.0);
-        return Found::Wrong(message, nearest::hint(api_version, versions));
+        return Found::Wrong(message, nearest::hint(api_version, &versions));
     }
-    let group = api_version.split('/').next().unwrap_or_default();
+    if group == LINKERD && !OTHER_LINKERD.contains(&kind) {
+        let names: Vec<&str> = KINDS.iter().filter(|kind| of_linkerd(kind.2)).map(|kind| kind.0).collect();
+        return Found::Wrong(format!("{group} has no kind {:?}", shown.1), nearest::hint(kind, &names));
+    }
     let ours = match group {
         "security.istio.io" | "networking.istio.io" => !OTHER_ISTIO.contains(&kind),
         "cert-manager.io" => !OTHER_CERT_MANAGER.contains(&kind),
         _ => false,
     };
     if ours {
-        let names: Vec<&str> = KINDS.iter().filter(|kind| kind.2 != CORE).map(|kind| kind.0).collect();
+        let names: Vec<&str> =
+            KINDS.iter().filter(|kind| kind.2 != CORE && !of_linkerd(kind.2)).map(|kind| kind.0).collect();
         return Found::Wrong(format!("{group} has no kind {:?}", shown.1), nearest::hint(kind, &names));
     }
     let message = format!("{} {} is not read", shown.0, shown.1);

@@ -5,6 +5,8 @@
 //! for a whole set of files and returns all errors there are; [`parse_config`] lends the same messages to the server's own
 //! configuration file. Nothing here reads a clock, a file or a lock.
 
+pub mod linkerd;
+
 mod access_condition;
 mod authorization_policy;
 mod certificate;

@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::fields::{Entries, Unused};
 use super::report::Report;
-use super::{Located, Origin, host};
+use super::{Located, Origin, host, linkerd};
 
 /// `metadata`, with the namespace already resolved (a namespaced object without one is in `default`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Metadata {
     pub labels: BTreeMap<String, String>,
     /// `metadata.annotations`.
     pub annotations: BTreeMap<String, String>,
+    /// Those of the annotations that are Linkerd's, read.
+    pub linkerd: linkerd::Annotations,
     /// `metadata.creationTimestamp`; decides which of two policies of one scope is the older.
     pub creation_timestamp: Option<OffsetDateTime>,
 }
@@ -157,6 +159,7 @@ pub(super) fn check_metadata(raw: RawMetadata, namespaced: bool, report: &Report
         name: raw.name.value,
         namespace,
         labels: raw.labels.into_map(),
+        linkerd: linkerd::annotations::read(&raw.annotations, "metadata.annotations", report),
         annotations: raw.annotations.into_map(),
         creation_timestamp,
     }

@@ -13,8 +13,8 @@ use super::object::{RawKubernetesRoot, RawRoot, check_metadata};
 use super::report::Report;
 use super::{
     Metadata, Namespace, Object, Origin, PolicyError, PolicySet, Topic, Warning, authorization_policy, certificate,
-    config_map, destination_rule, endpoint_slice, gateway, issuer, peer_authentication, pod, reference_grant, secret,
-    service, service_entry, sidecar, spire, virtual_service, workload_entry, workload_group,
+    config_map, destination_rule, endpoint_slice, gateway, issuer, linkerd, peer_authentication, pod, reference_grant,
+    secret, service, service_entry, sidecar, spire, virtual_service, workload_entry, workload_group,
 };
 
 /// Parses and checks a whole set of files, given as (name for messages, text). The result does not depend on the order of
@@ -203,6 +203,38 @@ fn object_into(kind: Kind, root: &Node, source: &Source<'_>, set: &mut PolicySet
             set.federated_trust_domains.extend(reader.spec_if_good::<RawKubernetesRoot, _, _>(check));
         }
         Kind::Namespace => set.namespaces.extend(reader.whole(|_: secret::RawNamespace| Namespace)),
+        Kind::Server => {
+            let at = reader.at.clone();
+            let version = root.get("apiVersion").and_then(Node::as_str).and_then(|it| it.split('/').nth(1));
+            let version = version.unwrap_or_default();
+            set.servers.extend(
+                reader.spec::<RawKubernetesRoot, _, _>(|raw, _| linkerd::server::check(raw, version, &at, report)),
+            );
+        }
+        Kind::ServerAuthorization => {
+            set.server_authorizations.extend(
+                reader.spec::<RawKubernetesRoot, _, _>(|raw, _| linkerd::server_authorization::check(raw, report)),
+            );
+        }
+        Kind::LinkerdAuthorizationPolicy => {
+            set.linkerd_authorization_policies.extend(
+                reader.spec::<RawKubernetesRoot, _, _>(|raw, meta| {
+                    linkerd::authorization_policy::check(raw, meta, report)
+                }),
+            );
+        }
+        Kind::MeshTlsAuthentication => {
+            let at = reader.at.clone();
+            set.mesh_tls_authentications
+                .extend(reader.spec::<RawKubernetesRoot, _, _>(|raw, _| {
+                    linkerd::meshtls_authentication::check(raw, &at, report)
+                }));
+        }
+        Kind::NetworkAuthentication => {
+            set.network_authentications.extend(
+                reader.spec::<RawKubernetesRoot, _, _>(|raw, _| linkerd::network_authentication::check(raw, report)),
+            );
+        }
         Kind::Issuer | Kind::ClusterIssuer => {
             let at = reader.at.clone();
             let issuer = reader.spec::<RawKubernetesRoot, _, _>(|raw, _| issuer::check(raw, &at, report));

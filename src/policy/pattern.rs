@@ -41,7 +41,7 @@ pub struct Network {
 
 impl Network {
     /// `10.0.0.0/8`, or one address.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address.parse::<IpAddr>().ok()?, Some(prefix.parse::<u8>().ok()?)),
             None => (text.parse::<IpAddr>().ok()?, None),
@@ -49,6 +49,19 @@ impl Network {
         let whole = if address.is_ipv4() { 32 } else { 128 };
         let prefix = prefix.unwrap_or(whole);
         (prefix <= whole).then_some(Self { address, prefix })
+    }
+
+    /// Whether every address of `part` is one of these.
+    pub(super) fn contains(self, part: Self) -> bool {
+        let bits = |network: Self| match network.address {
+            IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        // A shift by all of the bits is none.
+        let first = |bits: u128| bits.checked_shr(128 - u32::from(self.prefix)).unwrap_or_default();
+        self.address.is_ipv4() == part.address.is_ipv4()
+            && self.prefix <= part.prefix
+            && first(bits(self)) == first(bits(part))
     }
 }
 

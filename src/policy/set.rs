@@ -8,7 +8,7 @@ use super::{
     AuthorizationPolicy, Certificate, ClusterFederatedTrustDomain, ClusterSpiffeId, ClusterStaticEntry,
     DestinationRule, EndpointSlice, Gateway, Issuer, MeshConfig, Namespace, Objects, PeerAuthentication, Pod,
     PolicyError, ReferenceGrant, Secret, Service, ServiceEntry, Sidecar, SpireServer, VirtualService, WorkloadEntry,
-    WorkloadGroup,
+    WorkloadGroup, linkerd,
 };
 
 /// Makes the set, and what is done with all of it, from one line a kind: its field, what is in it, and where names are used once.
@@ -75,6 +75,16 @@ policy_set! {
     namespaces: Namespace, Namespace;
     /// SPIRE's `server.conf`, from ConfigMaps named `spire-server`.
     spire_servers: SpireServer, ConfigMap;
+    /// Linkerd `Server`s.
+    servers: linkerd::Server, Server;
+    /// Linkerd `ServerAuthorization`s.
+    server_authorizations: linkerd::ServerAuthorization, ServerAuthorization;
+    /// Linkerd `AuthorizationPolicy`s.
+    linkerd_authorization_policies: linkerd::AuthorizationPolicy, LinkerdAuthorizationPolicy;
+    /// Linkerd `MeshTLSAuthentication`s.
+    mesh_tls_authentications: linkerd::MeshTlsAuthentication, MeshTlsAuthentication;
+    /// Linkerd `NetworkAuthentication`s.
+    network_authentications: linkerd::NetworkAuthentication, NetworkAuthentication;
     /// SPIRE's `ClusterStaticEntry`s.
     static_entries: ClusterStaticEntry, ClusterStaticEntry;
     /// SPIRE's `ClusterSPIFFEID`s.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::Located;
 use super::fields::{Entries, Unused, non_empty, port_number};
 use super::report::Report;
+use super::{Located, linkerd};
 
 /// The spec of an Istio `WorkloadGroup`. A WorkloadEntry that names it, with the annotation `istio.io/autoRegistrationGroup`, takes from it
 /// what it does not say itself.
@@ -14,6 +14,8 @@ use super::report::Report;
 pub struct WorkloadGroup {
     /// `metadata.labels`, with those of `template` over them.
     pub labels: BTreeMap<String, String>,
+    /// `metadata.annotations` that are Linkerd's.
+    pub linkerd: linkerd::Annotations,
     /// `template.ports`.
     pub ports: BTreeMap<String, u16>,
     /// `template.serviceAccount`.
@@ -38,7 +40,7 @@ pub(super) struct Raw {
 #[serde(default)]
 struct RawMetadata {
     labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
+    annotations: Entries<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -64,10 +66,11 @@ pub(super) fn check(raw: Raw, report: &Report) -> WorkloadGroup {
         let number = port_number(&port, &format!("spec.template.ports.{}", name.value), report);
         (name.value, number)
     });
-    let mut labels = raw.metadata.labels;
+    let mut labels = raw.metadata.labels.clone();
     labels.extend(template.labels);
     WorkloadGroup {
         labels,
+        linkerd: linkerd::annotations::read(&raw.metadata.annotations, "spec.metadata.annotations", report),
         ports: ports.collect(),
         service_account: non_empty(template.service_account),
         locality: non_empty(template.locality),

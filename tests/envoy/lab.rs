@@ -5,6 +5,25 @@ use std::process::Stdio;
 use crate::harness::{Setting, countersign, on_envoys};
 
 on_envoys!(the_lab_shows_what_it_promises: delta_1_40, delta_1_36);
+on_envoys!(the_lab_shows_linkerds_policies: delta_1_40);
+
+async fn the_lab_shows_linkerds_policies(setting: Setting) {
+    let mut command = countersign();
+    command.args(["lab", "--once", "--scenario", "linkerd"]).arg("--envoy").arg(setting.envoy().await);
+    let run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+    let output = tokio::time::timeout(std::time::Duration::from_secs(240), run).await.expect("it ends").unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    for promise in [
+        "a Server without authorizations refuses everybody",
+        "an identity that Linkerd's policy names is let in",
+        "another identity is refused",
+        "plaintext is refused",
+        "an allowed network is let in, in plaintext too",
+    ] {
+        assert!(said.lines().any(|line| line.contains('✓') && line.contains(promise)), "{promise}: {said}");
+    }
+}
 
 async fn the_lab_shows_what_it_promises(setting: Setting) {
     let keep = tempfile::tempdir().unwrap();

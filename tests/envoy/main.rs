@@ -23,6 +23,7 @@ mod ingress_tls;
 mod interception;
 mod kubernetes;
 mod lab;
+mod linkerd;
 mod matrix;
 mod mesh;
 mod mesh_config;

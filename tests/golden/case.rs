@@ -74,6 +74,9 @@ struct Accepted {
 
 #[derive(Serialize)]
 struct Planned {
+    /// The DNS names in its certificate.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    names: Vec<String>,
     own: ProxyPlan,
     class: ClassPlan,
     /// The steps of each decision, by the cluster that it made.
@@ -187,7 +190,7 @@ impl Case {
                 }
             }
         }
-        (Planned { own, class, reasons }, encoded)
+        (Planned { names: workload.dns_names.to_vec(), own, class, reasons }, encoded)
     }
 
     fn shows(&self, name: &str) -> bool {

@@ -5,6 +5,7 @@ pub(super) mod certificates;
 mod credentials;
 pub(super) mod gateways;
 pub(super) mod issuers;
+pub(super) mod linkerd;
 pub(super) mod origination;
 pub(super) mod pairs;
 pub(super) mod protection;

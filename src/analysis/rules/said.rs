@@ -1,9 +1,10 @@
 //! What the parser and the model have said already, under its code.
 
 use super::super::catalogue::{
-    CONTRADICTION, DISAGREEMENT, DROPPED_TLS, ELSEWHERE, FOLLOWED, FOREIGN_IDENTITY, IGNORED, INVALID_IDENTITY,
-    NEEDS_RESTART, NO_TLS_MODE, PORT_DROPS_TLS, REGISTERS_NOBODY, Rule, SELECTS_NOTHING, SHADOWED, SHARED_IDENTITY,
-    SHORT_CA, SKIPS_VERIFICATION, UNENFORCED, UNPROTECTED, UNREACHABLE, UNSERVED,
+    CONTRADICTION, DIALECTS, DISAGREEMENT, DROPPED_TLS, ELSEWHERE, FOLLOWED, FOREIGN_IDENTITY, IGNORED,
+    INVALID_IDENTITY, LEADS_NOWHERE, MISPLACED, NEEDS_RESTART, NO_SUCH_PORT, NO_TLS_MODE, NOBODY_ADMITTED,
+    PORT_DROPS_TLS, REGISTERS_NOBODY, Rule, SELECTS_NOTHING, SHADOWED, SHARED_IDENTITY, SHORT_CA, SKIPS_VERIFICATION,
+    TWO_SERVERS, UNENFORCED, UNPROTECTED, UNREACHABLE, UNSERVED,
 };
 use super::super::finding::Collector;
 use crate::{mesh, policy};
@@ -45,6 +46,12 @@ fn rule_of(topic: mesh::Topic) -> Option<&'static Rule> {
         mesh::Topic::Unreachable => &UNREACHABLE,
         mesh::Topic::Unenforced => &UNENFORCED,
         mesh::Topic::Disagreement => &DISAGREEMENT,
+        mesh::Topic::Dialects => &DIALECTS,
+        mesh::Topic::TwoServers => &TWO_SERVERS,
+        mesh::Topic::NobodyAdmitted => &NOBODY_ADMITTED,
+        mesh::Topic::Misplaced => &MISPLACED,
+        mesh::Topic::LeadsNowhere => &LEADS_NOWHERE,
+        mesh::Topic::NoSuchPort => &NO_SUCH_PORT,
         mesh::Topic::InvalidIdentity => &INVALID_IDENTITY,
         mesh::Topic::SharedIdentity => &SHARED_IDENTITY,
         mesh::Topic::RegistersNobody => &REGISTERS_NOBODY,

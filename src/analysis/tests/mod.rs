@@ -5,6 +5,7 @@ mod certificates;
 mod diff;
 mod gateways;
 mod issuers;
+mod linkerd;
 mod policies;
 mod spire;
 mod ways;
@@ -63,9 +64,9 @@ fn assert_silent(text: &str, code: &str) {
 #[test]
 fn every_code_is_unique_explained_and_tested() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/analysis/tests");
-    let tests: String = ["policies.rs", "authorization.rs", "certificates.rs", "gateways.rs", "issuers.rs", "spire.rs"]
-        .map(|it| fs::read_to_string(directory.join(it)).unwrap())
-        .concat();
+    let files =
+        ["policies.rs", "authorization.rs", "certificates.rs", "gateways.rs", "issuers.rs", "linkerd.rs", "spire.rs"];
+    let tests: String = files.map(|it| fs::read_to_string(directory.join(it)).unwrap()).concat();
     for (position, rule) in RULES.iter().enumerate() {
         assert!(RULES[..position].iter().all(|before| before.code < rule.code), "{} is out of order", rule.code);
         assert_eq!(explain(&rule.code.to_lowercase()), Some(*rule));

@@ -83,6 +83,22 @@ pub(super) fn without_auto_mtls(to: Destination<'_>, endpoints: &[Endpoint], at:
     Clash::all(to, endpoints.iter(), &is_strict).into_iter().map(warning).collect()
 }
 
+/// A client that sends a port past its proxy speaks plaintext, also to a port that takes nothing but mutual TLS.
+pub(super) fn skipped(to: Destination<'_>, endpoints: &[Endpoint], at: &Origin) -> Vec<Warning> {
+    let warning = |clash: Clash<'_>| {
+        let message = format!(
+            "skip-outbound-ports ({at}) means plaintext to {} port {}, but {}: connections will fail; take the port out of the \
+             annotation, or skip it at the server too",
+            to.service.host,
+            to.port.port.value,
+            clash.server(),
+        );
+        Warning::new(Topic::Contradiction, at, message)
+    };
+    let is_strict = |_: &Workload, _, mode| mode == InboundMode::Strict;
+    Clash::all(to, endpoints.iter(), &is_strict).into_iter().map(warning).collect()
+}
+
 /// A port whose proxy ends TLS of the operator's takes neither plaintext nor the mesh's TLS. Istio's clients are told nothing of it.
 pub(super) fn with_termination<'e>(
     to: Destination<'_>,

@@ -1,11 +1,12 @@
-//! What a workload's port accepts: PeerAuthentication, from the narrowest scope to the widest.
+//! What a workload's port accepts: PeerAuthentication, from the narrowest scope to the widest, and Linkerd's policy; the stricter counts.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::super::{Mesh, Moving, Object, Origin, Step as TransitStep, Workload, Written};
-use super::Reason;
+use super::{Reason, linkerd};
 use crate::policy::{Located, Metadata, MtlsMode, PeerAuthentication, ServerTls};
 
 /// What a port accepts.
@@ -43,7 +44,8 @@ impl fmt::Display for InboundMode {
 pub struct InboundDecision {
     /// The mode.
     pub mode: InboundMode,
-    /// The PeerAuthentication that decided, as `namespace/name`; `None`: the default, or there is no proxy.
+    /// What decided: a PeerAuthentication, as `namespace/name`, or something of Linkerd's, with its kind before that. `None`: the
+    /// default, or there is no proxy.
     pub policy: Option<String>,
     /// From the narrowest scope asked to the one that answered.
     pub reasons: Vec<Reason>,
@@ -52,12 +54,15 @@ pub struct InboundDecision {
 /// Decides what `port` of `workload` accepts. `port` is the workload's, not the service's.
 ///
 /// The narrowest PeerAuthentication that speaks wins: port (of the workload's own policy), workload, namespace, mesh. UNSET
-/// is silence. When all are silent the port is PERMISSIVE. A port that is on its way to that mode takes more for a while.
+/// is silence. Where Linkerd's policy speaks too, the stricter of both counts. When all are silent the port is PERMISSIVE. A port that is
+/// on its way to that mode takes more for a while.
 pub fn inbound(_mesh: &Mesh, workload: &Workload, port: u16) -> InboundDecision {
     let (mut reasons, mut decided) = (Vec::new(), None);
     let mode = walk(workload, Some(port), |step| {
-        if let Step::Said { policy, .. } = step {
-            decided = Some(format!("{}/{}", policy.meta.namespace, policy.meta.name));
+        match &step {
+            Step::Said { policy, .. } => decided = Some(format!("{}/{}", policy.meta.namespace, policy.meta.name)),
+            Step::Linkerd { said, decides: true } => decided = Some(said.name()),
+            _ => {}
         }
         reasons.push(step.reason(workload, port));
     });
@@ -78,7 +83,7 @@ pub fn inbound(_mesh: &Mesh, workload: &Workload, port: u16) -> InboundDecision 
 /// taken neither before nor after.
 pub fn termination(workload: &Workload, port: u16) -> Option<&Located<ServerTls>> {
     let listener = workload.sidecar()?.spec.ingress.iter().find(|listener| listener.port.value == port)?;
-    let tls = listener.tls.as_ref().filter(|_| workload.meshed)?;
+    let tls = listener.tls.as_ref().filter(|_| workload.meshed && !workload.linkerd().is_skipped(port))?;
     let to = walk(workload, Some(port), |_| ());
     let ends_it = match workload.governance.moving.get(&port) {
         None => to == InboundMode::Disable,
@@ -93,9 +98,28 @@ pub fn inbound_elsewhere(workload: &Workload) -> InboundMode {
     walk(workload, None, |_| ())
 }
 
-/// The workload's ports of which its PeerAuthentication speaks by number.
-pub fn ports_named(workload: &Workload) -> impl Iterator<Item = u16> + '_ {
-    workload.governance.authentication.workload.iter().flat_map(|policy| policy.spec.port_modes.keys().copied())
+/// The workload's ports of which its PeerAuthentication, a Server or an annotation speaks by number, each once.
+pub fn ports_named(workload: &Workload) -> impl Iterator<Item = u16> + use<> {
+    let authentication = workload.governance.authentication.workload.iter();
+    let ports = authentication.flat_map(|policy| policy.spec.port_modes.keys().copied());
+    ports.chain(workload.linkerd().ports()).collect::<BTreeSet<_>>().into_iter()
+}
+
+/// Whether plaintext, which is all that the port took before, is still to be taken as it was: its clients have not all changed yet.
+pub fn plaintext_as_before(workload: &Workload, port: u16) -> bool {
+    let from_plaintext = |it: &Moving| it.from == InboundMode::Disable && it.step != TransitStep::Closing;
+    workload.governance.moving.get(&port).is_some_and(from_plaintext)
+}
+
+/// What both dialects say of a port, where both speak: the modes, and where they are written. The stricter counts.
+pub fn dialects(workload: &Workload, port: u16) -> Option<[(InboundMode, Origin); 2]> {
+    let (mut istio, mut linkerd) = (None, None);
+    walk(workload, Some(port), |step| match step {
+        Step::Said { mode, at, .. } => istio = Some((mode, at.clone())),
+        Step::Linkerd { said, .. } => linkerd = Some((said.mode(), said.at().clone())),
+        Step::Unmeshed | Step::Silent { .. } | Step::Default => {}
+    });
+    Some([istio?, linkerd?])
 }
 
 fn on_its_way(moving: Moving, to: InboundMode) -> String {
@@ -116,7 +140,8 @@ pub(in super::super) fn written(workload: &Workload, port: u16) -> Written {
             // It has no listener that could take both.
             Step::Unmeshed => staged = false,
             Step::Said { policy, .. } => staged = policy.meta.is_staged(),
-            Step::Silent { .. } | Step::Default => {}
+            Step::Linkerd { said, decides: true } => staged = said.is_staged(),
+            Step::Linkerd { .. } | Step::Silent { .. } | Step::Default => {}
         }
     });
     Written { mode, staged }
@@ -145,6 +170,8 @@ pub(in super::super) fn mode_and_place(workload: &Workload, port: u16) -> (Inbou
         place = match step {
             Step::Unmeshed => Some(workload.at.clone()),
             Step::Said { at, .. } => Some(at.clone()),
+            Step::Linkerd { said, decides: true } => Some(said.at().clone()),
+            Step::Linkerd { .. } => place.take(),
             Step::Silent { .. } | Step::Default => None,
         }
     });
@@ -160,8 +187,21 @@ pub(in super::super) fn is_unspoken(workload: &Workload) -> bool {
 
 enum Step<'a> {
     Unmeshed,
-    Silent { scope: Scope, policy: &'a Object<PeerAuthentication> },
-    Said { scope: Scope, policy: &'a Object<PeerAuthentication>, mode: InboundMode, at: &'a Origin },
+    Silent {
+        scope: Scope,
+        policy: &'a Object<PeerAuthentication>,
+    },
+    Said {
+        scope: Scope,
+        policy: &'a Object<PeerAuthentication>,
+        mode: InboundMode,
+        at: &'a Origin,
+    },
+    /// Linkerd's policy, and whether its mode is the one that counts.
+    Linkerd {
+        said: linkerd::Said<'a>,
+        decides: bool,
+    },
     Default,
 }
 
@@ -173,12 +213,30 @@ enum Scope {
     Mesh,
 }
 
-/// Asks each scope, tells `see` what it said, and returns the first answer.
+/// Asks both dialects, tells `see` what they said, and returns the stricter answer.
 fn walk<'a>(workload: &'a Workload, port: Option<u16>, mut see: impl FnMut(Step<'a>)) -> InboundMode {
     if !workload.meshed {
         see(Step::Unmeshed);
         return InboundMode::Disable;
     }
+    let istio = authentication(workload, port, &mut see);
+    let Some(said) = linkerd::said(workload, port) else {
+        return istio.unwrap_or_else(|| {
+            see(Step::Default);
+            InboundMode::Permissive
+        });
+    };
+    let decides = istio.is_none_or(|istio| istio < said.mode());
+    see(Step::Linkerd { said, decides });
+    istio.map_or(said.mode(), |istio| istio.max(said.mode()))
+}
+
+/// Asks each scope of PeerAuthentications, and returns the first answer, if any gives one.
+fn authentication<'a>(
+    workload: &'a Workload,
+    port: Option<u16>,
+    see: &mut impl FnMut(Step<'a>),
+) -> Option<InboundMode> {
     let policies = &workload.governance.authentication;
     let port_mode = policies.workload.as_deref().and_then(|p| Some((p, p.spec.port_modes.get(&port?)?)));
     let port_scope = port_mode.map(|(policy, mode)| (Scope::Port, policy, Some(mode)));
@@ -194,12 +252,11 @@ fn walk<'a>(workload: &'a Workload, port: Option<u16>, mut see: impl FnMut(Step<
             None => see(Step::Silent { scope, policy }),
             Some((mode, at)) => {
                 see(Step::Said { scope, policy, mode, at });
-                return mode;
+                return Some(mode);
             }
         }
     }
-    see(Step::Default);
-    InboundMode::Permissive
+    None
 }
 
 fn spoken(mode: MtlsMode) -> Option<InboundMode> {
@@ -229,6 +286,7 @@ impl Step<'_> {
             Self::Said { scope, policy, mode, at } => {
                 Reason::at(at, format!("{} sets {mode} for {}", named(policy), scope.of(workload, port)))
             }
+            Self::Linkerd { said, decides } => said.reason(*decides),
             Self::Default => Reason::default("no PeerAuthentication speaks: PERMISSIVE, Istio's default"),
         }
     }

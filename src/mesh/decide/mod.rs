@@ -15,14 +15,19 @@
 mod conflict;
 mod explicit;
 mod inbound;
+mod linkerd;
 mod outbound;
+mod skipped;
 
 use serde::Serialize;
 
 use super::Origin;
 
-pub use inbound::{InboundDecision, InboundMode, inbound, inbound_elsewhere, ports_named, termination};
+pub use inbound::{
+    InboundDecision, InboundMode, dialects, inbound, inbound_elsewhere, plaintext_as_before, ports_named, termination,
+};
 pub(super) use inbound::{is_unspoken, mode_and_place, written};
+pub use linkerd::admission;
 pub use outbound::{
     Choice, ClientCertificate, Destination, OutboundDecision, OutboundMode, Roots, ServerTrust, outbound, outbound_to,
     subsets,

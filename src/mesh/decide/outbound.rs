@@ -8,6 +8,7 @@ use super::super::rules::MatchedRule;
 use super::super::{Endpoint, Mesh, PeerNames, San, Service, ServicePort, Topic, Warning, Workload};
 use super::explicit::{Explicit, mode_name, named};
 use super::inbound::{Facing, InboundMode, facing, mode_and_place};
+use super::skipped::Skipped;
 use super::{Reason, conflict};
 use crate::policy::LabelSelector;
 
@@ -157,8 +158,13 @@ pub fn outbound_to(
     let tls = rule.as_ref().and_then(|rule| rule.client_tls(to.port.port.value, to.subset));
     let selected = to.subset.and_then(|name| rule.as_ref()?.subsets().get(name).copied());
     let mut reasons = Vec::new();
+    let skipped = Skipped::find(client, to);
     let mut decision = match (rule, tls) {
-        (Some(rule), Some(tls)) => Explicit { mesh, to, rule: rule.governing(), tls }.decide(reasons, &rule, endpoint),
+        (Some(rule), Some(tls)) => {
+            let mut decision = Explicit { mesh, to, rule: rule.governing(), tls }.decide(reasons, &rule, endpoint);
+            decision.warnings.extend(skipped.and_then(|skipped| skipped.overruled(rule.governing(), tls, to)));
+            decision
+        }
         (rule, _) => {
             let dropped = rule.as_ref().and_then(|rule| dropped_tls(rule, to));
             reasons.push(match rule.map(|rule| rule.governing()) {
@@ -173,7 +179,10 @@ pub fn outbound_to(
                 ),
                 None => Reason::default(format!("no DestinationRule governs {}", to.service.host)),
             });
-            let mut decision = automatic(mesh, to, endpoint, reasons);
+            let mut decision = match skipped {
+                Some(skipped) => skipped.decide(mesh, to, endpoint, reasons),
+                None => automatic(mesh, to, endpoint, reasons),
+            };
             decision.warnings.extend(dropped);
             decision
         }

@@ -94,6 +94,31 @@ fn entry() -> impl Strategy<Value = String> {
     )
 }
 
+/// A Server of Linkerd's with an authorization: of identities, of networks, of everybody, or of nobody.
+fn server() -> impl Strategy<Value = String> {
+    let ports = prop::sample::select(vec![80, 90, 100]);
+    let protocols = prop::sample::select(vec!["unknown", "HTTP/1", "HTTP/2", "gRPC", "opaque", "TLS"]);
+    let access = prop::sample::select(vec!["deny", "deny", "all-unauthenticated", "cluster-authenticated"]);
+    let clients = prop::sample::select(vec![
+        "",
+        "{unauthenticated: true}",
+        "{unauthenticated: true, networks: [{cidr: 10.0.0.0/8}]}",
+        "{meshTLS: {identities: [\"*\"]}}",
+        "{meshTLS: {serviceAccounts: [{name: a}]}, networks: [{cidr: 10.0.0.0/8, except: [10.1.0.0/16]}]}",
+    ]);
+    (namespace(), app(), ports, protocols, access, clients).prop_map(
+        |(namespace, app, port, protocol, access, client)| {
+            let name = format!("{namespace}/name");
+            let selector = format!("podSelector: {{matchLabels: {{app: {app}}}}}");
+            let spec = format!("{{{selector}, port: {port}, proxyProtocol: {protocol}, accessPolicy: {access}}}");
+            let server = object("policy.linkerd.io/v1beta3", "Server", &name, &spec);
+            let spec = format!("{{server: {{selector: {{}}}}, client: {client}}}");
+            let authorization = object("policy.linkerd.io/v1beta1", "ServerAuthorization", &name, &spec);
+            if client.is_empty() { server } else { server + &authorization }
+        },
+    )
+}
+
 fn sidecar() -> impl Strategy<Value = String> {
     let ingress = prop::sample::select(vec![
         "",
@@ -165,30 +190,53 @@ fn gateway() -> impl Strategy<Value = String> {
     )
 }
 
+/// Annotations of Linkerd's, in flow style.
+fn annotations() -> impl Strategy<Value = String> {
+    let policies = [
+        "all-unauthenticated",
+        "all-authenticated",
+        "cluster-unauthenticated",
+        "cluster-authenticated",
+        "deny",
+        "audit",
+    ];
+    let policies = policies.map(|it| format!("default-inbound-policy: {it}"));
+    let ports = ["skip-inbound-ports", "skip-outbound-ports", "opaque-ports"];
+    let ports = ports.iter().flat_map(|it| ["80", "90", "85-100"].map(|ports| format!("{it}: \"{ports}\"")));
+    let one = prop::sample::select(policies.into_iter().chain(ports).collect::<Vec<_>>());
+    prop::option::weighted(0.3, one)
+        .prop_map(|it| it.map(|it| format!("annotations: {{config.linkerd.io/{it}}}, ")).unwrap_or_default())
+}
+
 /// Nine workloads and their services, under policies of every kind.
 pub(crate) fn policies() -> impl Strategy<Value = String> {
     let tls = (vec(rule(), 0..6), vec(authentication(), 0..5), vec(entry(), 0..3));
     let around = (vec(sidecar(), 0..3), vec(access(), 0..3), vec(gateway(), 0..3));
     // A plain Service, one with an address, one whose clients choose.
     let kinds = any::<[u8; 9]>();
-    (tls, around, any::<[bool; 9]>(), kinds).prop_map(
-        |((rules, authentications, entries), (sidecars, access, gateways), unmeshed, kinds)| {
+    let linkerd = (vec(server(), 0..4), vec(annotations(), 18));
+    (tls, around, any::<[bool; 9]>(), kinds, linkerd).prop_map(
+        |((rules, authentications, entries), (sidecars, access, gateways), unmeshed, kinds, (servers, annotations))| {
+            let mut annotations = annotations.into_iter();
+            let mut annotated = |document: String| {
+                document.replace("metadata: {", &format!("metadata: {{{}", annotations.next().unwrap_or_default()))
+            };
             let mut text = String::new();
             for (index, (unmeshed, kind)) in unmeshed.into_iter().zip(kinds).enumerate() {
                 let name = format!("{}/{}", NAMESPACES[index / 3], APPS[index % 3]);
                 let workload = workload_entry(&name, &format!("10.0.0.{}", index + 1));
                 let label = if unmeshed { "labels: {security.istio.io/tlsMode: disabled, " } else { "labels: {" };
-                text += &workload.replace("labels: {", label);
+                text += &annotated(workload.replace("labels: {", label));
                 let service =
                     service(&name, "[{name: http, port: 80}, {name: tcp, port: 90}, {name: grpc, port: 100}]");
-                text += &match kind % 3 {
+                text += &annotated(match kind % 3 {
                     0 => service,
                     1 => service.replace("ports:", &format!("clusterIP: 10.96.0.{}, ports:", index + 1)),
                     _ => service.replace("ports:", "clusterIP: None, ports:"),
-                };
+                });
             }
             let several = rules.into_iter().chain(authentications).chain(entries).chain(sidecars).chain(access);
-            let several = several.chain(gateways).enumerate();
+            let several = several.chain(gateways).chain(servers).enumerate();
             text.extend(several.map(|(index, it)| {
                 let it = it.replace("name: name,", &format!("name: name-{index},"));
                 it.replace("/name]", &format!("/name-{index}]"))

@@ -61,8 +61,15 @@ fn cert_manager_with_its_placeholders() {
 #[test]
 fn linkerd() {
     let (set, warnings) = good(LINKERD);
-    assert_eq!(set.services[0].meta.annotations["config.linkerd.io/skip-outbound-ports"], "3306");
-    assert_eq!(warnings, ["f.yaml:1: policy.linkerd.io/v1beta1 Server is not read"]);
+    assert_eq!(warnings, Vec::<String>::new());
+    let server = &set.servers[0];
+    assert_eq!((server.meta.namespace.as_str(), server.meta.name.as_str()), ("my-namespace", "external-api"));
+    assert_eq!(server.spec.selector.as_ref().unwrap().labels.0["app"], "my-app");
+    assert_eq!(server.spec.port.value, linkerd::PortRef::Name("external-api".into()));
+    assert_eq!(server.spec.protocol.as_ref().unwrap().value, linkerd::ProxyProtocol::Http1);
+    let skipped = set.services[0].meta.linkerd.skip_outbound_ports.as_ref().unwrap();
+    assert!(skipped.value.contains(3306, None) && !skipped.value.contains(3307, None));
+    assert_eq!(skipped.at.line, 18);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use time::macros::datetime;
 
 use super::*;
 use crate::mesh::decide::{InboundMode, OutboundMode, inbound, outbound};
-use crate::mesh::tests::text::{destination_rule, peer_authentication, service, workload_entry};
+use crate::mesh::tests::text::{destination_rule, object, peer_authentication, service, workload_entry};
 use crate::mesh::{IstioCompatibility, Mesh, Settings};
 use crate::policy::{PolicySet, parse_set};
 
@@ -15,7 +15,7 @@ const LATER: OffsetDateTime = datetime!(2026-06-02 12:00 UTC);
 const SERVERS: [&str; 2] = ["a", "b"];
 const CLIENTS: [&str; 2] = ["x", "y"];
 
-/// What an operator has written: a mode for each server, a rule for each way.
+/// What an operator has written: a mode for each server, in Istio's words or in Linkerd's, and a rule for each way.
 #[derive(Clone, Copy, Debug)]
 struct Policy {
     modes: [&'static str; 2],
@@ -26,10 +26,27 @@ impl Policy {
     fn set(&self) -> PolicySet {
         let mut text = String::new();
         for (server, mode) in SERVERS.into_iter().zip(self.modes) {
-            text += &workload_entry(&format!("s/{server}"), "10.0.0.1");
+            let workload = workload_entry(&format!("s/{server}"), "10.0.0.1");
+            text += &match mode {
+                "skipped" => {
+                    let skipped = "annotations: {config.linkerd.io/skip-inbound-ports: \"80\"}, name:";
+                    workload.replace("name:", skipped)
+                }
+                _ => workload,
+            };
             text += &service(&format!("s/{server}"), "[{name: http, port: 80}]");
-            let spec = format!("{{selector: {{matchLabels: {{app: {server}}}}}, mtls: {{mode: {mode}}}}}");
-            text += &peer_authentication(&format!("s/{server}"), &spec);
+            text += &match mode {
+                "skipped" => String::new(),
+                "all-authenticated" | "all-unauthenticated" => {
+                    let selector = format!("{{matchLabels: {{app: {server}}}}}");
+                    let spec = format!("{{podSelector: {selector}, port: 80, accessPolicy: {mode}}}");
+                    object("policy.linkerd.io/v1beta3", "Server", &format!("s/{server}"), &spec)
+                }
+                _ => {
+                    let spec = format!("{{selector: {{matchLabels: {{app: {server}}}}}, mtls: {{mode: {mode}}}}}");
+                    peer_authentication(&format!("s/{server}"), &spec)
+                }
+            };
         }
         for (client, rules) in CLIENTS.into_iter().zip(self.rules) {
             text += &workload_entry(&format!("c/{client}"), "10.0.0.2");
@@ -379,7 +396,8 @@ impl World {
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
-    let mode = prop::sample::select(vec!["DISABLE", "PERMISSIVE", "STRICT"]);
+    let modes = ["DISABLE", "PERMISSIVE", "STRICT", "skipped", "all-unauthenticated", "all-authenticated"];
+    let mode = prop::sample::select(modes.to_vec());
     let rule = prop::sample::select(vec![None, None, Some("ISTIO_MUTUAL"), Some("DISABLE")]);
     let rules = prop::array::uniform2(prop::array::uniform2(rule));
     (prop::array::uniform2(mode), rules).prop_map(|(modes, rules)| Policy { modes, rules })
@@ -446,7 +464,7 @@ fn one(mode: &'static str) -> Policy {
 /// The check can fail: without steps, somebody does not reach somebody.
 #[test]
 fn one_jump_breaks_the_invariant() {
-    for (from, to) in [("DISABLE", "STRICT"), ("STRICT", "DISABLE")] {
+    for (from, to) in [("DISABLE", "STRICT"), ("STRICT", "DISABLE"), ("skipped", "all-authenticated")] {
         let mut broken = Vec::new();
         for first in [Event::Arrives(0), Event::Arrives(2)] {
             let mut world = World::new(one(from), IstioCompatibility::Adaptive, false);

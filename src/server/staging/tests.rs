@@ -204,6 +204,49 @@ async fn a_change_goes_through_its_steps_as_proxies_answer() {
     );
 }
 
+/// Linkerd's policy goes the same way: from past the proxy to identities only, and to Istio's words for the same without a step.
+#[tokio::test(flavor = "multi_thread")]
+async fn linkerd_s_changes_go_through_the_same_steps() {
+    let skipped = client_and_server().replace(
+        "kind: WorkloadEntry, metadata: {name: web",
+        "kind: WorkloadEntry, metadata: {annotations: {config.linkerd.io/skip-inbound-ports: \"8080,9090\"}, name: web",
+    );
+    let server = |port: u16| {
+        let spec =
+            format!("{{podSelector: {{matchLabels: {{app: web}}}}, port: {port}, accessPolicy: all-authenticated}}");
+        object("policy.linkerd.io/v1beta3", "Server", &format!("back/web-{port}"), &spec)
+    };
+    let meshed = [server(8080), server(9090), client_and_server()].concat();
+    let mut lab = Lab::new(&skipped).await;
+    let (mut web, mut client) = (lab.connect("back/web").await, lab.connect("shop/client").await);
+    lab.write(&meshed).await.unwrap();
+    assert_eq!(lab.step().await, Some(Step::Accepting));
+    lab.tick().await;
+    assert_eq!(lab.step().await, Some(Step::Accepting), "{}", lab.late().await);
+    for next in [Some(Step::Switching), Some(Step::Closing), None] {
+        web.take_all();
+        client.take_all();
+        lab.tick().await;
+        assert_eq!(lab.step().await, next, "{}", lab.late().await);
+    }
+    lab.mode("STRICT").await;
+    assert_eq!(lab.step().await, None, "STRICT in the other dialect is no change of the mode");
+    // A Server may opt out, as a PeerAuthentication may.
+    lab.write(&skipped).await.unwrap();
+    for _ in 0..4 {
+        web.take_all();
+        client.take_all();
+        lab.tick().await;
+    }
+    assert_eq!(lab.step().await, None);
+    let jumps = meshed.replace(
+        "kind: Server, metadata: {",
+        "kind: Server, metadata: {annotations: {countersign.dev/staged: \"false\"}, ",
+    );
+    lab.write(&jumps).await.unwrap();
+    assert_eq!(lab.step().await, None);
+}
+
 /// Envoy acknowledges a listener, and does not open it before its secrets are there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_counts_when_its_secrets_are_there_too() {
