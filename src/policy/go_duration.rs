@@ -47,25 +47,6 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     (seconds <= LONGEST).then(|| Duration::from_nanos((seconds * 1e9).round() as u64))
 }
 
-/// The same in the way back, without parts that are zero: `168h`, `1h30m`, `1.5s`.
-pub(super) fn show(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let fraction = duration.subsec_nanos();
-    let mut text = String::new();
-    for (number, unit) in [(hours, "h"), (minutes, "m")] {
-        if number > 0 {
-            text.push_str(&format!("{number}{unit}"));
-        }
-    }
-    match (rest, fraction) {
-        (0, 0) if !text.is_empty() => {}
-        (_, 0) => text.push_str(&format!("{rest}s")),
-        _ => text.push_str(&format!("{}s", rest as f64 + f64::from(fraction) / 1e9)),
-    }
-    text
-}
-
 /// As Go prints it: `24h0m0s`, `5m0s`, `1.5s`.
 pub(crate) fn print(duration: Duration) -> String {
     let (whole, fraction) = (duration.as_secs(), duration.subsec_nanos());
@@ -78,6 +59,13 @@ pub(crate) fn print(duration: Duration) -> String {
         (0, minutes) => format!("{minutes}m{seconds}s"),
         (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
     }
+}
+
+/// The same without trailing parts that are zero, as SPIRE prints it: `168h`, `1h30m`, `1.5s`.
+pub(super) fn show(duration: Duration) -> String {
+    let whole = print(duration);
+    let minutes = whole.strip_suffix("m0s").map_or(whole.clone(), |minutes| format!("{minutes}m"));
+    minutes.strip_suffix("h0m").map_or(minutes.clone(), |hours| format!("{hours}h"))
 }
 
 #[cfg(test)]

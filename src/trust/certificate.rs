@@ -165,9 +165,9 @@ pub(super) fn pem_of(der: &CertificateDer<'_>) -> String {
 }
 
 /// One block of PEM (RFC 7468: 64 characters a line).
-pub(super) fn pem_block(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem_block(label: &str, der: &[u8]) -> String {
     use base64::Engine as _;
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let text = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(der));
     let mut pem = String::with_capacity(text.len() + text.len() / 64 + 64);
     pem.push_str(&format!("-----BEGIN {label}-----\n"));
     let mut rest = text.as_str();

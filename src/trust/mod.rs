@@ -38,6 +38,7 @@ use std::time::Duration;
 pub use authority::AuthorityInfo;
 pub use brought::{Brought, import_authority, request_authority};
 pub use bundle::{Root, TrustBundle};
+pub(crate) use certificate::pem_block;
 pub use certificate::{IssuedChain, WorkloadCertificate};
 pub use change::{Maintained, Roots};
 pub use csr::CsrError;
