@@ -146,7 +146,7 @@ pub struct AdoptionRequest {
     /// The version that everyone should have; without it, each proxy what it is served now.
     #[serde(default)]
     pub version: Option<String>,
-    /// How long to wait until all have it, at most [`MAX_WAIT_SECONDS`]; without it the answer comes at once.
+    /// How long to wait until all have it, at most [`MAX_WAIT_SECONDS`](super::MAX_WAIT_SECONDS); without it the answer comes at once.
     #[serde(default)]
     pub wait_seconds: Option<u64>,
 }

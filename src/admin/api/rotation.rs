@@ -15,9 +15,9 @@ pub struct RotateRequest {
     pub all: bool,
     /// Every connected workload of this namespace.
     pub namespace: Option<String>,
-    /// Hand the certificates out over this many seconds, at most [`MAX_WAIT_SECONDS`], instead of at once.
+    /// Hand the certificates out over this many seconds, at most [`MAX_WAIT_SECONDS`](super::MAX_WAIT_SECONDS), instead of at once.
     pub spread_seconds: Option<u64>,
-    /// How long to wait for acknowledgements, at most [`MAX_WAIT_SECONDS`]; without it the answer comes at once.
+    /// How long to wait for acknowledgements, at most [`MAX_WAIT_SECONDS`](super::MAX_WAIT_SECONDS); without it the answer comes at once.
     pub wait_seconds: Option<u64>,
 }
 

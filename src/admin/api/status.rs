@@ -30,7 +30,7 @@ pub struct ServerStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ModeChangeSummary {
-    /// As in [`ModeChangeStatus`].
+    /// As in [`ModeChangeStatus`](super::ModeChangeStatus).
     pub step: String,
     /// How many ports.
     pub ports: usize,
