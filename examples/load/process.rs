@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use countersign::admin::api::{RotateReport, RotateRequest, ServerStatus};
 use countersign::cli::{Client, Server};
 
-/// How long it may take to start, with all policy read.
 /// Where the server's log is in the run's directory.
 pub const LOG: &str = "log/server.log";
+
+/// How long it may take to start, with all policy read.
 const START: Duration = Duration::from_secs(60);
 
 /// A running server. It ends when this is dropped.
