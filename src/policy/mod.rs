@@ -84,7 +84,7 @@ pub use pattern::{Network, Pattern};
 pub use peer_authentication::{MtlsMode, PeerAuthentication};
 pub use pod::Pod;
 pub use private_key::{PrivateKey, PrivateKeyAlgorithm, PrivateKeyEncoding, RotationPolicy};
-pub use reference_grant::ReferenceGrant;
+pub use reference_grant::{ReferenceGrant, secret_named};
 pub use secret::{Namespace, Secret};
 pub use server_tls::{ServerCertificate, ServerTls, ServerTlsMode, ServerTlsVersion};
 pub use set::PolicySet;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::trust::KeyAlgorithm;
 
 fn refused(text: &str) -> String {
     let parsed = Config::parse("countersign.yaml", text).and_then(|c| c.check());
