@@ -89,9 +89,9 @@ pub use secret::{Namespace, Secret};
 pub use server_tls::{ServerCertificate, ServerTls, ServerTlsMode};
 pub use set::PolicySet;
 pub use spire::{
-    CaKeyType, CaSubject, ClusterFederatedTrustDomain, ClusterSpiffeId, ClusterStaticEntry, Environment, KeyManager,
-    LogLevel, NodeAttestor, Requirements, Selector, SpireServer, Template, TemplateData, UpstreamDisk, X509Pop,
-    is_leaf_name, parse_spire_config,
+    AgentPath, CaKeyType, CaSubject, ClusterFederatedTrustDomain, ClusterSpiffeId, ClusterStaticEntry, Environment,
+    KeyManager, LogLevel, NodeAttestor, NodeFacts, Requirements, Selector, SpireServer, Template, TemplateData,
+    UpstreamDisk, X509Pop, is_leaf_name, parse_spire_config,
 };
 pub use virtual_service::{
     HttpMatch, HttpRoute, TcpRoute, Through, TlsMatch, TlsRoute, UriMatch, VirtualService, WeightedDestination,
