@@ -1,6 +1,7 @@
 //! Endpoints.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 use envoy_types::pb::envoy::config::core::v3::{Address, Locality, Metadata};
 use envoy_types::pb::envoy::config::endpoint::v3::endpoint::AdditionalAddress;
@@ -8,9 +9,10 @@ use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints};
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{Struct, Value};
+use prost::Message;
 
-use super::EncodedResource;
-use super::message::{named_socket, number, resource, socket, unix};
+use super::message::{self, named_socket, number, socket, unix};
+use super::{EncodedResource, wire};
 use crate::plan::{Cluster as Plan, ClusterEndpoint, Discovery, EndpointAddress, InboundTarget};
 
 /// Where Envoy looks for what `transport_socket_matches` compares.
@@ -23,25 +25,43 @@ pub(super) fn mtls_label() -> (String, Value) {
 
 /// The endpoints of a cluster that asks for them; one that has them from the DNS does not ask.
 pub(super) fn assignment_resource(plan: &Plan) -> Option<EncodedResource> {
-    (plan.discovery == Discovery::Endpoints).then(|| resource(&plan.name, &assignment(plan)))
+    (plan.discovery == Discovery::Endpoints).then(|| {
+        message::encoded::<ClusterLoadAssignment>(
+            &plan.name,
+            &[&assignment(&plan.name, &plan.endpoints, Localities::AsWritten)],
+        )
+    })
 }
 
-/// Endpoints by locality.
-pub(super) fn assignment(plan: &Plan) -> ClusterLoadAssignment {
-    assignment_of(&plan.name, &plan.endpoints)
+/// What is said of localities.
+#[derive(Clone, Copy)]
+pub(super) enum Localities {
+    /// Their names, where they have one.
+    AsWritten,
+    /// Their weights too: gRPC takes a locality without one for empty, and one without a name for none.
+    Weighted,
 }
 
-pub(super) fn assignment_of(name: &str, endpoints: &[ClusterEndpoint]) -> ClusterLoadAssignment {
-    let mut localities: BTreeMap<Option<&str>, Vec<LbEndpoint>> = BTreeMap::new();
+/// Endpoints by locality: a `ClusterLoadAssignment`, encoded.
+pub(super) fn assignment(name: &str, endpoints: &[ClusterEndpoint], are: Localities) -> Vec<u8> {
+    let mut localities: BTreeMap<Option<&str>, (Vec<u8>, u32)> = BTreeMap::new();
     for it in endpoints {
-        localities.entry(it.locality.as_deref()).or_default().push(endpoint(it));
+        let (encoded, weight) = localities.entry(it.locality.as_deref()).or_default();
+        encoded.extend(wire::field(2, &[&endpoint(it)]));
+        *weight = weight.saturating_add(it.weight.unwrap_or(1));
     }
-    let endpoints = localities.into_iter().map(|(place, lb_endpoints)| LocalityLbEndpoints {
-        locality: place.map(locality),
-        lb_endpoints,
-        ..Default::default()
-    });
-    ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: endpoints.collect(), ..Default::default() }
+    let mut assignment = wire::text(1, name);
+    for (place, (endpoints, weight)) in localities {
+        let encoded = place.map(|place| locality(place).encode_to_vec());
+        let (place, weight) = match are {
+            Localities::AsWritten => (encoded, None),
+            Localities::Weighted => (Some(encoded.unwrap_or_default()), number(weight)),
+        };
+        let place = place.map(|place| wire::field(1, &[&place])).unwrap_or_default();
+        let weight = weight.map(|weight| wire::field(3, &[&weight.encode_to_vec()])).unwrap_or_default();
+        assignment.extend(wire::field(2, &[&place, &endpoints, &weight]));
+    }
+    assignment
 }
 
 /// Where an application listens; `None`: where each connection was going.
@@ -54,26 +74,33 @@ pub(super) fn application(target: &InboundTarget) -> Option<LocalityLbEndpoints>
     Some(LocalityLbEndpoints { lb_endpoints: vec![at(address)], ..Default::default() })
 }
 
-fn endpoint(plan: &ClusterEndpoint) -> LbEndpoint {
+/// An `LbEndpoint`, encoded.
+fn endpoint(plan: &ClusterEndpoint) -> Vec<u8> {
     let address = match &plan.address {
         EndpointAddress::Ip(ip) => named_socket(&ip.to_string(), plan.port),
         EndpointAddress::Dns(name) => named_socket(name, plan.port),
     };
-    let metadata = plan.mtls.then(|| Metadata {
-        filter_metadata: HashMap::from([(SOCKET_MATCH.to_owned(), Struct { fields: HashMap::from([mtls_label()]) })]),
-        ..Default::default()
-    });
     let other = plan.other_address.map(|other| named_socket(&other.to_string(), plan.port));
     let other = other.map(|address| AdditionalAddress { address: Some(address) });
     let endpoint =
         Endpoint { address: Some(address), additional_addresses: other.into_iter().collect(), ..Default::default() };
-    LbEndpoint {
-        metadata,
-        load_balancing_weight: plan.weight.and_then(number),
-        host_identifier: Some(HostIdentifier::Endpoint(endpoint)),
-        ..Default::default()
+    let mut encoded = wire::field(1, &[&endpoint.encode_to_vec()]);
+    if plan.mtls {
+        encoded.extend_from_slice(&MTLS);
     }
+    if let Some(weight) = plan.weight.and_then(number) {
+        encoded.extend(wire::field(4, &[&weight.encode_to_vec()]));
+    }
+    encoded
 }
+
+/// What marks an endpoint that accepts mutual TLS.
+static MTLS: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let label = Struct { fields: HashMap::from([mtls_label()]) };
+    let metadata =
+        Metadata { filter_metadata: HashMap::from([(SOCKET_MATCH.to_owned(), label)]), ..Default::default() };
+    wire::field(3, &[&metadata.encode_to_vec()])
+});
 
 fn at(address: Address) -> LbEndpoint {
     let endpoint = Endpoint { address: Some(address), ..Default::default() };
