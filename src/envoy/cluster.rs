@@ -20,7 +20,7 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 use envoy_types::pb::google::protobuf::{Any, Struct};
 
 use super::message::{any, number, seconds, transport_socket};
-use super::{endpoint, sds, tls};
+use super::{endpoint, istio, sds, tls};
 use crate::plan::{Cluster as Plan, ClusterTls, Discovery, InboundListener, InboundTarget, Protocol};
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -45,6 +45,7 @@ pub(super) fn outbound(plan: &Plan) -> Cluster {
         }
         Discovery::OriginalDestination => original_destination(&mut cluster),
     }
+    cluster.metadata = plan.keeps_alpn.then(istio::keeping_alpn);
     match &plan.tls {
         ClusterTls::Plaintext => {}
         ClusterTls::Always(context) => cluster.transport_socket = Some(tls::upstream(context)),

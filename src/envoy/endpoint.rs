@@ -11,7 +11,7 @@ use envoy_types::pb::google::protobuf::{Struct, Value};
 
 use super::EncodedResource;
 use super::message::{named_socket, number, resource, socket, unix};
-use crate::plan::{Cluster as Plan, ClusterEndpoint, Discovery, EndpointAddress, InboundTarget};
+use crate::plan::{Cluster as Plan, ClusterEndpoint, ClusterTls, Discovery, EndpointAddress, InboundTarget};
 
 /// Where Envoy looks for what `transport_socket_matches` compares.
 const SOCKET_MATCH: &str = "envoy.transport_socket_match";
@@ -26,18 +26,28 @@ pub(super) fn assignment_resource(plan: &Plan) -> Option<EncodedResource> {
     (plan.discovery == Discovery::Endpoints).then(|| resource(&plan.name, &assignment(plan)))
 }
 
-/// Endpoints by locality.
+/// Endpoints by locality. Where some get mutual TLS and some do not, the latter have localities of their own.
+///
+/// Envoy 1.36 keeps its connections to an endpoint of which it hears no more than that it is to get mutual TLS from now on, or none
+/// any more, and goes on using them. One whose locality is another is another endpoint to it: the connections to the one before end when their requests have.
 pub(super) fn assignment(plan: &Plan) -> ClusterLoadAssignment {
-    assignment_of(&plan.name, &plan.endpoints)
+    let by_endpoint = matches!(plan.tls, ClusterTls::PerEndpoint(_));
+    let plain = |it: &ClusterEndpoint| by_endpoint && !it.mtls;
+    by_locality(&plan.name, plan.endpoints.iter().map(|it| (it, plain(it))))
 }
 
+/// Endpoints by locality.
 pub(super) fn assignment_of(name: &str, endpoints: &[ClusterEndpoint]) -> ClusterLoadAssignment {
-    let mut localities: BTreeMap<Option<&str>, Vec<LbEndpoint>> = BTreeMap::new();
-    for it in endpoints {
-        localities.entry(it.locality.as_deref()).or_default().push(endpoint(it));
+    by_locality(name, endpoints.iter().map(|it| (it, false)))
+}
+
+fn by_locality<'a>(name: &str, endpoints: impl Iterator<Item = (&'a ClusterEndpoint, bool)>) -> ClusterLoadAssignment {
+    let mut localities: BTreeMap<(Option<&str>, bool), Vec<LbEndpoint>> = BTreeMap::new();
+    for (it, plain) in endpoints {
+        localities.entry((it.locality.as_deref(), plain)).or_default().push(endpoint(it));
     }
-    let endpoints = localities.into_iter().map(|(place, lb_endpoints)| LocalityLbEndpoints {
-        locality: place.map(locality),
+    let endpoints = localities.into_iter().map(|((place, plain), lb_endpoints)| LocalityLbEndpoints {
+        locality: if plain { Some(plaintext(place)) } else { place.map(locality) },
         lb_endpoints,
         ..Default::default()
     });
@@ -85,4 +95,11 @@ fn locality(text: &str) -> Locality {
     let mut parts = text.splitn(3, '/').map(str::to_owned);
     let mut next = || parts.next().unwrap_or_default();
     Locality { region: next(), zone: next(), sub_zone: next() }
+}
+
+/// The part of a place where mutual TLS is not spoken.
+fn plaintext(place: Option<&str>) -> Locality {
+    let of = place.map(locality).unwrap_or_default();
+    let sub_zone = if of.sub_zone.is_empty() { "plaintext".to_owned() } else { format!("{}/plaintext", of.sub_zone) };
+    Locality { sub_zone, ..of }
 }

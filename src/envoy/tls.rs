@@ -18,9 +18,7 @@ use envoy_types::pb::google::protobuf::BoolValue;
 
 use super::message::transport_socket;
 use super::sds;
-use crate::plan::{
-    PeerNames, San, SecretName, ServerTlsVersion, Termination, TlsSettings, TlsVersion, UpstreamTls, Validation,
-};
+use crate::plan::{PeerNames, San, SecretName, Termination, TlsSettings, TlsVersion, UpstreamTls, Validation};
 
 pub(super) const TLS_SOCKET: &str = "envoy.transport_sockets.tls";
 
@@ -109,12 +107,12 @@ pub(super) fn terminating(plan: &Termination) -> TransportSocket {
     transport_socket(TLS_SOCKET, &context)
 }
 
-fn version(version: ServerTlsVersion) -> TlsProtocol {
+fn version(version: TlsVersion) -> TlsProtocol {
     match version {
-        ServerTlsVersion::V1_0 => TlsProtocol::TlSv10,
-        ServerTlsVersion::V1_1 => TlsProtocol::TlSv11,
-        ServerTlsVersion::V1_2 => TlsProtocol::TlSv12,
-        ServerTlsVersion::V1_3 => TlsProtocol::TlSv13,
+        TlsVersion::V1_0 => TlsProtocol::TlSv10,
+        TlsVersion::V1_1 => TlsProtocol::TlSv11,
+        TlsVersion::V1_2 => TlsProtocol::TlSv12,
+        TlsVersion::V1_3 => TlsProtocol::TlSv13,
     }
 }
 
@@ -162,12 +160,8 @@ fn matcher(san: &San) -> SubjectAltNameMatcher {
 
 /// TLS 1.2 and 1.3, unless the mesh asks for more. Said for both ends: left to itself, an Envoy that is a client stops at 1.2.
 fn parameters(settings: &TlsSettings) -> TlsParameters {
-    let minimum = match settings.minimum {
-        None | Some(TlsVersion::V1_2) => TlsProtocol::TlSv12,
-        Some(TlsVersion::V1_3) => TlsProtocol::TlSv13,
-    };
     TlsParameters {
-        tls_minimum_protocol_version: minimum.into(),
+        tls_minimum_protocol_version: version(settings.minimum.unwrap_or(TlsVersion::V1_2)).into(),
         tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
         cipher_suites: settings.cipher_suites.clone(),
         ecdh_curves: settings.ecdh_curves.clone(),

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::outbound::cluster_name;
 use super::{is_default, listener_name};
-use crate::mesh::{HostFilter, Protocol, Service, ServicePort, SidecarEgress};
+use crate::mesh::{HostFilter, PathNormalization, Protocol, Service, ServicePort, SidecarEgress};
 
 /// The port that an `http://` URL without one means (RFC 9110 §4.2.1).
 const HTTP_PORT: u16 = 80;
@@ -31,11 +31,22 @@ pub struct OutboundListener {
     /// Whether the proxy can say, in its TLS, that what it carries is HTTP.
     #[serde(skip_serializing_if = "is_default")]
     pub offers_http: bool,
+    /// What is made of a request's path.
+    #[serde(skip_serializing_if = "is_default")]
+    pub paths: PathNormalization,
 }
 
 impl OutboundListener {
     pub(super) fn new(bind: SocketAddr, captured: bool, target: OutboundTarget) -> Self {
-        Self { name: listener_name(bind), bind, also: None, captured, target, offers_http: false }
+        Self {
+            name: listener_name(bind),
+            bind,
+            also: None,
+            captured,
+            target,
+            offers_http: false,
+            paths: PathNormalization::default(),
+        }
     }
 }
 

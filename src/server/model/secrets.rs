@@ -10,6 +10,7 @@ use super::super::granted;
 use super::{Class, Model, layer};
 use crate::mesh::Workload;
 use crate::plan::SecretName;
+use crate::policy::{Object, Secret, secret_named};
 use crate::secrets::{self, Validity};
 use crate::xds::{Layer, Resource, ResourceType};
 
@@ -44,7 +45,7 @@ impl Model {
     /// The Secrets that the workload may read whatever is planned for it: those whose own annotations name its service account, and those
     /// that its Gateways name.
     pub(in crate::server) fn granted(&self, workload: &Workload, now: OffsetDateTime) -> Granted {
-        let named = granted::named_by_gateways(&self.mesh, workload);
+        let named = granted::named_by_gateways(&self.mesh, &self.set, workload);
         if !self.grants && named.is_empty() {
             return NOTHING.clone();
         }
@@ -54,20 +55,18 @@ impl Model {
         }
         let (namespace, service_account, named) = &place;
         let mut readable = granted::granted(&self.set, namespace, service_account);
-        readable.extend(named.iter().flat_map(|name| {
-            let mut of_name = self.set.secrets.iter().filter(move |it| it.meta.namespace == *namespace);
-            of_name.find(|it| it.meta.name == *name).map(|secret| granted::Granted { name: name.clone(), secret })
-        }));
+        readable.extend(named.iter().filter_map(|name| granted::named(&self.set, namespace, name)));
         let mut described = HashMap::new();
         let mut resources = Vec::new();
         for it in readable {
-            let offered = match secrets::credential(&it.name, &it.secret.spec.data, now) {
-                Ok(offered) => offered,
-                Err(error) => {
-                    warn!(at = %it.secret.at, %error, "a Secret cannot be served");
-                    continue;
-                }
+            let read = |secret: &Object<Secret>| {
+                let offered = secrets::credential(&it.name, &secret.spec.data, now);
+                offered.inspect_err(|error| warn!(at = %secret.at, %error, "a Secret cannot be served")).ok()
             };
+            let Some(mut offered) = read(it.secret) else { continue };
+            if let Some(roots) = it.roots {
+                (offered.ca, offered.roots) = read(roots).map(|it| (it.ca, it.roots)).unwrap_or_default();
+            }
             let certificates = offered.leaf.into_iter().collect();
             let parts = [
                 (format!("kubernetes://{}", it.name), offered.certificate, Described { is_roots: false, certificates }),
@@ -121,14 +120,19 @@ impl Model {
         ca: bool,
         now: OffsetDateTime,
     ) -> Option<(bytes::Bytes, Described)> {
+        let (of, secret) = secret_named(name, namespace);
+        if of != namespace {
+            // Those of other namespaces are granted to workloads, and not to a class.
+            return None;
+        }
         let find = |name: &str| {
             self.set.secrets.iter().find(|object| object.meta.namespace == namespace && object.meta.name == name)
         };
         // As in Istio, roots may have a Secret of their own, which then counts.
-        let of_roots = if ca { find(&format!("{name}-cacert")) } else { None };
-        let Some(object) = of_roots.or_else(|| find(name)) else {
+        let of_roots = if ca { find(&format!("{secret}-cacert")) } else { None };
+        let Some(object) = of_roots.or_else(|| find(secret)) else {
             warn!(
-                secret = %format!("{namespace}/{name}"),
+                secret = %format!("{namespace}/{secret}"),
                 "the credentialName of a DestinationRule or of a Gateway names a Secret that is not there"
             );
             return None;
