@@ -86,7 +86,7 @@ impl Rotation {
         let now = (self.proxies.clock)();
         if state.current.as_ref().is_none_or(RootRotation::is_over) {
             if self.wanted.is_some() {
-                return Ok(self.follow_issuer(&mut state, now).await);
+                return self.follow_issuer(&mut state, now).await;
             }
             if !self.is_due(now) {
                 return Ok(false);
@@ -180,29 +180,31 @@ impl Rotation {
         Ok(self.keep(&mut state, next, now).await?)
     }
 
-    /// Begins a rotation to the issuer's root, if another one signs. Whether it did.
-    async fn follow_issuer(&self, state: &mut Inner, now: OffsetDateTime) -> bool {
+    /// Begins a rotation to the issuer's root, if another one signs. Whether it did. A root that is no good is not tried again; what the
+    /// store could not keep is.
+    async fn follow_issuer(&self, state: &mut Inner, now: OffsetDateTime) -> Result<bool, TrustError> {
         let wanted = self.wanted.as_ref().and_then(|wanted| wanted.borrow().clone());
         let Some(root) = wanted.filter(|root| state.refused.as_ref().is_none_or(|it| !Arc::ptr_eq(it, root))) else {
-            return false;
+            return Ok(false);
         };
         let trust = Arc::clone(&self.proxies.trust);
         if trust.is_root(&root.certificate) {
-            return false;
+            return Ok(false);
         }
         let start = move |old, new| RootRotation::start(Pair { old, new }, false, false, now).record();
         let brought = Arc::clone(&root);
-        match blocking(move || trust.prepare_brought_root(brought.brought(), now, start)).await {
+        let prepared = blocking(move || trust.prepare_brought_root(brought.brought(), now, start)).await;
+        self.take_up(state);
+        match prepared {
             Ok(record) => {
                 info!(old = %record.old, new = %record.new, "the mesh's issuer has another root: a rotation to it begins");
-                state.current = Some(RootRotation::from_record(&record));
-                self.proxies.changed.notify_one();
-                true
+                Ok(true)
             }
+            Err(error @ TrustError::Store(_)) => Err(error),
             Err(error) => {
                 warn!(%error, "the root of the mesh's issuer cannot be used; the root that signs goes on signing");
                 state.refused = Some(root);
-                false
+                Ok(false)
             }
         }
     }
@@ -221,25 +223,29 @@ impl Rotation {
         let trust = Arc::clone(&self.proxies.trust);
         let start = move |old, new| RootRotation::start(Pair { old, new }, paused, force, now).record();
         let prepared = blocking(move || trust.prepare_root(now, start)).await;
-        // Where only the revocation lists have failed, the root is in the store: that is the rotation, and there is no second one.
-        let kept = self.proxies.trust.rotation().map(|record| RootRotation::from_record(&record));
-        if let Some(begun) = kept.filter(|it| !it.is_over()) {
-            let record = begun.record();
-            info!(old = %record.old, new = %record.new, "a root rotation begins");
-            state.current = Some(begun);
+        self.take_up(state);
+        let record = prepared?;
+        info!(old = %record.old, new = %record.new, "a root rotation begins");
+        Ok(())
+    }
+
+    /// Goes on from what is in the store. It is there too where only the revocation lists could not be kept: that is the rotation, and
+    /// there is no second one.
+    fn take_up(&self, state: &mut Inner) {
+        let Some(kept) = self.proxies.trust.rotation() else { return };
+        if state.current.as_ref().is_none_or(|it| it.record() != kept) {
+            state.current = Some(RootRotation::from_record(&kept));
+            state.told_at = None;
             self.proxies.changed.notify_one();
         }
-        prepared.map(|_| ())
     }
 
     /// On the disk first; only then is anybody shown anything of it.
     async fn keep(&self, state: &mut Inner, next: RootRotation, now: OffsetDateTime) -> Result<(), TrustError> {
         let (trust, roots, record) = (Arc::clone(&self.proxies.trust), next.roots(), next.record());
-        blocking(move || trust.change_roots(&roots, record, now)).await?;
-        state.current = Some(next);
-        state.told_at = None;
-        self.proxies.changed.notify_one();
-        Ok(())
+        let kept = blocking(move || trust.change_roots(&roots, record, now)).await;
+        self.take_up(state);
+        kept
     }
 
     fn situation<'a>(&self, state: &'a Inner, rotation: &RootRotation, now: OffsetDateTime) -> Situation<'a> {

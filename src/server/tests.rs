@@ -22,6 +22,7 @@ use crate::xds::{ControlPlane, NodeInfo, ResourceType};
 mod agreement;
 mod clock;
 mod granted;
+mod issuer;
 mod operator;
 
 const SERVICE: &str = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: out, namespace: shop}\n\
