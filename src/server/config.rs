@@ -113,6 +113,9 @@ pub struct Config {
     /// The SPIRE `server.conf` that is applied.
     #[serde(skip)]
     pub spire: Option<SpireServer>,
+    /// Whether `--spire-config` has named it: what it speaks of has to be there at the start, as in SPIRE.
+    #[serde(skip)]
+    pub spire_is_named: bool,
 }
 
 /// How keys are kept.
@@ -191,6 +194,15 @@ impl Config {
         Ok(config)
     }
 
+    /// The defaults with `overrides`, and what a ConfigMap in the policy directory says.
+    pub fn without_file(overrides: &Overrides) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        config.apply(overrides);
+        config.take_spire(overrides, &spire::Places::default())?;
+        config.check()?;
+        Ok(config)
+    }
+
     /// Parses a configuration; `file` is what messages call it. Keys that are left out have their defaults.
     /// What takes more than one value is not looked at before [`Config::check`].
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
@@ -233,6 +245,7 @@ impl Default for Config {
             mesh_config: MeshConfig::default(),
             warnings: Vec::new(),
             spire: None,
+            spire_is_named: false,
         }
     }
 }
