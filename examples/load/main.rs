@@ -104,13 +104,13 @@ async fn run(load: &Load) -> Result<(), Box<dyn Error>> {
     let directory = tempfile::Builder::new().prefix("countersign-load-").tempdir()?;
     if let Some(count) = load.issuance {
         let issued = issuance::run(count, ISSUANCE_CONNECTIONS, &binary, directory.path()).await.inspect_err(|_| {
-            eprintln!("{}", tail(&directory.path().join("server.log")));
+            eprintln!("{}", tail(&directory.path().join(process::LOG)));
         })?;
         print_issued(&issued);
         return Ok(());
     }
     let figures = measure::run(load, &binary, directory.path()).await.inspect_err(|_| {
-        eprintln!("{}", tail(&directory.path().join("server.log")));
+        eprintln!("{}", tail(&directory.path().join(process::LOG)));
     })?;
     print(load, &figures);
     Ok(())

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use countersign::admin::api::{RotateReport, RotateRequest, ServerStatus};
 use countersign::cli::{Client, Server};
 
+/// Where the server's log is in the run's directory.
+pub const LOG: &str = "log/server.log";
+
 /// How long it may take to start, with all policy read.
 const START: Duration = Duration::from_secs(60);
 
@@ -21,9 +24,11 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `binary` on policy in `directory`/policy; its log goes to `directory`/server.log.
+    /// Starts `binary` on policy in `directory`/policy; its log goes to `directory`/log/server.log: not beside the policy, whose
+    /// surroundings the server watches.
     pub async fn start(binary: &Path, directory: &Path, plaintext: bool) -> Result<Self, Box<dyn Error>> {
-        let log = File::create(directory.join("server.log"))?;
+        fs::create_dir_all(directory.join("log"))?;
+        let log = File::create(directory.join(LOG))?;
         let data = directory.join("data");
         // A few connections with thousands of streams each are a case of this program's own.
         fs::write(directory.join("countersign.yaml"), "xds:\n  limits:\n    streamsPerConnection: 65536\n")?;
@@ -44,7 +49,7 @@ impl Process {
                 return Ok(process);
             }
             if let Some(status) = process.child.try_wait()? {
-                return Err(format!("the server ended ({status}); see {}/server.log", directory.display()).into());
+                return Err(format!("the server ended ({status}); see {}", directory.join(LOG).display()).into());
             }
             if started.elapsed() > START {
                 return Err("the server was not ready within a minute".into());

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
-use super::authority::{self, Signer, hex};
+use super::authority::{self, Signer};
+use super::entry::{Entry, UP_TO_DATE};
 use super::held::Held;
-use super::request::{self, Request};
+use super::order::{owners, place};
+use super::request;
 use super::state::{ISSUING, READY, State};
-use super::trigger::{self, Situation, Trigger};
-use super::{Event, IssuerError, SigningError, schedule, secret, sign};
-use crate::policy::{Certificate, Metadata, Object, Origin, PolicySet, RotationPolicy, Secret};
+use super::trigger::{self, Situation};
+use super::{Event, IssuerError, secret};
+use crate::policy::{Certificate, Metadata, Object, Origin, PolicySet, Secret};
 use crate::trust::{CertificateRecord, TrustError};
 
 /// A Certificate's namespace and name.
@@ -56,14 +57,6 @@ pub struct Outcome {
 pub struct Controller {
     pub(super) settings: Settings,
     pub(super) entries: BTreeMap<Key, Entry>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub(super) struct Entry {
-    pub(super) state: State,
-    pub(super) held: Option<Arc<Held>>,
-    /// As it is in the store.
-    kept: Option<(State, Option<Arc<Held>>)>,
 }
 
 impl Controller {
@@ -221,37 +214,6 @@ impl Controller {
         });
     }
 
-    /// Certificates in an order in which authorities are issued first, and whether each would have to sign itself on the way.
-    pub(super) fn ordered<'a>(
-        &self,
-        set: &'a PolicySet,
-        owners: &BTreeMap<(&str, &str), &'a Object<Certificate>>,
-    ) -> Vec<(&'a Object<Certificate>, bool)> {
-        let above = |object: &Object<Certificate>| {
-            let (cluster, namespace) = (&self.settings.cluster_resource_namespace, &object.meta.namespace);
-            let found = authority::secret_of(set, namespace, &object.spec.issuer.value, cluster).ok()?.1;
-            found.and_then(|place| owners.get(&place)).copied()
-        };
-        let mut all: Vec<_> = set
-            .certificates
-            .iter()
-            .map(|object| {
-                let object: &Object<Certificate> = object;
-                let (mut depth, mut on_the_way) = (0, object);
-                while let Some(next) = above(on_the_way) {
-                    depth += 1;
-                    if std::ptr::eq(next, object) || depth > set.certificates.len() {
-                        return (depth, object, true);
-                    }
-                    on_the_way = next;
-                }
-                (depth, object, false)
-            })
-            .collect();
-        all.sort_by_key(|(depth, ..)| *depth);
-        all.into_iter().map(|(_, object, is_circle)| (object, is_circle)).collect()
-    }
-
     fn not_owner(&mut self, object: &Object<Certificate>, owner: &Object<Certificate>, now: OffsetDateTime) {
         let entry = self.entries.entry(key(object)).or_default();
         entry.held = None;
@@ -304,183 +266,8 @@ impl Controller {
     }
 }
 
-const UP_TO_DATE: &str = "Certificate is up to date and has not expired";
-
-impl Entry {
-    /// Takes in what the directory has: another Secret than before is an edit, and one that is gone was removed.
-    fn look_at(&mut self, object: &Object<Certificate>, found: Option<&Object<Secret>>) {
-        let state = &mut self.state;
-        if state.secret != object.spec.secret_name.value {
-            self.held = None;
-            let revision = state.revision;
-            let (conditions, events) = (std::mem::take(&mut state.conditions), std::mem::take(&mut state.events));
-            let secret = object.spec.secret_name.value.clone();
-            *state = State { revision, secret, conditions, events, ..State::default() };
-        }
-        let digest = found.map(digest_of);
-        if digest == state.seen {
-            return;
-        }
-        match found {
-            Some(secret) => {
-                self.held = Some(Arc::new(Held::of_secret(&secret.spec)));
-                state.is_adopted = true;
-                state.issuer = secret::issuer_of(&secret.meta.annotations);
-                state.request.clear();
-                state.authority.clear();
-            }
-            None if state.is_adopted => {
-                self.held = None;
-                state.is_adopted = false;
-            }
-            None => {}
-        }
-        state.seen = digest;
-    }
-
-    /// Nothing is to be done.
-    fn is_good(
-        &mut self,
-        object: &Object<Certificate>,
-        request: &Request,
-        signer: Option<&Signer>,
-        now: OffsetDateTime,
-    ) {
-        let state = &mut self.state;
-        state.failures = 0;
-        state.failed_at = None;
-        state.unset(ISSUING);
-        state.set(READY, true, READY, UP_TO_DATE, now);
-        // What came from elsewhere is as it would have been issued. From now on a change of the spec is one.
-        state.request.clone_from(request);
-        if let Some(signer) = signer {
-            signer.fingerprint().clone_into(&mut state.authority);
-        }
-        if !state.is_adopted {
-            state.annotations = secret::annotations(object);
-            state.labels = secret::labels(&object.spec);
-        }
-    }
-
-    fn issue(
-        &mut self,
-        object: &Object<Certificate>,
-        request: &Request,
-        issuer: &str,
-        signer: &Signer,
-        trigger: &Trigger,
-        now: OffsetDateTime,
-    ) -> bool {
-        let (spec, state) = (&object.spec, &mut self.state);
-        let with = tried_with(request, issuer, signer);
-        let waits = state.failed_at.filter(|_| state.failures > 0 && state.failed_with == with && !state.wanted);
-        if waits.is_some_and(|at| now < schedule::retry(at, state.failures)) {
-            return false;
-        }
-        state.tell(false, "Issuing", &trigger.message, now);
-        let existing = match spec.private_key.rotation {
-            RotationPolicy::Always => None,
-            RotationPolicy::Never => self.held.as_ref().and_then(|held| held.key()),
-        };
-        let is_reused = existing.is_some();
-        let signed = match existing {
-            Some(key) if !sign::fits(&key, spec.private_key.algorithm) => Err(SigningError::CannotRegenerateKey),
-            existing => sign::issue(spec, signer, existing, now),
-        };
-        state.wanted = false;
-        match signed {
-            Ok(signed) => {
-                let held = Held::new(signed.chain_pem, signed.key_pem, signed.ca_pem);
-                let (annotations, labels) = (secret::annotations(object), secret::labels(spec));
-                *state = State {
-                    revision: state.revision + 1,
-                    secret: spec.secret_name.value.clone(),
-                    request: request.clone(),
-                    issuer: issuer.to_owned(),
-                    authority: signer.fingerprint().to_owned(),
-                    annotations,
-                    labels,
-                    seen: state.seen.take(),
-                    conditions: std::mem::take(&mut state.conditions),
-                    events: std::mem::take(&mut state.events),
-                    ..State::default()
-                };
-                let (word, key) = match is_reused {
-                    true => ("Reused", "Reusing private key stored in existing Secret resource"),
-                    false => ("Generated", "Stored new private key"),
-                };
-                state.tell(false, word, key, now);
-                state.tell(
-                    false,
-                    "Issued",
-                    &format!("The certificate has been successfully issued, serial {}", signed.serial),
-                    now,
-                );
-                state.unset(ISSUING);
-                state.set(READY, true, READY, UP_TO_DATE, now);
-                self.held = Some(Arc::new(held));
-                true
-            }
-            Err(error) => {
-                state.failures += 1;
-                state.failed_at = Some(now);
-                state.failed_with = with;
-                let message = format!("The certificate request has failed to complete and will be retried: {error}");
-                state.set(ISSUING, false, "Failed", &message, now);
-                state.tell(true, "Failed", &message, now);
-                false
-            }
-        }
-    }
-
-    /// When something is due for it next.
-    fn next(&self, spec: &Certificate) -> Option<OffsetDateTime> {
-        let state = &self.state;
-        let facts = self.held.as_ref().and_then(|held| held.facts.as_ref().ok());
-        // While it waits for its issuer, what changes that is a change of the set; but readiness ends with the certificate.
-        let is_waiting = state.conditions.iter().any(|it| it.r#type == ISSUING && it.status);
-        let failed_at = state.failed_at.filter(|_| state.failures > 0 && !is_waiting);
-        let retry = failed_at.map(|at| schedule::retry(at, state.failures));
-        let due = facts.map(|it| match is_waiting || retry.is_some() {
-            true => it.not_after,
-            false => schedule::renewal(spec, it.not_before, it.not_after),
-        });
-        let ready = state.conditions.iter().any(|it| it.r#type == READY && it.status);
-        [retry, due.filter(|_| ready)].into_iter().flatten().min()
-    }
-
-    fn record(&self, key: &Key) -> CertificateRecord {
-        let held = self.held.as_deref();
-        CertificateRecord {
-            certificate: format!("{}/{}", key.0, key.1),
-            // Maps of texts: there is nothing in it that JSON cannot hold.
-            state: serde_json::to_string(&self.state).unwrap_or_default(),
-            chain_pem: held.map(|it| it.chain_pem.clone()).unwrap_or_default(),
-            ca_pem: held.map(|it| it.ca_pem.clone()).unwrap_or_default(),
-            key_pem: held.map(|it| it.key_pem.clone()).unwrap_or_default(),
-        }
-    }
-}
-
 pub(super) fn key<S>(object: &Object<S>) -> Key {
     (object.meta.namespace.clone(), object.meta.name.clone())
-}
-
-fn place(object: &Object<Certificate>) -> (&str, &str) {
-    (&object.meta.namespace, &object.spec.secret_name.value)
-}
-
-/// Of several Certificates that name one Secret the oldest has it, and of those without a creation time the first by name.
-pub(super) fn owners(set: &PolicySet) -> BTreeMap<(&str, &str), &Object<Certificate>> {
-    let mut owners = BTreeMap::<_, &Object<Certificate>>::new();
-    let age = |it: &Object<Certificate>| (it.meta.creation_timestamp.is_none(), it.meta.creation_timestamp);
-    for object in &set.certificates {
-        let owner = owners.entry(place(object)).or_insert(object);
-        if (age(object), &object.meta.name) < (age(owner), &owner.meta.name) {
-            *owner = object;
-        }
-    }
-    owners
 }
 
 fn directory_secret<'a>(set: &'a PolicySet, namespace: &str, name: &str) -> Option<&'a Object<Secret>> {
@@ -493,26 +280,4 @@ fn same(left: &Option<Arc<Held>>, right: &Option<Arc<Held>>) -> bool {
         (None, None) => true,
         _ => false,
     }
-}
-
-fn digest_of(secret: &Object<Secret>) -> String {
-    let mut digest = Sha256::new();
-    let mut add = |text: &[u8]| {
-        digest.update((text.len() as u64).to_be_bytes());
-        digest.update(text);
-    };
-    secret.spec.data.iter().for_each(|(key, value)| {
-        add(key.as_bytes());
-        add(value);
-    });
-    add(secret::issuer_of(&secret.meta.annotations).as_bytes());
-    hex(&digest.finalize())
-}
-
-fn tried_with(request: &Request, issuer: &str, signer: &Signer) -> String {
-    let mut digest = Sha256::new();
-    digest.update(serde_json::to_vec(request).unwrap_or_default());
-    digest.update(issuer);
-    digest.update(signer.fingerprint());
-    hex(&digest.finalize())
 }

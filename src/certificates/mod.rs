@@ -7,10 +7,12 @@
 
 mod authority;
 mod controller;
+mod entry;
 mod error;
 mod extensions;
 mod held;
 mod key;
+mod order;
 mod pem;
 mod request;
 mod schedule;

@@ -2,7 +2,8 @@
 
 use time::OffsetDateTime;
 
-use super::controller::{Controller, key, owners};
+use super::controller::{Controller, key};
+use super::order::owners;
 use super::state::{Condition, Event};
 use super::{IssuerError, authority, schedule};
 use crate::policy::{Certificate, IssuerKind, IssuerRef, Object, PolicySet};

@@ -54,7 +54,7 @@ impl Alike {
 pub(super) fn outbound(plan: &Plan, alike: &mut Alike) -> EncodedResource {
     let name = wire::text(1, &plan.name);
     let endpoints = match plan.discovery {
-        Discovery::Dns => wire::field(LOAD_ASSIGNMENT, &[&assignment(plan)]),
+        Discovery::Dns => wire::field(LOAD_ASSIGNMENT, &[&endpoint::assignment(plan, Localities::ByTls)]),
         Discovery::Endpoints | Discovery::OriginalDestination => Vec::new(),
     };
     let sockets = match &plan.tls {
@@ -72,10 +72,6 @@ pub(super) fn outbound(plan: &Plan, alike: &mut Alike) -> EncodedResource {
     };
     let parts = [&name, alike.cluster(plan.protocol, plan.discovery), &sockets, &metadata, &endpoints];
     message::encoded::<Cluster>(&plan.name, &parts)
-}
-
-fn assignment(plan: &Plan) -> Vec<u8> {
-    endpoint::assignment(&plan.name, &plan.endpoints, Localities::AsWritten)
 }
 
 const TRANSPORT_SOCKET: u32 = 24;

@@ -13,7 +13,7 @@ use prost::Message;
 
 use super::message::{self, named_socket, number, socket, unix};
 use super::{EncodedResource, wire};
-use crate::plan::{Cluster as Plan, ClusterEndpoint, Discovery, EndpointAddress, InboundTarget};
+use crate::plan::{Cluster as Plan, ClusterEndpoint, ClusterTls, Discovery, EndpointAddress, InboundTarget};
 
 /// Where Envoy looks for what `transport_socket_matches` compares.
 const SOCKET_MATCH: &str = "envoy.transport_socket_match";
@@ -25,41 +25,42 @@ pub(super) fn mtls_label() -> (String, Value) {
 
 /// The endpoints of a cluster that asks for them; one that has them from the DNS does not ask.
 pub(super) fn assignment_resource(plan: &Plan) -> Option<EncodedResource> {
-    (plan.discovery == Discovery::Endpoints).then(|| {
-        message::encoded::<ClusterLoadAssignment>(
-            &plan.name,
-            &[&assignment(&plan.name, &plan.endpoints, Localities::AsWritten)],
-        )
-    })
+    let assignment = || message::encoded::<ClusterLoadAssignment>(&plan.name, &[&assignment(plan, Localities::ByTls)]);
+    (plan.discovery == Discovery::Endpoints).then(assignment)
 }
 
-/// What is said of localities.
-#[derive(Clone, Copy)]
+/// What localities tell.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Localities {
-    /// Their names, where they have one.
-    AsWritten,
-    /// Their weights too: gRPC takes a locality without one for empty, and one without a name for none.
+    /// Envoy where endpoints are. Where some of them get mutual TLS and some do not, the latter have localities of their own.
+    ///
+    /// Envoy 1.36 keeps its connections to an endpoint of which it hears no more than that it is to get mutual TLS from now on, or none
+    /// any more, and goes on using them. One whose locality is another is another endpoint to it: the connections to the one before end when
+    /// their requests have.
+    ByTls,
+    /// gRPC where they are, and how many: it takes a locality without a weight for empty, and one without a name for none.
     Weighted,
 }
 
 /// Endpoints by locality: a `ClusterLoadAssignment`, encoded.
-pub(super) fn assignment(name: &str, endpoints: &[ClusterEndpoint], are: Localities) -> Vec<u8> {
-    let mut localities: BTreeMap<Option<&str>, (Vec<u8>, u32)> = BTreeMap::new();
-    for it in endpoints {
-        let (encoded, weight) = localities.entry(it.locality.as_deref()).or_default();
+pub(super) fn assignment(plan: &Plan, tell: Localities) -> Vec<u8> {
+    let by_tls = tell == Localities::ByTls && matches!(plan.tls, ClusterTls::PerEndpoint(_));
+    let mut localities: BTreeMap<(Option<&str>, bool), (Vec<u8>, u32)> = BTreeMap::new();
+    for it in &plan.endpoints {
+        let (encoded, weight) = localities.entry((it.locality.as_deref(), by_tls && !it.mtls)).or_default();
         encoded.extend(wire::field(2, &[&endpoint(it)]));
         *weight = weight.saturating_add(it.weight.unwrap_or(1));
     }
-    let mut assignment = wire::text(1, name);
-    for (place, (endpoints, weight)) in localities {
-        let encoded = place.map(|place| locality(place).encode_to_vec());
-        let (place, weight) = match are {
-            Localities::AsWritten => (encoded, None),
-            Localities::Weighted => (Some(encoded.unwrap_or_default()), number(weight)),
+    let mut assignment = wire::text(1, &plan.name);
+    for ((place, plain), (endpoints, weight)) in localities {
+        let locality = if plain { Some(plaintext(place)) } else { place.map(locality) };
+        let (locality, weight) = match tell {
+            Localities::ByTls => (locality, None),
+            Localities::Weighted => (Some(locality.unwrap_or_default()), number(weight)),
         };
-        let place = place.map(|place| wire::field(1, &[&place])).unwrap_or_default();
-        let weight = weight.map(|weight| wire::field(3, &[&weight.encode_to_vec()])).unwrap_or_default();
-        assignment.extend(wire::field(2, &[&place, &endpoints, &weight]));
+        let locality = locality.map(|it| wire::field(1, &[&it.encode_to_vec()])).unwrap_or_default();
+        let weight = weight.map(|it| wire::field(3, &[&it.encode_to_vec()])).unwrap_or_default();
+        assignment.extend(wire::field(2, &[&locality, &endpoints, &weight]));
     }
     assignment
 }
@@ -112,4 +113,11 @@ fn locality(text: &str) -> Locality {
     let mut parts = text.splitn(3, '/').map(str::to_owned);
     let mut next = || parts.next().unwrap_or_default();
     Locality { region: next(), zone: next(), sub_zone: next() }
+}
+
+/// The part of a place where mutual TLS is not spoken.
+fn plaintext(place: Option<&str>) -> Locality {
+    let of = place.map(locality).unwrap_or_default();
+    let sub_zone = if of.sub_zone.is_empty() { "plaintext".to_owned() } else { format!("{}/plaintext", of.sub_zone) };
+    Locality { sub_zone, ..of }
 }

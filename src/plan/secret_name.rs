@@ -29,9 +29,9 @@ pub enum SecretName {
     },
     /// A Kubernetes Secret: `kubernetes://NAME`, or `kubernetes://NAME-cacert` for its roots.
     Credential {
-        /// The Secret's namespace: the client's own. It is not part of the text, since no proxy sees more than one namespace's.
+        /// The client's own namespace.
         namespace: String,
-        /// The Secret's name.
+        /// As the `credentialName` has it: a Secret of that namespace, or `NAMESPACE/NAME`.
         name: String,
         /// Whether its roots are meant, and not its certificate.
         ca: bool,

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::report::Report;
-use super::{Located, host};
+use super::{Located, PolicySet, host};
 
 /// The group of the Gateway API.
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
@@ -25,6 +25,19 @@ impl ReferenceGrant {
         let named = |granted: &Option<String>| granted.as_ref().is_none_or(|name| name == secret);
         self.from.iter().any(|from| from == namespace) && self.secrets.iter().any(named)
     }
+}
+
+impl PolicySet {
+    /// Whether some ReferenceGrant lets Gateways of `namespace` refer to the Secret of that namespace and name.
+    pub fn lets_refer(&self, namespace: &str, (to, secret): (&str, &str)) -> bool {
+        let mut there = self.reference_grants.iter().filter(|grant| grant.meta.namespace == to);
+        there.any(|grant| grant.spec.allows(namespace, secret))
+    }
+}
+
+/// The namespace and name of the Secret that a `credentialName` means: `NAMESPACE/NAME`, or `NAME` in the namespace of the proxy.
+pub fn secret_named<'a>(credential_name: &'a str, own: &'a str) -> (&'a str, &'a str) {
+    credential_name.split_once('/').unwrap_or((own, credential_name))
 }
 
 #[derive(Deserialize)]

@@ -36,7 +36,7 @@ pub enum ServerCertificate {
         /// `privateKey`.
         key: String,
     },
-    /// `credentialName`: a Secret in the proxy's namespace.
+    /// `credentialName`: a Secret in the proxy's namespace, or `NAMESPACE/NAME`.
     Credential(String),
 }
 
@@ -183,8 +183,10 @@ pub(super) fn check(raw: Located<Raw>, field: &str, report: &Report) -> Option<L
 
 fn credential_name(name: &Located<String>, beside_paths: bool, field: &str, report: &Report) {
     let field = format!("{field}.credentialName");
-    if !super::host::is_object_name(&name.value) {
-        report.error_with_help(&name.at, &field, "not a valid name", "a Secret in the proxy's namespace, by its name");
+    let (namespace, secret) = super::secret_named(&name.value, "default");
+    if !super::host::is_namespace(namespace) || !super::host::is_object_name(secret) {
+        let help = "a Secret in the proxy's namespace by its name, or NAMESPACE/NAME";
+        report.error_with_help(&name.at, &field, "not a valid name", help);
     }
     if name.value.ends_with("-cacert") {
         report.error(&name.at, &field, "the name ends with \"-cacert\", which stands for the roots of another Secret");

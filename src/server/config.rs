@@ -3,29 +3,33 @@
 //! The annotated file in the repository is the reference; a test holds it to the defaults here. What one value alone can
 //! violate is refused while parsing, so that the message has a line; what takes two values is refused by [`Config::check`].
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::identity::{SpiffeId, TrustDomain};
+use crate::identity::TrustDomain;
 use crate::mesh::IstioCompatibility;
 use crate::policy::{MeshConfig, PolicyError, SpireServer, Warning, written_at};
-use crate::trust::{KeyAlgorithm, Lists};
 
 mod access;
 mod authority;
+mod check;
+mod lifetimes;
 mod limits;
 mod spire;
 mod value;
+mod xds;
 #[cfg(test)]
 mod tests;
 
 pub use access::{Token, Unix, UnixIdentity};
 pub use authority::Authorities;
+pub use lifetimes::{Certificates, Rotation};
 pub use limits::Limits;
 pub use spire::SpireFile;
+pub use xds::Xds;
 
 /// Where the configuration is looked for when no `--config` says otherwise.
 pub const DEFAULT_FILE: &str = "config/countersign.yaml";
@@ -109,6 +113,9 @@ pub struct Config {
     /// The SPIRE `server.conf` that is applied.
     #[serde(skip)]
     pub spire: Option<SpireServer>,
+    /// Whether `--spire-config` has named it: what it speaks of has to be there at the start, as in SPIRE.
+    #[serde(skip)]
+    pub spire_is_named: bool,
 }
 
 /// How keys are kept.
@@ -132,34 +139,6 @@ pub struct Policy {
     pub cluster_resource_namespace: String,
 }
 
-/// The port that Envoys connect to.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Xds {
-    /// Where to listen.
-    #[serde(deserialize_with = "value::address")]
-    pub address: SocketAddr,
-    /// DNS names and IP addresses in the server's own certificate.
-    pub dns_names: Vec<String>,
-    /// How long a proxy keeps a cluster or listener of which it hears nothing; 0: for ever.
-    #[serde(deserialize_with = "value::resource_ttl")]
-    pub resource_ttl: Duration,
-    /// How long open streams may go on after a stop signal.
-    #[serde(deserialize_with = "value::duration")]
-    pub drain: Duration,
-    /// Serve without TLS; loopback only.
-    pub insecure_plaintext: bool,
-    /// Bearer tokens.
-    pub tokens: Vec<Token>,
-    /// The identities that may see the state of every client (`ClientStatusDiscoveryService`).
-    #[serde(deserialize_with = "access::spiffe_ids")]
-    pub operators: Vec<SpiffeId>,
-    /// The Unix socket for Envoys on this machine.
-    pub unix: Unix,
-    /// What clients may take.
-    pub limits: Limits,
-}
-
 /// The operator's port.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -169,36 +148,6 @@ pub struct Admin {
     pub address: SocketAddr,
 }
 
-/// How long certificates live.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Certificates {
-    /// Lifetime of a workload certificate.
-    #[serde(deserialize_with = "value::lifetime")]
-    pub workload_ttl: Duration,
-    /// Lifetime of the cluster's intermediate.
-    #[serde(deserialize_with = "value::lifetime")]
-    pub intermediate_ttl: Duration,
-    /// Lifetime of the root.
-    #[serde(deserialize_with = "value::lifetime")]
-    pub root_ttl: Duration,
-    /// How far `notBefore` is set back.
-    #[serde(deserialize_with = "value::duration")]
-    pub clock_skew: Duration,
-    /// The keys of new authorities.
-    #[serde(deserialize_with = "value::parsed")]
-    pub authority_key: KeyAlgorithm,
-    /// The keys of workload certificates.
-    #[serde(deserialize_with = "value::parsed")]
-    pub workload_key: KeyAlgorithm,
-    /// How long after its end a client certificate may be renewed, and nothing else.
-    #[serde(deserialize_with = "value::duration")]
-    pub renewal_grace: Duration,
-    /// Whether proxies are given revocation lists.
-    #[serde(deserialize_with = "value::parsed")]
-    pub revocation_lists: Lists,
-}
-
 /// What is the same in every proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -206,27 +155,6 @@ pub struct Proxy {
     /// Where a sidecar's outbound HTTP proxy listens, on the workload's own machine.
     #[serde(deserialize_with = "value::address")]
     pub http_proxy: SocketAddr,
-}
-
-/// How authorities follow one another.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Rotation {
-    /// How long before its end the root is rotated; at the earliest at two thirds of its life.
-    #[serde(deserialize_with = "value::duration")]
-    pub root_before: Duration,
-    /// How long before the intermediate's end its successor is made; at the earliest at half of its life.
-    #[serde(deserialize_with = "value::duration")]
-    pub intermediate_prepare: Duration,
-    /// How long before the intermediate's end its successor signs; at the earliest in the last sixth of its life.
-    #[serde(deserialize_with = "value::duration")]
-    pub intermediate_activate: Duration,
-    /// Proxies that were connected within this time, and are not now, are waited for.
-    #[serde(deserialize_with = "value::duration")]
-    pub wait_for_absent: Duration,
-    /// New leaves after a change of authority are handed out over this time.
-    #[serde(deserialize_with = "value::duration")]
-    pub spread: Duration,
 }
 
 /// What the flags of `countersign serve` change; `None` leaves what the file says.
@@ -285,67 +213,6 @@ impl Config {
         self.trust_domain = trust_domain.unwrap_or_else(|| self.trust_domain.clone());
         self.xds.insecure_plaintext |= insecure_plaintext;
     }
-
-    /// Refuses values that do not go together. [`Config::load`] has done this.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let invalid = |key, message: String| Err(ConfigError::Invalid { key, message });
-        let Certificates { workload_ttl, intermediate_ttl, root_ttl, .. } = self.certificates;
-        let show = humantime::format_duration;
-        if workload_ttl > intermediate_ttl {
-            return invalid(
-                "certificates.workloadTtl",
-                format!(
-                    "{} is longer than certificates.intermediateTtl ({}): a certificate cannot outlive its issuer",
-                    show(workload_ttl),
-                    show(intermediate_ttl)
-                ),
-            );
-        }
-        if self.trust.issuer.is_some() && self.spire.as_ref().is_some_and(|spire| spire.upstream.is_some()) {
-            let message = "the server.conf has an UpstreamAuthority, and there is one root: remove one of the two";
-            return invalid("trust.issuer", message.to_owned());
-        }
-        if intermediate_ttl > root_ttl {
-            return invalid(
-                "certificates.intermediateTtl",
-                format!(
-                    "{} is longer than certificates.rootTtl ({}): a certificate cannot outlive its issuer",
-                    show(intermediate_ttl),
-                    show(root_ttl)
-                ),
-            );
-        }
-        if self.federates_with.contains(&self.trust_domain) {
-            let message = format!("{} is our own trust domain: list the others only", self.trust_domain);
-            return invalid("federatesWith", message);
-        }
-        if let Some(written) = &self.mesh_config.trust_domain
-            && written.value != self.trust_domain.as_str()
-        {
-            return invalid(
-                "meshConfig.trustDomain",
-                format!(
-                    "{} ({}) is not trustDomain, which is {}: make them the same",
-                    written.value, written.at, self.trust_domain
-                ),
-            );
-        }
-        if self.xds.insecure_plaintext && !self.xds.address.ip().to_canonical().is_loopback() {
-            return invalid(
-                "xds.insecurePlaintext",
-                format!("allowed on a loopback address only, and xds.address is {}", self.xds.address),
-            );
-        }
-        if let Some((key, message)) = self.xds.limits.mistake() {
-            return invalid(key, message.to_owned());
-        }
-        for name in &self.xds.dns_names {
-            if name.parse::<IpAddr>().is_err() && value::check_name(name).is_err() {
-                return invalid("xds.dnsNames", format!("`{name}` is neither a DNS name nor an IP address"));
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Default for Config {
@@ -369,6 +236,7 @@ impl Default for Config {
             mesh_config: MeshConfig::default(),
             warnings: Vec::new(),
             spire: None,
+            spire_is_named: false,
         }
     }
 }
@@ -380,54 +248,9 @@ impl Default for Policy {
     }
 }
 
-impl Default for Xds {
-    fn default() -> Self {
-        Self {
-            address: loopback(15012),
-            dns_names: vec!["localhost".into(), "127.0.0.1".into()],
-            resource_ttl: Duration::ZERO,
-            drain: Duration::from_secs(5),
-            insecure_plaintext: false,
-            tokens: Vec::new(),
-            operators: Vec::new(),
-            unix: Unix::default(),
-            limits: Limits::default(),
-        }
-    }
-}
-
 impl Default for Admin {
     fn default() -> Self {
         Self { address: loopback(15014) }
-    }
-}
-
-impl Default for Certificates {
-    fn default() -> Self {
-        let hours = |n: u64| Duration::from_secs(n * 3600);
-        Self {
-            workload_ttl: hours(24),
-            intermediate_ttl: hours(720),
-            root_ttl: hours(87600),
-            clock_skew: Duration::from_secs(120),
-            authority_key: KeyAlgorithm::default(),
-            workload_key: KeyAlgorithm::default(),
-            renewal_grace: hours(24),
-            revocation_lists: Lists::default(),
-        }
-    }
-}
-
-impl Default for Rotation {
-    fn default() -> Self {
-        let hours = |n: u64| Duration::from_secs(n * 3600);
-        Self {
-            root_before: hours(8760),
-            intermediate_prepare: hours(720),
-            intermediate_activate: hours(168),
-            wait_for_absent: hours(24),
-            spread: Duration::from_secs(30),
-        }
     }
 }
 

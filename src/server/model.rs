@@ -1,126 +1,30 @@
 //! The policy that is served, and the resources it means for each class of proxies.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, LazyLock};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
 use time::OffsetDateTime;
-use tracing::warn;
 
 use super::granted;
-use super::need::Need;
 use crate::envoy::{self, EncodedResource};
-use crate::mesh::{Basis, Mesh, Outlook, Step, Workload, WorkloadKey};
-use crate::plan::{self, ClassKey, Flavour, Node, SecretName};
+use crate::mesh::{Mesh, Outlook, Step, Workload, WorkloadKey};
+use crate::plan::{self, ClassKey, Flavour, Node};
 use crate::policy::PolicySet;
-use crate::secrets::Validity;
 use crate::xds::{Layer, Resource, ResourceType};
-use crate::{analysis, mesh, policy, secrets};
+use crate::{analysis, mesh, policy};
 
-/// Where Debian, Ubuntu, Alpine and the images of Envoy have the trust store. A proxy whose machine has it elsewhere needs
-/// `caCertificates` with the path.
-const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+mod class;
+mod own;
+mod secrets;
 
-/// What is one proxy's own, and the plan that it was made from.
-#[derive(Clone)]
-pub(super) struct Own {
-    basis: Basis,
-    plan: Arc<plan::ProxyPlan>,
-    pub(super) layer: Arc<Layer>,
-}
+pub(super) use class::Class;
+pub(super) use own::Own;
+pub(super) use secrets::{Described, Granted};
 
-impl Own {
-    /// The listeners of these ports, as they are served.
-    pub(super) fn listeners(&self, ports: &BTreeSet<u16>) -> Need {
-        let of_ports = |inbound: &'_ &plan::InboundListener| ports.contains(&inbound.bind.port());
-        let named: Vec<_> = self.plan.inbound.iter().filter(of_ports).collect();
-        // Under interception one listener has a chain for each port.
-        let captured = self.plan.intercepted.iter().flat_map(|it| &it.ports).filter(of_ports);
-        let captured: Vec<_> = captured.collect();
-        let is_of = |name: &str| {
-            named.iter().any(|it| it.name == name) || (!captured.is_empty() && name == envoy::VIRTUAL_INBOUND)
-        };
-        let tls = named.iter().chain(&captured).any(|it| it.mode != plan::InboundMode::Disable);
-        let listeners = self.layer.resources(ResourceType::Listener).filter(|it| is_of(it.name()));
-        Need::new(listeners.map(Arc::as_ref), tls)
-    }
-}
-
-/// What every proxy of a class shares. Secrets are a layer of their own: a stream without an identity is shown only the other.
-#[derive(Clone)]
-pub(super) struct Class {
-    /// Clusters, endpoints, routes, outbound listeners.
-    pub(super) configuration: Arc<Layer>,
-    /// The secrets that policy names.
-    pub(super) secrets: Arc<Layer>,
-    /// The same for people, by name.
-    pub(super) described: Arc<HashMap<String, Described>>,
-    /// The clusters that lead to ports on their way to another mode.
-    calls: Arc<[Call]>,
-    /// What the configuration was made from.
-    outlook: Arc<Outlook>,
-    /// The secrets that it refers to.
-    refers_to: Arc<BTreeSet<SecretName>>,
-}
-
-/// A namespace, a service account in it, and the Secrets that Gateways name for its workload.
-type Reader = (String, String, BTreeSet<String>);
-
-/// What an identity may read, whatever is planned for it.
-#[derive(Clone, Default)]
-pub(super) struct Granted {
-    pub(super) secrets: Arc<Layer>,
-    /// The same for people, by name.
-    pub(super) described: Arc<HashMap<String, Described>>,
-}
-
-/// What is granted to most.
-static NOTHING: LazyLock<Granted> = LazyLock::new(Granted::default);
-
-/// A way to ports that are on their way to another mode.
-struct Call {
-    ports: BTreeSet<(WorkloadKey, u16)>,
-    /// What makes it one way or the other.
-    resources: Vec<Arc<Resource>>,
-    tls: bool,
-}
-
-impl Class {
-    fn new(
-        configuration: Arc<Layer>,
-        calls: Arc<[Call]>,
-        outlook: Arc<Outlook>,
-        secrets: BTreeSet<SecretName>,
-    ) -> Self {
-        let (refers_to, described) = (Arc::new(secrets), Arc::default());
-        Self { configuration, secrets: Arc::default(), described, calls, outlook, refers_to }
-    }
-
-    /// The ways to ports at the step in which clients change, as they are served.
-    pub(super) fn switching(&self, mesh: &Mesh) -> Need {
-        let is_switching = |(key, port): &(WorkloadKey, u16)| {
-            mesh.transit().get(key, *port).is_some_and(|it| it.step == Step::Switching)
-        };
-        let calls = || self.calls.iter().filter(|call| call.ports.iter().any(is_switching));
-        let resources = calls().flat_map(|call| &call.resources);
-        Need::new(resources.map(Arc::as_ref), calls().any(|call| call.tls))
-    }
-
-    /// Tells the calls of one class from those of another, for as long as both are there.
-    pub(super) fn calls_id(&self) -> usize {
-        self.calls.as_ptr().addr()
-    }
-}
-
-/// What people are told of a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Described {
-    /// Roots, and not a certificate with its key.
-    pub(super) is_roots: bool,
-    /// A certificate or roots. None: they are in a file of the proxy's own machine.
-    pub(super) certificates: Vec<Validity>,
-}
+use class::{Leads, calls};
+use secrets::Reader;
 
 /// One policy set, indexed, with one encoding for each class of proxies that is connected. Replaced by the next, never edited.
 pub(super) struct Model {
@@ -132,13 +36,18 @@ pub(super) struct Model {
     settings: plan::Settings,
     /// How long a proxy keeps a cluster or listener of which it hears nothing.
     resource_ttl: Option<Duration>,
-    classes: DashMap<ClassKey, Class>,
     /// Whether any Secret grants anything by itself.
     grants: bool,
+    encoded: Encoded,
+    /// Of the set before. What is the same in both keeps its place in memory, and its bytes are not sent again.
+    before: Encoded,
+}
+
+/// What was made of a set so far: for each class that is connected, and for each that may read something by itself.
+#[derive(Clone, Default)]
+struct Encoded {
+    classes: DashMap<ClassKey, Class>,
     granted: DashMap<Reader, Granted>,
-    granted_before: DashMap<Reader, Granted>,
-    /// The classes of the set before. What is the same in both keeps its place in memory, and its bytes are not sent again.
-    before: DashMap<ClassKey, Class>,
 }
 
 impl Model {
@@ -151,22 +60,9 @@ impl Model {
         before: Option<&Model>,
     ) -> Self {
         let grants = granted::is_any(&set);
-        let granted_before = before.map(|model| model.granted.clone()).unwrap_or_default();
-        let granted = DashMap::new();
-        let before = before.map(|model| model.classes.clone()).unwrap_or_default();
-        Self {
-            mesh,
-            set,
-            generation,
-            warnings,
-            settings,
-            resource_ttl: None,
-            classes: DashMap::new(),
-            grants,
-            granted,
-            granted_before,
-            before,
-        }
+        let before = before.map(|model| model.encoded.clone()).unwrap_or_default();
+        let encoded = Encoded::default();
+        Self { mesh, set, generation, warnings, settings, resource_ttl: None, grants, encoded, before }
     }
 
     /// Clusters and listeners of proxies live for this long only, unless they are heard of. What else there is lives as long as these.
@@ -184,27 +80,13 @@ impl Model {
         let let_go = was_held.filter(|(key, port, _)| !holds(&mesh, key, *port));
         let let_go: BTreeSet<(WorkloadKey, u16)> = let_go.map(|(key, port, _)| (key.clone(), port)).collect();
         let touched = |class: &Class| class.calls.iter().any(|call| !call.ports.is_disjoint(&let_go));
-        let classes = DashMap::new();
-        for entry in self.classes.iter().filter(|entry| !touched(entry.value())) {
-            classes.insert(entry.key().clone(), entry.value().clone());
+        let encoded = Encoded { classes: DashMap::new(), granted: self.encoded.granted.clone() };
+        for entry in self.encoded.classes.iter().filter(|entry| !touched(entry.value())) {
+            encoded.classes.insert(entry.key().clone(), entry.value().clone());
         }
-        let (set, warnings) = (Arc::clone(&self.set), self.warnings.clone());
-        let (generation, settings, before) = (self.generation, self.settings, self.classes.clone());
-        let (grants, granted, granted_before) = (self.grants, self.granted.clone(), DashMap::new());
-        let resource_ttl = self.resource_ttl;
-        Self {
-            mesh,
-            set,
-            generation,
-            warnings,
-            settings,
-            resource_ttl,
-            classes,
-            grants,
-            granted,
-            granted_before,
-            before,
-        }
+        let (set, warnings, before) = (Arc::clone(&self.set), self.warnings.clone(), self.encoded.clone());
+        let Self { generation, settings, resource_ttl, grants, .. } = *self;
+        Self { mesh, set, generation, warnings, settings, resource_ttl, grants, encoded, before }
     }
 
     /// What an analysis looks at.
@@ -215,7 +97,7 @@ impl Model {
     /// The last second of each certificate of operators' Secrets that somebody is served.
     pub(super) fn secret_ends(&self) -> Vec<OffsetDateTime> {
         let mut ends = Vec::new();
-        for class in &self.classes {
+        for class in &self.encoded.classes {
             ends.extend(class.described.values().flat_map(|it| &it.certificates).map(|it| it.not_after));
         }
         ends
@@ -228,10 +110,10 @@ impl Model {
 
     /// The same, where the class is known.
     pub(super) fn class_of(&self, key: &ClassKey, workload: &Workload, flavour: Flavour, now: OffsetDateTime) -> Class {
-        if let Some(class) = self.classes.get(key) {
+        if let Some(class) = self.encoded.classes.get(key) {
             return class.clone();
         }
-        let before = self.before.get(key).map(|class| class.clone());
+        let before = self.before.classes.get(key).map(|class| class.clone());
         let before = before.as_ref();
         let outlook = Arc::new(self.mesh.outlook(workload));
         let class = match (flavour, before.filter(|before| before.outlook.is(&outlook))) {
@@ -242,58 +124,9 @@ impl Model {
         };
         let class = self.with_secrets(class, before, now);
         // Two proxies of one class may come at once; the first one's encoding is everybody's.
-        self.classes.entry(key.clone()).or_insert(class).clone()
+        self.encoded.classes.entry(key.clone()).or_insert(class).clone()
     }
 
-    /// The Secrets that the workload may read whatever is planned for it: those whose own annotations name its service account, and those
-    /// that its Gateways name.
-    pub(super) fn granted(&self, workload: &Workload, now: OffsetDateTime) -> Granted {
-        let named = granted::named_by_gateways(&self.mesh, workload);
-        if !self.grants && named.is_empty() {
-            return NOTHING.clone();
-        }
-        let place = (workload.key.namespace.clone(), workload.service_account.clone(), named);
-        if let Some(found) = self.granted.get(&place) {
-            return found.clone();
-        }
-        let (namespace, service_account, named) = &place;
-        let mut readable = granted::granted(&self.set, namespace, service_account);
-        readable.extend(named.iter().flat_map(|name| {
-            let mut of_name = self.set.secrets.iter().filter(move |it| it.meta.namespace == *namespace);
-            of_name.find(|it| it.meta.name == *name).map(|secret| granted::Granted { name: name.clone(), secret })
-        }));
-        let mut described = HashMap::new();
-        let mut resources = Vec::new();
-        for it in readable {
-            let offered = match secrets::credential(&it.name, &it.secret.spec.data, now) {
-                Ok(offered) => offered,
-                Err(error) => {
-                    warn!(at = %it.secret.at, %error, "a Secret cannot be served");
-                    continue;
-                }
-            };
-            let certificates = offered.leaf.into_iter().collect();
-            let parts = [
-                (format!("kubernetes://{}", it.name), offered.certificate, Described { is_roots: false, certificates }),
-                (
-                    format!("kubernetes://{}-cacert", it.name),
-                    offered.ca,
-                    Described { is_roots: true, certificates: offered.roots },
-                ),
-            ];
-            for (name, value, of_name) in parts {
-                let Some(value) = value else { continue };
-                resources.push((ResourceType::Secret, credential_resource(&name, &value)));
-                described.insert(name, of_name);
-            }
-        }
-        let before = self.granted_before.get(&place).map(|before| Arc::clone(&before.secrets));
-        let secrets = layer(resources.into_iter(), before.as_ref());
-        let made = Granted { secrets, described: Arc::new(described) };
-        self.granted.entry(place).or_insert(made).clone()
-    }
-
-    /// gRPC takes no secret over xDS.
     fn grpc_class(&self, workload: &Workload, before: Option<&Class>, outlook: Arc<Outlook>) -> Class {
         let plan = plan::grpc_plan(&self.mesh, workload);
         let encoded = envoy::grpc_resources(&plan).into_iter().filter_map(resource);
@@ -324,33 +157,6 @@ impl Model {
         Class::new(configuration, calls, outlook, plan.secrets)
     }
 
-    fn with_secrets(&self, class: Class, before: Option<&Class>, now: OffsetDateTime) -> Class {
-        let mut described = HashMap::new();
-        let secrets = class.refers_to.iter().filter_map(|name| {
-            let (resource, of_name) = self.secret(name, now)?;
-            described.insert(name.to_string(), of_name);
-            Some((ResourceType::Secret, resource))
-        });
-        let secrets = layer(secrets, before.map(|class| &class.secrets));
-        Class { secrets, described: Arc::new(described), ..class }
-    }
-
-    /// What is one proxy's own: its inbound listeners, which bind its address, and the clusters behind them.
-    pub(super) fn own(&self, basis: Basis, node: Node, before: Option<Own>) -> Own {
-        // Most policy changes are about other things.
-        if let Some(before) = before.as_ref().filter(|before| !node.is_gateway && before.basis.serves_alike(&basis)) {
-            return Own { basis, ..before.clone() };
-        }
-        let plan = plan::proxy_plan(&self.mesh, basis.workload(), node);
-        if let Some(before) = before.as_ref().filter(|before| *before.plan == plan) {
-            // To plan is a fraction of what it takes to encode.
-            return Own { basis, ..before.clone() };
-        }
-        let encoded = envoy::proxy_resources(&plan).into_iter().filter_map(|it| self.of_proxy(it));
-        let layer = Arc::new(Layer::new(encoded, before.as_ref().map(|before| &*before.layer)));
-        Own { basis, plan: Arc::new(plan), layer }
-    }
-
     fn of_proxy(&self, encoded: EncodedResource) -> Option<(ResourceType, Arc<Resource>)> {
         let ty = ResourceType::from_url(encoded.type_url)?;
         let resource = Resource::new(ty, encoded.name, &encoded.value);
@@ -360,79 +166,6 @@ impl Model {
         };
         Some((ty, Arc::new(resource)))
     }
-
-    /// The secrets that policy names, as far as they can be served: the class's namespace is part of the name, so no class
-    /// sees another namespace's.
-    fn secret(&self, name: &SecretName, now: OffsetDateTime) -> Option<(Arc<Resource>, Described)> {
-        let of_file = |is_roots| Described { is_roots, certificates: Vec::new() };
-        let (value, described) = match name {
-            SecretName::Workload | SecretName::Root | SecretName::AllRoots | SecretName::DomainRoots(_) => return None,
-            SecretName::FileRoot(path) => (secrets::file_root(path), of_file(true)),
-            SecretName::SystemRoots => (secrets::system_roots(SYSTEM_ROOTS), of_file(true)),
-            SecretName::FileCert { certificate, key } => (secrets::file_certificate(certificate, key), of_file(false)),
-            SecretName::Credential { namespace, name, ca } => self.credential(namespace, name, *ca, now)?,
-        };
-        Some((credential_resource(&name.to_string(), &value), described))
-    }
-
-    fn credential(
-        &self,
-        namespace: &str,
-        name: &str,
-        ca: bool,
-        now: OffsetDateTime,
-    ) -> Option<(bytes::Bytes, Described)> {
-        let find = |name: &str| {
-            self.set.secrets.iter().find(|object| object.meta.namespace == namespace && object.meta.name == name)
-        };
-        // As in Istio, roots may have a Secret of their own, which then counts.
-        let of_roots = if ca { find(&format!("{name}-cacert")) } else { None };
-        let Some(object) = of_roots.or_else(|| find(name)) else {
-            warn!(
-                secret = %format!("{namespace}/{name}"),
-                "the credentialName of a DestinationRule or of a Gateway names a Secret that is not there"
-            );
-            return None;
-        };
-        match secrets::credential(name, &object.spec.data, now) {
-            Ok(credential) if ca => {
-                Some((credential.ca?, Described { is_roots: true, certificates: credential.roots }))
-            }
-            Ok(credential) => {
-                let certificates = credential.leaf.into_iter().collect();
-                Some((credential.certificate?, Described { is_roots: false, certificates }))
-            }
-            Err(error) => {
-                warn!(at = %object.at, %error, "a Secret cannot be served");
-                None
-            }
-        }
-    }
-}
-
-/// What leads to ports that may be on their way, by name.
-struct Leads<'a> {
-    ports: BTreeSet<(WorkloadKey, u16)>,
-    clusters: Vec<&'a str>,
-    listeners: Vec<&'a str>,
-    tls: bool,
-}
-
-fn calls<'a, I: Iterator<Item = Leads<'a>>>(layer: &Layer, leads: impl Fn() -> I) -> Arc<[Call]> {
-    let moving = || leads().filter(|it| !it.ports.is_empty());
-    if moving().next().is_none() {
-        return Arc::default();
-    }
-    let of = |ty| layer.resources(ty).map(|it| (&**it.name(), it)).collect::<BTreeMap<_, _>>();
-    let [clusters, endpoints, listeners] =
-        [ResourceType::Cluster, ResourceType::Endpoint, ResourceType::Listener].map(of);
-    let call = |it: Leads<'a>| {
-        // Endpoints may be in the cluster itself.
-        let of_clusters = it.clusters.iter().flat_map(|name| [clusters.get(name), endpoints.get(name)]);
-        let all = of_clusters.chain(it.listeners.iter().map(|name| listeners.get(name))).flatten();
-        Call { ports: it.ports, resources: all.map(|it| Arc::clone(it)).collect(), tls: it.tls }
-    };
-    moving().map(call).collect()
 }
 
 /// A layer of these resources: the one before if that has the same.
@@ -442,11 +175,6 @@ fn layer(resources: impl Iterator<Item = (ResourceType, Arc<Resource>)>, before:
         Some(before) if before.version() == layer.version() => Arc::clone(before),
         _ => Arc::new(layer),
     }
-}
-
-/// It depends on files elsewhere, or on an operator, so it is more likely to be bad than what is made here.
-fn credential_resource(name: &str, value: &[u8]) -> Arc<Resource> {
-    Arc::new(Resource::new(ResourceType::Secret, name, value).restated_by(secrets::restate).alone())
 }
 
 fn resource(encoded: EncodedResource) -> Option<(ResourceType, Arc<Resource>)> {

@@ -1,7 +1,6 @@
 //! The connected proxies: who may speak for which workload, and what each one sees.
 
 use std::collections::{HashMap, HashSet};
-use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,26 +8,25 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use tokio::sync::{Notify, watch};
-use tonic::Status;
-use tracing::{info, warn};
 
+use super::Clock;
 use super::admission::Admission;
 use super::analyst::Analysed;
-use super::flavour::flavour;
 use super::model::{Model, Own};
-use super::notices::{Notice, Notices};
-use super::observer::Observer;
+use super::notices::Notices;
 use super::peers::Peers;
 use super::roots::{Further, ServedRoots};
-use super::{Clock, blocking};
-use crate::fleet::{Description, Fleet};
-use crate::identity::{Peer, SpiffeId};
+use crate::fleet::Fleet;
+use crate::identity::SpiffeId;
 use crate::mesh::{Basis, Transit, Workload, WorkloadKey};
-use crate::plan::{ClassKey, Flavour, Node, class_of};
+use crate::plan::{ClassKey, Flavour, Node};
 use crate::secrets;
 use crate::telemetry::Metrics;
 use crate::trust::{Federation, LeafNames, Serial, Trust, TrustBundle, WorkloadCertificate};
-use crate::xds::{Attachment, ControlPlane, Layer, NodeInfo, Resource, ResourceType, Version, View};
+use crate::xds::{Layer, Resource, ResourceType, Version, View};
+
+mod attach;
+mod publish;
 
 /// Everything that streams are served from.
 #[derive(Clone)]
@@ -278,222 +276,6 @@ impl Proxies {
         let of_node = |node| self.connected.get(&place(node)).map(|entry| Arc::clone(entry.value()));
         Node::all().filter_map(of_node).collect()
     }
-
-    fn publish_all(&self) {
-        let proxies: Vec<_> = self.connected.iter().map(|entry| Arc::clone(entry.value())).collect();
-        for proxy in proxies {
-            self.publish(&proxy);
-        }
-    }
-
-    /// Shows a proxy what there is for it now, or ends its streams where the policy no longer gives it what it came with.
-    ///
-    /// Of several that publish at a time, one may have begun with a policy that has been replaced since. Whoever speaks looks
-    /// within the lock whether there is a newer one; and whoever replaces the policy publishes after that. So the last to speak
-    /// has seen the newest.
-    fn publish(&self, proxy: &Arc<Proxy>) {
-        while let Some(model) = self.model.load_full() {
-            if self.publish_from(proxy, &model) {
-                return;
-            }
-        }
-    }
-
-    /// What a publisher does that was overtaken. `false`: nothing was shown.
-    #[cfg(test)]
-    pub(super) fn publish_older(&self, key: &WorkloadKey, model: &Arc<Model>) -> bool {
-        self.publish_from(&self.of_workload(key)[0], model)
-    }
-
-    /// `false`: `model` has been replaced, and nothing was shown.
-    fn publish_from(&self, proxy: &Arc<Proxy>, model: &Arc<Model>) -> bool {
-        let known = proxy.state().class.clone();
-        let known = |basis: &Basis| known.as_ref().filter(|(known, _)| known.calls_alike(basis));
-        // Its identity was its workload's, and neither has changed since.
-        let speaks = |it: &Basis| known(it).is_some() || speaks_for(proxy.identity.as_ref(), it.workload());
-        let found = model.mesh.basis(&proxy.key).filter(speaks).map(|basis| {
-            let named = || Arc::new(class_of(&model.mesh, basis.workload(), proxy.flavour));
-            let key = known(&basis).map_or_else(named, |(_, key)| Arc::clone(key));
-            let class = model.class_of(&key, basis.workload(), proxy.flavour, (self.clock)());
-            (basis, key, class)
-        });
-        let granted =
-            found.as_ref().map(|(basis, ..)| model.granted(basis.workload(), (self.clock)())).unwrap_or_default();
-        let mut state = proxy.state();
-        if !self.model.load().as_ref().is_some_and(|newest| Arc::ptr_eq(newest, model)) {
-            return false;
-        }
-        let Some((basis, key, class)) = found else {
-            // The proxy keeps what it has; its streams end, and it may not come back.
-            if state.views.take().is_some() {
-                info!(workload = %proxy.key, "no longer in the policy under the identity it came with");
-            }
-            drop(state);
-            self.connected.remove_if(&proxy.place(), |_, current| Arc::ptr_eq(current, proxy));
-            return true;
-        };
-        let layers = match proxy.flavour {
-            // It binds nothing, and takes no secret over xDS.
-            Flavour::Grpc => vec![class.configuration],
-            Flavour::Envoy(node) => {
-                let own = model.own(basis.clone(), node, state.own.take());
-                let mut layers = vec![Arc::clone(&own.layer), class.configuration];
-                state.own = Some(own);
-                if proxy.identity.is_some() {
-                    let (own, roots) = (Arc::clone(&state.secrets), Arc::clone(self.roots.load().layer(node)));
-                    layers.extend([own, roots, class.secrets, granted.secrets]);
-                }
-                layers
-            }
-        };
-        state.class = Some((basis, key));
-        let same = |(left, right): (&Arc<Layer>, &Arc<Layer>)| Arc::ptr_eq(left, right);
-        if layers.len() == state.shown.len() && layers.iter().zip(&state.shown).all(same) {
-            // Another stream of the workload, or a policy change about others: none of its streams need wake up.
-            return true;
-        }
-        if let Some(views) = &state.views {
-            let view = views.borrow().through(&layers);
-            views.send_replace(Arc::new(view));
-        }
-        state.shown = layers;
-        true
-    }
-
-    /// The workload that a node speaks for. The authenticated identity decides: what the node says of itself only chooses
-    /// between the workloads of that identity.
-    fn resolve<'m>(
-        &self,
-        model: &'m Model,
-        identity: Option<&SpiffeId>,
-        node: &NodeInfo,
-    ) -> Result<&'m Arc<Workload>, Status> {
-        let Some(key) = node_workload(node) else {
-            let of_identity = |workload: &&Arc<Workload>| identity.is_some() && speaks_for(identity, workload);
-            let mut candidates = model.mesh.workloads().filter(of_identity);
-            return match (candidates.next(), candidates.next()) {
-                (Some(only), None) => Ok(only),
-                _ => Err(Status::invalid_argument(
-                    "node.id does not name a workload as NAMESPACE/NAME, and the identity alone does not decide which it is",
-                )),
-            };
-        };
-        let workload = model.mesh.workload(&key).filter(|workload| speaks_for(identity, workload));
-        workload.ok_or_else(|| {
-            self.metrics.denied_secrets.inc();
-            let identity = identity.map_or_else(|| "nobody".to_owned(), ToString::to_string);
-            if let Some(held_back) = self.notices.pass(Notice::Node) {
-                warn!(%identity, node = %node.id, held_back, "refused: this identity may not speak for this node");
-            }
-            // The same words whether the workload exists or not: nobody learns here what there is.
-            Status::permission_denied(format!(
-                "{identity} may not speak for {key}: no WorkloadEntry gives it that identity"
-            ))
-        })
-    }
-
-    fn enter(
-        &self,
-        workload: &Workload,
-        flavour: Flavour,
-        identity: Option<&SpiffeId>,
-        certificate: Option<Arc<WorkloadCertificate>>,
-    ) -> Membership {
-        let fresh = || {
-            let secrets = certificate.as_ref().map(|it| certificate_layer(it).0).unwrap_or_default();
-            Arc::new(Proxy {
-                key: workload.key.clone(),
-                flavour,
-                identity: identity.cloned(),
-                streams: AtomicUsize::new(0),
-                state: Mutex::new(ProxyState {
-                    certificate: certificate.clone(),
-                    secrets,
-                    class: None,
-                    own: None,
-                    shown: Vec::new(),
-                    views: Some(watch::Sender::new(Arc::default())),
-                }),
-            })
-        };
-        let proxy = match self.connected.entry((workload.key.clone(), flavour)) {
-            Entry::Occupied(mut entry) => {
-                // The workload's identity has changed since the older stream came: that stream is not to be served on.
-                if entry.get().identity.as_ref() != identity {
-                    entry.insert(fresh()).state().views = None;
-                }
-                entry.get().streams.fetch_add(1, Ordering::AcqRel);
-                Arc::clone(entry.get())
-            }
-            Entry::Vacant(entry) => {
-                let proxy = fresh();
-                proxy.streams.fetch_add(1, Ordering::AcqRel);
-                entry.insert(Arc::clone(&proxy));
-                proxy
-            }
-        };
-        self.changed.notify_one();
-        Membership { proxies: self.clone(), proxy }
-    }
-}
-
-impl ControlPlane for Proxies {
-    type Peer = Peer;
-    type Observer = Observer;
-
-    async fn attach(&self, peer: Option<Peer>, node: NodeInfo) -> Result<Attachment<Observer>, Status> {
-        let model = self.model.load_full().ok_or_else(|| Status::unavailable("no policy is loaded yet"))?;
-        let identity = match peer {
-            Some(Peer::Authenticated { id, .. }) => Some(id),
-            Some(Peer::Unauthenticated) | None => None,
-        };
-        self.resolve(&model, identity.as_ref(), &node)?;
-        let admitted = self.admission.enter(identity.as_ref()).await;
-        // While it waited, the policy may have been replaced, and have given the workload to another identity.
-        let model = self.model.load_full().unwrap_or(model);
-        let workload = Arc::clone(self.resolve(&model, identity.as_ref(), &node)?);
-        let flavour = flavour(&node);
-        let certificate = match &identity {
-            Some(id) if flavour.is_proxy() => {
-                let (name, now) = (workload.key.to_string(), (self.clock)());
-                let names = LeafNames::new(id.clone(), workload.dns_names.iter().cloned()).within(workload.leaf_ttl);
-                let issued = match self.trust.held(&name, &names, now) {
-                    Some(held) => Ok(held),
-                    None => {
-                        let trust = Arc::clone(&self.trust);
-                        let issued = blocking(move || trust.workload_certificate(&name, names, now)).await;
-                        self.metrics.certificates_issued.inc_by(u64::from(issued.is_ok()));
-                        issued
-                    }
-                };
-                Some(issued.map_err(|error| {
-                    if let Some(held_back) = self.notices.pass(Notice::Certificate) {
-                        warn!(workload = %workload.key, %error, held_back, "no certificate could be issued");
-                    }
-                    Status::unavailable("no certificate can be issued at the moment")
-                })?)
-            }
-            _ => None,
-        };
-        let description = Description {
-            workload: workload.key.to_string(),
-            identity: identity.as_ref().map(ToString::to_string),
-            node,
-            connected_since: (self.clock)(),
-        };
-        if let Some(held_back) = self.notices.pass(Notice::Here) {
-            let NodeInfo { id, user_agent, .. } = &description.node;
-            info!(workload = %workload.key, node = %id, client = %user_agent, held_back, "a proxy is here");
-        }
-        let membership = self.enter(&workload, flavour, identity.as_ref(), certificate);
-        // What is published is the newest policy; it may have changed once more while the certificate was made.
-        self.publish(&membership.proxy);
-        let views = membership.proxy.state().views.as_ref().map(watch::Sender::subscribe);
-        let gone = || Status::permission_denied("this workload is no longer in the policy under this identity");
-        let views = views.ok_or_else(gone)?;
-        let observer = Observer::new(self.fleet.join(description), membership, admitted);
-        Ok(Attachment { views, observer })
-    }
 }
 
 impl Proxy {
@@ -510,18 +292,6 @@ impl Proxy {
 /// Whether this identity is the workload's. Without TLS there is none to compare; such a stream gets no secrets.
 fn speaks_for(identity: Option<&SpiffeId>, workload: &Workload) -> bool {
     identity.is_none_or(|id| id.to_string() == workload.spiffe_id)
-}
-
-/// The workload a node names: metadata `NAMESPACE` and `NAME`, an id `namespace/name`, or Istio's
-/// `sidecar~address~name.namespace~domain`.
-fn node_workload(node: &NodeInfo) -> Option<WorkloadKey> {
-    if let (Some(namespace), Some(name)) = (node.metadata.get("NAMESPACE"), node.metadata.get("NAME")) {
-        return WorkloadKey::from_str(&format!("{namespace}/{name}")).ok();
-    }
-    if let Some((name, namespace)) = node.id.split('~').nth(2).and_then(|name| name.rsplit_once('.')) {
-        return WorkloadKey::from_str(&format!("{namespace}/{name}")).ok();
-    }
-    WorkloadKey::from_str(&node.id).ok()
 }
 
 /// The names of a workload's certificate, with the version that is served under each.

@@ -19,6 +19,8 @@ pub struct Hierarchy {
     pub trust: Trust,
     /// Some caller.
     pub id: SpiffeId,
+    /// What it was opened with.
+    pub settings: Settings,
     _directory: TempDir,
 }
 
@@ -49,9 +51,9 @@ impl Hierarchy {
         };
         let directory = tempfile::tempdir().expect("a temporary directory");
         let store = SqliteStore::open(&directory.path().join("trust.db")).expect("a new store");
-        let trust = Trust::open(Box::new(store), settings, NOW).expect("a new hierarchy");
+        let trust = Trust::open(Box::new(store), settings.clone(), NOW).expect("a new hierarchy");
         let id = "spiffe://cluster.local/ns/a/sa/b".parse().expect("a constant");
-        Self { trust, id, _directory: directory }
+        Self { trust, id, settings, _directory: directory }
     }
 
     /// Whether this is taken for a revocation list of the intermediate.

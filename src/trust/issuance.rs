@@ -1,9 +1,9 @@
-//! The hierarchy at work: who signs now, who holds what, and new certificates, durably.
+//! The hierarchy at work: who signs now, and what is signed for keys that are not ours.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,10 +13,11 @@ use time::OffsetDateTime;
 use super::authority::Authority;
 use super::federation::Federation;
 use super::hierarchy::Hierarchy;
+use super::orders::Order;
 use super::revocation::Note;
 use super::upstream::{Keys, Upstream};
 use super::{
-    AuthorityInfo, AuthorityRecord, AuthorityState, CrlRecord, IssuedChain, IssuedRecord, LeafNames, RevocationRecord,
+    AuthorityInfo, AuthorityRecord, AuthorityState, CrlRecord, IssuedChain, LeafNames, RevocationRecord,
     RotationRecord, Serial, Settings, Store, TrustBundle, TrustError, WorkloadCertificate, WorkloadRecord, csr, leaf,
     server_identity,
 };
@@ -26,9 +27,6 @@ use crate::identity::SpiffeId;
 const FORGET: time::Duration = time::Duration::HOUR;
 /// Join tokens are known for so long after their end: operators may want to see what became of them.
 const TOKENS_KEPT: time::Duration = time::Duration::WEEK;
-
-/// When a proxy was last there is known to within this: nothing is written for a proxy that was seen as lately.
-const SEEN_WITHIN: time::Duration = time::Duration::minutes(10);
 
 /// The certificates that an identity last had for a key of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,10 +46,10 @@ pub struct Trust {
     pub(super) store: Box<dyn Store>,
     /// Where keys are that are not in the store.
     keys: ArcSwap<Keys>,
-    hierarchy: ArcSwap<Hierarchy>,
+    pub(super) hierarchy: ArcSwap<Hierarchy>,
     /// The newest certificate of each workload (`namespace/name`). It is in the store too.
-    issued: RwLock<HashMap<String, Arc<WorkloadCertificate>>>,
-    queue: Mutex<Vec<Arc<Order>>>,
+    pub(super) issued: RwLock<HashMap<String, Arc<WorkloadCertificate>>>,
+    pub(super) queue: Mutex<Vec<Arc<Order>>>,
     /// Held by whoever writes to the store.
     books: Mutex<Books>,
     /// The certificates that each identity last had for a key of its own.
@@ -81,18 +79,6 @@ pub(super) struct Books {
     pub(super) hand_over: bool,
     /// The number of our own bundle as others are shown it.
     pub(super) bundle_sequence: u64,
-}
-
-type Issued = Result<Vec<Arc<WorkloadCertificate>>, TrustError>;
-
-/// Certificates that somebody waits for.
-#[derive(Debug)]
-struct Order {
-    workloads: Vec<(String, LeafNames)>,
-    /// Whether a certificate that is not due yet will do.
-    reuse: bool,
-    now: OffsetDateTime,
-    done: OnceLock<Issued>,
 }
 
 impl Trust {
@@ -180,32 +166,6 @@ impl Trust {
         Ok(())
     }
 
-    /// The certificate of the workload `namespace/name` under these names: the one it has, or a new one if there is none, it is due, or
-    /// it has other names.
-    pub fn workload_certificate(
-        &self,
-        workload: &str,
-        names: impl Into<LeafNames>,
-        now: OffsetDateTime,
-    ) -> Result<Arc<WorkloadCertificate>, TrustError> {
-        let names = names.into();
-        if let Some(held) = self.held(workload, &names, now) {
-            return Ok(held);
-        }
-        let issued = self.order(vec![(workload.to_owned(), names)], true, now)?;
-        issued.into_iter().next().ok_or_else(|| TrustError::material(workload, "nothing was issued"))
-    }
-
-    /// New certificates for all of these, in their order. They are kept in one transaction: all or none.
-    pub fn renew_workload_certificates<N: Clone + Into<LeafNames>>(
-        &self,
-        workloads: &[(String, N)],
-        now: OffsetDateTime,
-    ) -> Result<Vec<Arc<WorkloadCertificate>>, TrustError> {
-        let named = workloads.iter().map(|(workload, names)| (workload.clone(), names.clone().into()));
-        self.order(named.collect(), false, now)
-    }
-
     /// A certificate for the key of a request, under these names, whatever the request says. It lives as long as any workload's, or
     /// shorter if `lifetime` is. It is not kept: its key is not ours.
     pub fn sign_csr(
@@ -248,7 +208,12 @@ impl Trust {
 
     /// Remembers, before anything is handed out, until when it may be valid: a root leaves the bundle only after that. Somewhat later is
     /// remembered, so that most certificates cost no write.
-    fn reserve(&self, books: &mut Books, signer: &Authority, until: OffsetDateTime) -> Result<(), TrustError> {
+    pub(super) fn reserve(
+        &self,
+        books: &mut Books,
+        signer: &Authority,
+        until: OffsetDateTime,
+    ) -> Result<(), TrustError> {
         let slack = time::Duration::try_from(self.settings.workload_ttl / 8).unwrap_or_default().min(FORGET);
         let until = until.checked_add(slack).unwrap_or(until).min(signer.info.not_after);
         self.store.reserve(&signer.info.serial, until)?;
@@ -261,42 +226,6 @@ impl Trust {
             authority.issued_until.fetch_max(until.unix_timestamp(), Ordering::AcqRel);
         }
         Ok(())
-    }
-
-    /// Remembers that these workloads' proxies are connected at `now`.
-    pub fn saw(&self, workloads: &[String], now: OffsetDateTime) -> Result<(), TrustError> {
-        let mut books = self.books();
-        let is_fresh = |at: &OffsetDateTime| (time::Duration::ZERO..SEEN_WITHIN).contains(&(now - *at));
-        let stale: Vec<_> =
-            workloads.iter().filter(|name| !books.seen.get(*name).is_some_and(is_fresh)).cloned().collect();
-        if !stale.is_empty() {
-            self.store.save_seen(&stale, now)?;
-            books.seen.extend(stale.into_iter().map(|name| (name, now)));
-        }
-        Ok(())
-    }
-
-    /// Forgets workloads whose proxy was last connected at `before` or earlier, and some minutes later those of whom that is not known
-    /// so exactly.
-    pub fn forget_seen(&self, before: OffsetDateTime) -> Result<(), TrustError> {
-        let before = before - SEEN_WITHIN;
-        let mut books = self.books();
-        if self.store.forget_seen(before)? > 0 {
-            books.seen.retain(|_, at| *at > before);
-        }
-        Ok(())
-    }
-
-    /// Workloads whose proxy was last connected, or given a certificate, at `since` or later, with that time. Some that left up to ten
-    /// minutes before `since` are among them.
-    pub fn seen_since(&self, since: OffsetDateTime) -> HashMap<String, OffsetDateTime> {
-        let mut seen = self.books().seen.clone();
-        for (workload, certificate) in self.issued.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            let at = seen.entry(workload.clone()).or_insert(certificate.issued_at);
-            *at = (*at).max(certificate.issued_at);
-        }
-        seen.retain(|_, at| *at >= since - SEEN_WITHIN);
-        seen
     }
 
     /// A certificate for our own listener, under [`server_identity`] and these DNS names and addresses. It is not kept: each start makes
@@ -382,109 +311,7 @@ impl Trust {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The certificate that [`workload_certificate`](Self::workload_certificate) would return without issuing one. Waits for nothing.
-    pub fn held(&self, workload: &str, names: &LeafNames, now: OffsetDateTime) -> Option<Arc<WorkloadCertificate>> {
-        let issued = self.issued.read().unwrap_or_else(PoisonError::into_inner);
-        let good = |held: &&Arc<WorkloadCertificate>| {
-            held.is_under(names)
-                && now < held.renew_at
-                && self.hierarchy.load().is_trusted(&held.issuer)
-                && !self.is_revoked(&held.serial)
-        };
-        issued.get(workload).filter(good).cloned()
-    }
-
-    fn issued_mut(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, Arc<WorkloadCertificate>>> {
+    pub(super) fn issued_mut(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, Arc<WorkloadCertificate>>> {
         self.issued.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Vec<Arc<Order>>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for its turn to write. Whoever gets it fills every order that is queued by then in one transaction, so that a fleet which
-    /// comes at once waits for the disk a few times and not once for each proxy.
-    fn order(&self, workloads: Vec<(String, LeafNames)>, reuse: bool, now: OffsetDateTime) -> Issued {
-        let order = Arc::new(Order { workloads, reuse, now, done: OnceLock::new() });
-        self.queue().push(Arc::clone(&order));
-        let mut books = self.books();
-        if order.done.get().is_none() {
-            let orders = std::mem::take(&mut *self.queue());
-            self.fill(&orders, &mut books);
-        }
-        drop(books);
-        let nothing = || Err(TrustError::material("an order", "it was lost"));
-        order.done.get().cloned().unwrap_or_else(nothing)
-    }
-
-    fn fill(&self, orders: &[Arc<Order>], books: &mut Books) {
-        let mut fresh = HashMap::new();
-        let filled: Vec<(&Arc<Order>, Issued)> =
-            orders.iter().map(|order| (order, self.sign(order, &mut fresh))).collect();
-        let saved = self.keep(&fresh, books);
-        if saved.is_ok() {
-            self.issued_mut().extend(fresh);
-        }
-        for (order, issued) in filled {
-            // Nobody sees a certificate that a crash could undo.
-            let result = saved.clone().and(issued);
-            let _ = order.done.set(result);
-        }
-    }
-
-    fn sign(&self, order: &Order, fresh: &mut HashMap<String, Arc<WorkloadCertificate>>) -> Issued {
-        let hierarchy = self.hierarchy.load();
-        let mut all = Vec::with_capacity(order.workloads.len());
-        let mut made = Vec::new();
-        for (workload, names) in &order.workloads {
-            let just_made = fresh.get(workload).filter(|made| made.is_under(names)).cloned();
-            let enough = if order.reuse { just_made.or_else(|| self.held(workload, names, order.now)) } else { None };
-            let certificate = match enough {
-                Some(enough) => enough,
-                None => {
-                    let new = Arc::new(leaf::issue(
-                        &hierarchy.signer,
-                        &self.settings,
-                        names.id(),
-                        &names.beside()?,
-                        names.lifetime(),
-                        order.now,
-                    )?);
-                    made.push((workload.clone(), Arc::clone(&new)));
-                    new
-                }
-            };
-            all.push(certificate);
-        }
-        fresh.extend(made);
-        Ok(all)
-    }
-
-    fn keep(&self, fresh: &HashMap<String, Arc<WorkloadCertificate>>, books: &mut Books) -> Result<(), TrustError> {
-        let signer = Arc::clone(&self.hierarchy.load().signer);
-        if let Some(until) = fresh.values().map(|certificate| certificate.not_after).max()
-            && signer.issued_until.load(Ordering::Acquire) < until.unix_timestamp()
-        {
-            self.reserve(books, &signer, until)?;
-        }
-        let records = fresh.iter().map(|(workload, certificate)| WorkloadRecord {
-            workload: workload.clone(),
-            chain_pem: certificate.chain_pem.clone(),
-            key_pem: certificate.key_pem.clone(),
-            issued_at: certificate.issued_at,
-            renew_at: certificate.renew_at,
-            not_after: certificate.not_after,
-        });
-        let records: Vec<_> = records.collect();
-        let issued = fresh.values().map(|it| IssuedRecord {
-            serial: it.serial.clone(),
-            issuer: it.issuer.clone(),
-            identity: it.id.to_string(),
-            not_after: it.not_after,
-        });
-        if !records.is_empty() {
-            self.store.save_workloads(&records, &issued.collect::<Vec<_>>())?;
-        }
-        Ok(())
     }
 }

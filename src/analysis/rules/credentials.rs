@@ -2,14 +2,16 @@
 
 use time::OffsetDateTime;
 
-use crate::policy::{Object, PolicySet, Secret};
+use crate::policy::{Object, PolicySet, Secret, secret_named};
 use crate::secrets::{self, Credential};
 
 /// What a proxy wants of a Secret.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
-    /// The proxy's: no proxy sees another namespace's Secrets.
+    /// The proxy's.
     pub(super) namespace: &'a str,
+    /// The namespace of the Gateway that names it. `None`: it is named by what cannot refer to other namespaces' Secrets.
+    pub(super) gateway: Option<&'a str>,
     pub(super) name: &'a str,
     pub(super) certificate: bool,
     /// They may have a Secret of their own, as in Istio: `NAME-cacert`.
@@ -18,13 +20,22 @@ pub(super) struct Wanted<'a> {
 
 /// Why it does not get that.
 pub(super) fn problem(set: &PolicySet, wanted: Wanted<'_>, now: OffsetDateTime) -> Option<String> {
-    let Wanted { namespace, name, certificate, roots } = wanted;
+    let Wanted { namespace: own, gateway, name, certificate, roots } = wanted;
+    let (namespace, name) = secret_named(name, own);
+    if namespace != own {
+        let Some(gateway) = gateway else {
+            return Some(format!("only a Gateway may refer to a Secret of another namespace, {namespace}"));
+        };
+        if let Some(from) = [gateway, own].into_iter().find(|from| !set.lets_refer(from, (namespace, name))) {
+            return Some(format!("no ReferenceGrant in {namespace} lets Gateways of {from} refer to it"));
+        }
+    }
     let find = |name: &str| set.secrets.iter().find(|it| it.meta.namespace == namespace && it.meta.name == name);
     let of_roots = if roots { find(&format!("{name}-cacert")) } else { None };
     let Some(secret) = find(name).or(of_roots.filter(|_| !certificate)) else {
         let elsewhere = set.secrets.iter().find(|it| it.meta.name == name);
-        let elsewhere =
-            elsewhere.map(|it| format!("; there is one in {} ({}), which they may not have", it.meta.namespace, it.at));
+        let elsewhere = elsewhere
+            .map(|it| format!("; there is one in {} ({}), which that name does not mean", it.meta.namespace, it.at));
         return Some(format!("there is none in {namespace}{}", elsewhere.unwrap_or_default()));
     };
     let read = |secret: &Object<Secret>| {

@@ -153,7 +153,8 @@ fn server_credential(
     found: &mut Collector,
 ) {
     if let Some(tls) = &server.tls {
-        credential_of(subject, &named(gateway), tls, workload, now, found);
+        let who = (named(gateway), Some(&*gateway.meta.namespace));
+        credential_of(subject, who, tls, workload, now, found);
     }
 }
 
@@ -162,13 +163,13 @@ fn ingress_credentials(subject: Subject<'_>, workload: &Workload, now: OffsetDat
     let Some(sidecar) = workload.sidecar().filter(|_| workload.meshed) else { return };
     let name = format!("Sidecar {}/{}", sidecar.meta.namespace, sidecar.meta.name);
     for tls in sidecar.spec.ingress.iter().filter_map(|listener| listener.tls.as_ref()) {
-        credential_of(subject, &name, tls, workload, now, found);
+        credential_of(subject, (name.clone(), None), tls, workload, now, found);
     }
 }
 
 fn credential_of(
     subject: Subject<'_>,
-    who: &str,
+    (who, gateway): (String, Option<&str>),
     tls: &Located<ServerTls>,
     workload: &Workload,
     now: OffsetDateTime,
@@ -176,7 +177,7 @@ fn credential_of(
 ) {
     let Some(ServerCertificate::Credential(name)) = &tls.value.certificate else { return };
     let verifies = matches!(tls.value.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual);
-    let wanted = Wanted { namespace: &workload.key.namespace, name, certificate: true, roots: verifies };
+    let wanted = Wanted { namespace: &workload.key.namespace, gateway, name, certificate: true, roots: verifies };
     if let Some(problem) = problem(subject.set, wanted, now) {
         let message = format!("{who} names the Secret {name:?} for workloads in {}: {problem}", workload.key.namespace);
         found.add(&NO_SERVER_CREDENTIAL, &tls.at, message);

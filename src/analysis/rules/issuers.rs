@@ -142,8 +142,7 @@ fn readers(set: &PolicySet, found: &mut Collector) {
     for secret in &set.secrets {
         let foreign = secret.meta.readers().filter_map(|reader| reader.split_once('/'));
         for (namespace, name) in foreign.filter(|(namespace, _)| *namespace != secret.meta.namespace) {
-            let mut grants = set.reference_grants.iter().filter(|it| it.meta.namespace == secret.meta.namespace);
-            if !grants.any(|grant| grant.spec.allows(namespace, &secret.meta.name)) {
+            if !set.lets_refer(namespace, (&secret.meta.namespace, &secret.meta.name)) {
                 let message = format!(
                     "Secret {}/{} names {namespace}/{name} as a reader, and no ReferenceGrant lets {namespace} refer to it",
                     secret.meta.namespace, secret.meta.name

@@ -59,5 +59,5 @@ fn wanted<'a>(client: &'a Workload, mode: &'a OutboundMode) -> Option<Wanted<'a>
     };
     let name = certificate.or(roots)?;
     let namespace = &client.key.namespace;
-    Some(Wanted { namespace, name, certificate: certificate.is_some(), roots: roots.is_some() })
+    Some(Wanted { namespace, gateway: None, name, certificate: certificate.is_some(), roots: roots.is_some() })
 }

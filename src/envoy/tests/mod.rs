@@ -1,6 +1,7 @@
 //! Resources of policies written as YAML: what must hold for all of them, and not only for those of a golden file.
 
 mod contexts;
+mod endpoints;
 mod grpc;
 mod policy;
 

@@ -59,7 +59,7 @@ fn json_says_the_same_as_hcl() {
   }
 }"#;
     let (server, warnings) = read(json);
-    assert_eq!(warnings, ["server.conf:6: NodeAttestor \"x509pop\" lets nobody in yet: \"join_token\" does"]);
+    assert_eq!(warnings, [""; 0]);
     assert_eq!((server.bind().1, server.store.value.as_str()), (8443, "/d/s"));
     assert_eq!((server.attestors.len(), server.attestors[1].at.line), (2, 6));
     let bad = json.replace("\"ca_ttl\"", "\"ca_tll\"");
@@ -72,7 +72,7 @@ fn every_plugin_that_is_served_has_its_keys() {
                    \"/b.pem\"]\n  agent_path_template = \"/x509pop/cn/{{ .Subject.CommonName }}\"\n }\n}\nUpstreamAuthority \"disk\" \
                    plugin_data {\n cert_file_path = \"/c\" key_file_path = \"/k\" bundle_file_path = \"/b\"\n}\n";
     let (server, warnings) = read(&conf("", plugins));
-    assert_eq!(warnings, ["server.conf:17: NodeAttestor \"x509pop\" lets nobody in yet: \"join_token\" does"]);
+    assert_eq!(warnings, [""; 0]);
     let upstream = server.upstream.unwrap().value;
     assert_eq!(
         (upstream.certificate.as_str(), upstream.key.as_str(), upstream.bundle.as_deref()),
@@ -81,7 +81,9 @@ fn every_plugin_that_is_served_has_its_keys() {
     assert_eq!(server.attestors[0].value, NodeAttestor::JoinToken);
     let NodeAttestor::X509Pop(pop) = &server.attestors[1].value else { panic!("{:?}", server.attestors) };
     assert_eq!(pop.bundles.iter().map(|it| it.value.as_str()).collect::<Vec<_>>(), ["/a.pem", "/b.pem"]);
-    assert_eq!(pop.path_template.as_ref().map(|it| it.value.as_str()), Some("/x509pop/cn/{{ .Subject.CommonName }}"));
+    let node = NodeFacts { fingerprint: "0a", serial: "1", common_name: "edge-1" };
+    let agent = pop.agent_path.agent_id(&"example.org".parse().unwrap(), &node).unwrap();
+    assert_eq!(agent.to_string(), "spiffe://example.org/spire/agent/x509pop/cn/edge-1");
     let disk = conf("", "").replace(
         "KeyManager \"memory\" { plugin_data {} }",
         "KeyManager \"disk\" { plugin_data { keys_path = \"/k\" } }",
@@ -207,7 +209,7 @@ fn a_plugin_that_is_not_served_is_named_with_those_that_are() {
     let cases = [
         (
             "NodeAttestor \"aws_iid\" { plugin_data {} }",
-            "server.conf:14: plugins: NodeAttestor \"aws_iid\" is not served here; join_token is",
+            "server.conf:14: plugins: NodeAttestor \"aws_iid\" is not served here; join_token or x509pop is",
         ),
         (
             "UpstreamAuthority \"vault\" {}",
@@ -243,8 +245,16 @@ fn a_plugin_that_is_not_served_is_named_with_those_that_are() {
             "server.conf:14: plugins.NodeAttestor.x509pop: the mode \"spiffe\" is not served here (external_pki is, with ca_bundle_path)",
         ),
         (
+            "NodeAttestor \"x509pop\" { plugin_data { ca_bundle_path = \"/a\" ca_bundle_paths = [\"/b\"] } }",
+            "server.conf:14: plugins.NodeAttestor.x509pop: only one of ca_bundle_path and ca_bundle_paths can be used",
+        ),
+        (
+            "NodeAttestor \"x509pop\" { plugin_data { ca_bundle_path = \"/a\" agent_path_template = \"/{{ .NodeName }}\" } }",
+            "server.conf:14: plugins.NodeAttestor.x509pop: agent_path_template: `.NodeName` is not known here: what is, is .PluginName,",
+        ),
+        (
             "NodeAttestor \"join_token\" { plugin_cmd = \"/bin/x\" }",
-            "server.conf:14: plugins.NodeAttestor.join_token: external plugins are not run here; join_token is",
+            "server.conf:14: plugins.NodeAttestor.join_token: external plugins are not run here; join_token or x509pop is",
         ),
         (
             "NodeAttestor \"join_token\" { plugin_data_file = \"/f\" }",
@@ -256,7 +266,7 @@ fn a_plugin_that_is_not_served_is_named_with_those_that_are() {
         ),
         (
             "NodeAttestor \"k8s_psat\" { plugin_data { clusters = { a = {} } } }",
-            "server.conf:14: plugins: NodeAttestor \"k8s_psat\" needs a Kubernetes API, and none is configured: use \"join_token\", which works without one (\"x509pop\" is read, and lets nobody in yet)",
+            "server.conf:14: plugins: NodeAttestor \"k8s_psat\" needs a Kubernetes API, and none is configured: use \"join_token\" or \"x509pop\", which both work without one",
         ),
     ];
     for (plugin, expected) in cases {

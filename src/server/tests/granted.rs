@@ -175,3 +175,84 @@ fn readers_are_named_one_by_one() {
         assert!(crate::policy::parse_set([("f.yaml", secret(right))]).is_ok(), "{right}");
     }
 }
+
+/// A Gateway of `namespace` that selects workloads by the label `app: edge` and names this Secret, and a grant of `bank` to these
+/// namespaces.
+fn gateway_of(namespace: &str, credential: &str, granted_to: &[&str], secret: &str) -> String {
+    let gateway = GATEWAY.replace("namespace: shop", &format!("namespace: {namespace}"));
+    let gateway = gateway.replace("credentialName: of-a-gateway", &format!("credentialName: {credential}"));
+    let grant = |from: &&str| {
+        format!(
+            "---\napiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata: {{name: to-{from}, namespace: bank}}\nspec:\n  \
+             from: [{{group: networking.istio.io, kind: Gateway, namespace: {from}}}]\n  to: [{{group: '', kind: Secret{secret}}}]\n"
+        )
+    };
+    gateway + &granted_to.iter().map(grant).collect::<String>()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threat_02_a_gateway_reaches_into_another_namespace_by_a_reference_grant_alone() {
+    let (_directory, proxies) = proxies(Admission::new(8, 8, Duration::from_secs(60)));
+    let others = policy().replace(GRANTS, "").replace(GATEWAY, "");
+    let elsewhere = entry("lobby", "edge", "edge") + &entry("shop", "unlabelled", "edge");
+    let granted = &["bank/not-granted", "bank/not-granted-cacert"][..];
+    let cases: [(&str, String, &[&str]); 8] = [
+        ("no grant", gateway_of("shop", "bank/not-granted", &[], ""), &[]),
+        ("granted by name", gateway_of("shop", "bank/not-granted", &["shop"], ", name: not-granted"), granted),
+        ("granted with all others", gateway_of("shop", "bank/not-granted", &["shop"], ""), granted),
+        ("another is granted", gateway_of("shop", "bank/not-granted", &["shop"], ", name: granted"), &[]),
+        ("granted to another namespace", gateway_of("shop", "bank/not-granted", &["lobby"], ""), &[]),
+        ("the Gateway is elsewhere", gateway_of("lobby", "bank/not-granted", &["lobby"], ""), &[]),
+        ("without its namespace it is another one", gateway_of("shop", "not-granted", &["shop"], ""), &[]),
+        (
+            "its own namespace by name",
+            gateway_of("shop", "shop/for-nobody", &[], ""),
+            &["shop/for-nobody", "shop/for-nobody-cacert"],
+        ),
+    ];
+    for (generation, (case, text, wanted)) in (1..).zip(cases) {
+        proxies.set_model(model(generation, &(text + &others + &elsewhere)));
+        assert_eq!(shown(&proxies, "shop/edge", "edge").await, wanted, "{case}");
+        // The same service account, without the label that the Gateway selects by.
+        assert_eq!(shown(&proxies, "shop/unlabelled", "edge").await, [""; 0], "{case}");
+        assert_eq!(shown(&proxies, "shop/third", "third").await, [""; 0], "{case}");
+    }
+}
+
+/// Who may label a workload in some namespace gets no Secret by that: its namespace has to be granted, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn threat_02_labels_that_a_gateway_of_another_namespace_selects_open_nothing() {
+    let (_directory, proxies) = proxies(Admission::new(8, 8, Duration::from_secs(60)));
+    let others = policy().replace(GRANTS, "").replace(GATEWAY, "") + &entry("lobby", "edge", "edge");
+    let of_shop = |granted_to: &[&str]| gateway_of("shop", "bank/not-granted", granted_to, "") + &others;
+    proxies.set_model(model(1, &of_shop(&["shop"])));
+    assert_eq!(shown(&proxies, "lobby/edge", "edge").await, [""; 0]);
+    assert_eq!(shown(&proxies, "shop/edge", "edge").await, ["bank/not-granted", "bank/not-granted-cacert"]);
+    proxies.set_model(model(2, &of_shop(&["shop", "lobby"])));
+    assert_eq!(shown(&proxies, "lobby/edge", "edge").await, ["bank/not-granted", "bank/not-granted-cacert"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threat_02_a_destination_rule_opens_secrets_of_the_clients_own_namespace_alone() {
+    let (_directory, proxies) = proxies(Admission::new(8, 8, Duration::from_secs(60)));
+    let rule = |credential: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: outside, namespace: shop}}\n\
+             spec: {{hosts: [outside.test], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{{address: 127.0.0.9}}], \
+             ports: [{{number: 443, name: tls, protocol: TLS}}]}}\n\
+             ---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: outside, namespace: shop}}\n\
+             spec: {{host: outside.test, trafficPolicy: {{tls: {{mode: MUTUAL, credentialName: {credential}}}}}}}\n"
+        )
+    };
+    let grant = gateway_of("shop", "of-a-gateway", &["shop"], "");
+    for (generation, (credential, wanted)) in (1..).zip([
+        ("for-nobody", &["for-nobody", "for-nobody-cacert"][..]),
+        ("shop/for-nobody", &["shop/for-nobody", "shop/for-nobody-cacert"]),
+        ("bank/not-granted", &[]),
+        ("'bank/../shop/for-nobody'", &[]),
+    ]) {
+        let text = [rule(credential), grant.clone(), policy().replace(GRANTS, "").replace(GATEWAY, "")].concat();
+        proxies.set_model(model(generation, &text));
+        assert_eq!(shown(&proxies, "shop/third", "third").await, wanted, "{credential}");
+    }
+}

@@ -115,10 +115,16 @@ pub(super) struct Refused {
     /// What was refused in a response with several is to be divided, so it may not come again in the same company.
     together: BTreeSet<(ResourceType, Contents)>,
     newest: BTreeMap<ResourceType, Contents>,
+    /// The types of which a response is judged while there is something else already.
+    overtaken: BTreeSet<ResourceType>,
 }
 
 impl Refused {
     pub(super) fn add(&mut self, ty: ResourceType, contents: Contents) {
+        if self.overtaken.contains(&ty) {
+            // The server looks at what is there now with this refusal as the newest.
+            self.together.retain(|(of, _)| *of != ty);
+        }
         self.newest.insert(ty, contents.clone());
         self.together.insert((ty, contents));
     }
@@ -141,6 +147,7 @@ impl Refused {
     pub(super) fn lists_changed(&mut self) {
         let newest = &self.newest;
         self.together.retain(|(ty, list)| !ty.is_full_state() || newest.get(ty) == Some(list));
+        self.overtaken.extend(super::TYPES.into_iter().filter(|ty| ty.is_full_state()));
     }
 
     /// Clusters and listeners are offered again when a secret has been replaced.
@@ -148,7 +155,9 @@ impl Refused {
         self.together.retain(|(ty, _)| !ty.is_full_state());
     }
 
-    pub(super) fn assert_new(&self, ty: ResourceType, contents: &[(String, Vec<u8>)]) {
+    /// A response is on its way. What was refused may not come again in the same company.
+    pub(super) fn sent(&mut self, ty: ResourceType, contents: &[(String, Vec<u8>)]) {
+        self.overtaken.remove(&ty);
         assert!(!self.together.contains(&(ty, contents.to_vec())), "{ty} {contents:?} was refused and came again");
     }
 }

@@ -14,6 +14,8 @@ fn what_once_failed_does_not_fail_again() {
     run::<SotwClient>(&[6, 53, 53, 48, 3, 0, 43, 0, 80, 0, 157, 80, 3, 0]);
     // A secret is refused, another is on its way, and the stream ends; the refused one comes back on the next.
     run::<SotwClient>(&[65, 134, 182, 182, 91, 0, 6, 182, 109, 2, 172, 109, 182, 182, 110, 207]);
+    // A list is refused, another in its place is refused when there is a third, and the third is the first again.
+    run::<SotwClient>(&[0, 0, 0, 2, 11, 0, 13, 0, 53, 2, 11, 0, 11, 0, 13, 0, 53, 0, 11, 0, 8, 0]);
 }
 
 proptest! {

@@ -6,9 +6,9 @@ use time::OffsetDateTime;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use super::backend::{internal, rfc3339};
-use super::blocking;
-use super::proxies::Proxies;
+use super::super::blocking;
+use super::super::proxies::Proxies;
+use super::{internal, rfc3339};
 use crate::admin::Failure;
 use crate::admin::api::{
     AuthorityRequest, AuthorityStatus, BundleDocument, BundleStatus, ImportAuthorityRequest, ImportBundleRequest,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 
-use super::backend::{ServerBackend, not_ready, rfc3339};
-use super::flavour::flavour;
-use super::model::{Described, Model};
+use super::super::flavour::flavour;
+use super::super::model::{Described, Model};
+use super::{ServerBackend, not_ready, rfc3339};
 use crate::admin::Failure;
 use crate::admin::api::{
     AdoptionRequest, AdoptionState, AdoptionStatus, MissingProxy, SecretState, SecretStatus, SecretType,

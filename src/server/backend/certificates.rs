@@ -1,7 +1,7 @@
 //! Operators' questions about Certificates, and their orders.
 
-use super::backend::{internal, rfc3339};
-use super::issuing::Issuing;
+use super::super::issuing::Issuing;
+use super::{internal, rfc3339};
 use crate::admin::Failure;
 use crate::admin::api::{
     CertificateEvent, CertificateStatus, Condition, ExportCertificateRequest, ExportedCertificate, IssuerStatus,
