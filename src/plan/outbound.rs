@@ -103,6 +103,16 @@ pub enum Validation {
     InsecureSkipVerify,
 }
 
+impl Validation {
+    /// What the server's chain is verified against.
+    pub fn roots(&self) -> Option<&SecretName> {
+        match self {
+            Self::Verified { roots, .. } => Some(roots),
+            Self::InsecureSkipVerify => None,
+        }
+    }
+}
+
 impl Cluster {
     /// The secrets it refers to.
     pub(super) fn secrets(&self) -> impl Iterator<Item = SecretName> + use<> {
@@ -110,10 +120,7 @@ impl Cluster {
             ClusterTls::Plaintext => None,
             ClusterTls::Always(tls) | ClusterTls::PerEndpoint(tls) => Some(tls),
         };
-        let roots = tls.and_then(|tls| match &tls.validation {
-            Validation::Verified { roots, .. } => Some(roots.clone()),
-            _ => None,
-        });
+        let roots = tls.and_then(|tls| tls.validation.roots().cloned());
         tls.and_then(|tls| tls.certificate.clone()).into_iter().chain(roots)
     }
 }

@@ -11,14 +11,14 @@ use tracing::{info, warn};
 use super::blocking;
 use super::config;
 use super::flavour::flavour;
-use super::mesh_issuer::MeshRoot;
+use super::mesh_issuer::MeshAuthority;
 use super::peers::Entry;
 use super::proxies::Proxies;
 use crate::fleet::{Look, State};
 use crate::plan::Flavour;
 use crate::rollout::{Held, Pair, Progress, ProxyView, Refused, RootRotation, Situation, Stuck};
 use crate::secrets;
-use crate::trust::{RotationStep, Serial, TrustError};
+use crate::trust::{Relation, RotationStep, Serial, TrustError};
 use crate::xds::{ResourceType, Version};
 
 /// A node that has new credentials is given this long to put them into place before its connection is ended.
@@ -33,8 +33,8 @@ const TELL: Duration = Duration::from_secs(60);
 pub(super) struct Rotation {
     proxies: Proxies,
     settings: config::Rotation,
-    /// The root that an issuer wants to sign. `None`: roots are made here.
-    wanted: Option<watch::Receiver<Option<Arc<MeshRoot>>>>,
+    /// The authority that an issuer wants to sign. `None`: roots are made here.
+    wanted: Option<watch::Receiver<Option<Arc<MeshAuthority>>>>,
     state: Arc<Mutex<Inner>>,
 }
 
@@ -46,8 +46,8 @@ struct Inner {
     /// The same, by name.
     views: Vec<ProxyView>,
     told_at: Option<tokio::time::Instant>,
-    /// The issuer's root that cannot be used. It is tried again when it is another one.
-    refused: Option<Arc<MeshRoot>>,
+    /// The issuer's authority that cannot be used. It is tried again when it is another one.
+    refused: Option<Arc<MeshAuthority>>,
 }
 
 /// What an operator is told.
@@ -72,7 +72,7 @@ impl Rotation {
     pub(super) fn new(
         proxies: Proxies,
         settings: config::Rotation,
-        wanted: Option<watch::Receiver<Option<Arc<MeshRoot>>>>,
+        wanted: Option<watch::Receiver<Option<Arc<MeshAuthority>>>>,
     ) -> Self {
         let current = proxies.trust.rotation().as_ref().map(RootRotation::from_record);
         let state = Arc::new(Mutex::new(Inner { current, ..Inner::default() }));
@@ -180,30 +180,44 @@ impl Rotation {
         Ok(self.keep(&mut state, next, now).await?)
     }
 
-    /// Begins a rotation to the issuer's root, if another one signs. Whether it did. A root that is no good is not tried again; what the
-    /// store could not keep is.
+    /// Lets the issuer's authority sign, if another one does: at once below the same root, and otherwise by a rotation, which begins.
+    /// Whether something has changed. An authority that is no good is not tried again; what the store could not keep is.
     async fn follow_issuer(&self, state: &mut Inner, now: OffsetDateTime) -> Result<bool, TrustError> {
         let wanted = self.wanted.as_ref().and_then(|wanted| wanted.borrow().clone());
-        let Some(root) = wanted.filter(|root| state.refused.as_ref().is_none_or(|it| !Arc::ptr_eq(it, root))) else {
+        let Some(authority) =
+            wanted.filter(|it| state.refused.as_ref().is_none_or(|refused| !Arc::ptr_eq(refused, it)))
+        else {
             return Ok(false);
         };
-        let trust = Arc::clone(&self.proxies.trust);
-        if trust.is_root(&root.certificate) {
-            return Ok(false);
-        }
-        let start = move |old, new| RootRotation::start(Pair { old, new }, false, false, now).record();
-        let brought = Arc::clone(&root);
-        let prepared = blocking(move || trust.prepare_brought_root(brought.brought(), now, start)).await;
-        self.take_up(state);
-        match prepared {
-            Ok(record) => {
-                info!(old = %record.old, new = %record.new, "the mesh's issuer has another root: a rotation to it begins");
+        let (trust, brought) = (Arc::clone(&self.proxies.trust), Arc::clone(&authority));
+        let followed = match trust.relation(&authority.brought()) {
+            Ok(Relation::Same) => return Ok(false),
+            Ok(Relation::Intermediate) => {
+                let imported = blocking(move || trust.import_authority(brought.brought(), now)).await;
+                imported.map(|(info, done)| {
+                    let (serial, waits) = (info.serial, done.waiting);
+                    info!(%serial, waits, "the mesh's issuer has another intermediate below the same root");
+                })
+            }
+            Ok(Relation::Root) => {
+                let start = move |old, new| RootRotation::start(Pair { old, new }, false, false, now).record();
+                let prepared = blocking(move || trust.prepare_brought_root(brought.brought(), now, start)).await;
+                self.take_up(state);
+                prepared.map(|record| {
+                    info!(old = %record.old, new = %record.new, "the mesh's issuer has another root: a rotation to it begins");
+                })
+            }
+            Err(error) => Err(error),
+        };
+        match followed {
+            Ok(()) => {
+                self.proxies.changed.notify_one();
                 Ok(true)
             }
             Err(error @ TrustError::Store(_)) => Err(error),
             Err(error) => {
-                warn!(%error, "the root of the mesh's issuer cannot be used; the root that signs goes on signing");
-                state.refused = Some(root);
+                warn!(%error, "the authority of the mesh's issuer cannot be used; the one that signs goes on signing");
+                state.refused = Some(authority);
                 Ok(false)
             }
         }
