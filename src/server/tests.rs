@@ -22,8 +22,8 @@ use crate::xds::{ControlPlane, NodeInfo, ResourceType};
 mod agreement;
 mod clock;
 mod granted;
-mod issuer;
 mod mesh_issuer;
+mod mesh_issuer_store;
 mod operator;
 
 const SERVICE: &str = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: out, namespace: shop}\n\
