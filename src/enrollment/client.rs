@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -18,15 +19,18 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Status, Streaming};
 
 use super::istio::IstioCertificateRequest;
 use super::istio::istio_certificate_service_client::IstioCertificateServiceClient;
+use super::v1::attest_request::Step as Ask;
+use super::v1::attest_response::Step as Answer;
 use super::v1::enrollment_client::EnrollmentClient;
-use super::v1::{GetBundleRequest, JoinRequest};
+use super::v1::{AttestRequest, AttestResponse, GetBundleRequest, JoinRequest};
+use super::x509pop::{AttestationError, NodeKey};
 use super::{Anybody, JoinToken, Joined};
-use crate::identity::{Peer, SpiffeId};
+use crate::identity::{Peer, SpiffeId, TrustDomain};
 
 /// How long one attempt may take, from the first packet to the answer.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -70,6 +74,9 @@ pub enum ClientError {
         /// Why.
         reason: String,
     },
+    /// The node's own certificate cannot prove who it is.
+    #[error(transparent)]
+    Attestation(#[from] AttestationError),
     /// None of the server's roots is named in the token: somebody else answers at that address, or the roots have changed since.
     #[error(
         "none of the roots that {address} shows is named in the join token: it is another mesh's server, or the token is older than a \
@@ -138,7 +145,7 @@ impl Client {
             if named.is_empty() {
                 return Err(ClientError::Fingerprint { address: self.address.clone() });
             }
-            let server = server_identity(token)?;
+            let server = server_identity(token.trust_domain())?;
             let config = builder(Arc::new(Verifier::new(named, &server)?))?.with_no_client_auth();
             let channel = self.connect(config).await?;
             let request = JoinRequest { secret: token.secret().to_owned(), csr, workload: workload.to_owned() };
@@ -146,6 +153,50 @@ impl Client {
             Ok(answer.map_err(|status| self.refused(status))?.into_inner())
         })
         .await
+    }
+
+    /// Proves possession of the node's own certificate to a server that these roots (PEM) verify, and that has its identity in the trust
+    /// domain: nothing is signed for anybody else.
+    pub async fn attest(
+        &self,
+        node: &NodeKey,
+        (trust_domain, roots): (&TrustDomain, &str),
+        workload: &str,
+        csr: String,
+    ) -> Result<Joined, ClientError> {
+        let server = server_identity(trust_domain)?;
+        let verifier = Verifier::new(certificates("bundle of roots", roots)?, &server)?;
+        let config = builder(Arc::new(verifier))?.with_no_client_auth();
+        self.within(async {
+            let channel = self.connect(config).await?;
+            let request = node.request(workload, csr);
+            let (prove, proof) = tokio::sync::oneshot::channel();
+            let first = AttestRequest { step: Some(Ask::Request(request.clone())) };
+            let second = stream::once(proof).filter_map(|proof| std::future::ready(proof.ok()));
+            let asked = stream::iter([first]).chain(second);
+            let answers = EnrollmentClient::new(channel).attest(asked).await;
+            let mut answers = answers.map_err(|status| self.refused(status))?.into_inner();
+            let Some(Answer::Nonce(nonce)) = self.next(&mut answers).await? else {
+                return Err(self.out_of_turn());
+            };
+            let proof = node.prove(trust_domain, &request, &nonce)?;
+            // A server that does not wait for it says why in its answer.
+            let _ = prove.send(AttestRequest { step: Some(Ask::Proof(proof)) });
+            match self.next(&mut answers).await? {
+                Some(Answer::Joined(joined)) => Ok(joined),
+                _ => Err(self.out_of_turn()),
+            }
+        })
+        .await
+    }
+
+    async fn next(&self, answers: &mut Streaming<AttestResponse>) -> Result<Option<Answer>, ClientError> {
+        let answer = answers.message().await.map_err(|status| self.refused(status))?;
+        Ok(answer.and_then(|it| it.step))
+    }
+
+    fn out_of_turn(&self) -> ClientError {
+        self.refused(Status::internal("its answer is none to what it was asked"))
     }
 
     async fn within<T>(&self, run: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
@@ -181,9 +232,9 @@ impl Client {
 }
 
 /// The server's own identity in a trust domain.
-fn server_identity(token: &JoinToken) -> Result<SpiffeId, ClientError> {
-    SpiffeId::workload(token.trust_domain(), "countersign", "countersign")
-        .map_err(|error| ClientError::Credentials { what: "join token", reason: error.to_string() })
+fn server_identity(trust_domain: &TrustDomain) -> Result<SpiffeId, ClientError> {
+    SpiffeId::workload(trust_domain, "countersign", "countersign")
+        .map_err(|error| ClientError::Credentials { what: "trust domain", reason: error.to_string() })
 }
 
 fn certificates(what: &'static str, pem: &str) -> Result<Vec<CertificateDer<'static>>, ClientError> {

@@ -2,12 +2,14 @@
 //!
 //! An Envoy's workload certificate comes over SDS. The certificate of its connection to us cannot: it is what lets the connection in.
 //! Its key is made on the node and never leaves it. [`Enrollment`] serves Istio's `CreateCertificate` to whoever has shown a certificate,
-//! and `Join` to whoever has a [`JoinToken`]; [`Client`] is the other end. What is signed, and for whom, the server's [`Enroller`] decides.
+//! `Join` to whoever has a [`JoinToken`], and `Attest` to whoever has the key of a certificate that another authority has signed
+//! ([`x509pop`]); [`Client`] is the other end. What is signed, and for whom, the server's [`Enroller`] decides.
 
 mod anybody;
 mod client;
 mod service;
 mod token;
+pub mod x509pop;
 
 pub use anybody::Anybody;
 pub use client::{Client, ClientError, Credentials};

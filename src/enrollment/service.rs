@@ -1,17 +1,25 @@
 //! The services, over whoever decides what is signed.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt as _, stream};
+use rustls_pki_types::CertificateDer;
 use tonic::body::Body;
 use tonic::codegen::Service as _;
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::istio::istio_certificate_service_server::{IstioCertificateService, IstioCertificateServiceServer};
 use super::istio::{IstioCertificateRequest, IstioCertificateResponse};
+use super::v1::attest_request::Step as Asked;
+use super::v1::attest_response::Step as Answered;
 use super::v1::enrollment_server::{self, EnrollmentServer};
-use super::v1::{GetBundleRequest, GetBundleResponse, JoinRequest, JoinResponse};
+use super::v1::{
+    AttestRequest, AttestResponse, AttestedRequest, GetBundleRequest, GetBundleResponse, JoinRequest, JoinResponse,
+};
+use super::x509pop::{Challenge, NodeCertificate};
 use crate::identity::{Peer, PeerCertificate, SpiffeId};
 
 /// The largest message that is read, in bytes: a request with a key of 4096 bits and an agent's metadata is some 10 KB.
@@ -20,6 +28,10 @@ const MAX_MESSAGE: usize = 64 << 10;
 const CREATE_CERTIFICATE: &str = "/istio.v1.auth.IstioCertificateService/CreateCertificate";
 const GET_BUNDLE: &str = "/countersign.v1.Enrollment/GetBundle";
 const JOIN: &str = "/countersign.v1.Enrollment/Join";
+const ATTEST: &str = "/countersign.v1.Enrollment/Attest";
+
+/// How long a node may take for each of its messages.
+const ATTESTATION: Duration = Duration::from_secs(10);
 
 /// Who decides what is signed. Errors are what the caller is told, so they hold no secret.
 pub trait Enroller: Send + Sync + 'static {
@@ -43,9 +55,24 @@ pub trait Enroller: Send + Sync + 'static {
         workload: String,
         csr: String,
     ) -> impl Future<Output = Result<Joined, Status>> + Send;
+
+    /// What the node that has shown this chain has to sign, if the chain ends at an authority of nodes.
+    fn challenge(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        request: &AttestedRequest,
+    ) -> impl Future<Output = Result<Challenge, Status>> + Send;
+
+    /// A certificate for a node that has proven itself by its own, as this workload.
+    fn admit(
+        &self,
+        node: NodeCertificate,
+        workload: String,
+        csr: String,
+    ) -> impl Future<Output = Result<Joined, Status>> + Send;
 }
 
-/// What a node gets for its token.
+/// What a new node gets.
 pub type Joined = JoinResponse;
 
 /// `istio.v1.auth.IstioCertificateService` and `countersign.v1.Enrollment`.
@@ -73,7 +100,7 @@ impl<E: Enroller> Enrollment<E> {
 
     /// Whether this path is for everybody: a new node has nothing yet to be known by.
     pub fn is_public(path: &str) -> bool {
-        matches!(path, GET_BUNDLE | JOIN)
+        matches!(path, GET_BUNDLE | JOIN | ATTEST)
     }
 
     /// Whether this path is where a certificate is renewed.
@@ -91,7 +118,7 @@ impl<E: Enroller> Enrollment<E> {
         // The path is compared byte for byte: one that only looks like ours after some clean-up is not ours.
         let response = match request.uri().path() {
             CREATE_CERTIFICATE => self.certificates.clone().call(request).await,
-            GET_BUNDLE | JOIN => self.enrollment.clone().call(request).await,
+            GET_BUNDLE | JOIN | ATTEST => self.enrollment.clone().call(request).await,
             _ => return Err(request),
         };
         Ok(response.unwrap_or_else(|never| match never {}))
@@ -125,8 +152,37 @@ impl<E: Enroller> enrollment_server::Enrollment for Over<E> {
         Ok(Response::new(GetBundleResponse { trust_domain, roots }))
     }
 
+    type AttestStream = Pin<Box<dyn Stream<Item = Result<AttestResponse, Status>> + Send>>;
+
+    async fn attest(&self, request: Request<Streaming<AttestRequest>>) -> Result<Response<Self::AttestStream>, Status> {
+        let mut asked = request.into_inner();
+        let Asked::Request(request) = next(&mut asked).await? else {
+            return Err(Status::invalid_argument("the first message is the request, with the node's certificate"));
+        };
+        let chain = request.certificates.iter().map(|der| CertificateDer::from(der.clone())).collect();
+        let challenge = self.0.challenge(chain, &request).await?;
+        let nonce = AttestResponse { step: Some(Answered::Nonce(challenge.nonce().to_vec())) };
+        let enroller = Arc::clone(&self.0);
+        let rest = async move {
+            let Asked::Proof(proof) = next(&mut asked).await? else {
+                return Err(Status::invalid_argument("the second message is the proof"));
+            };
+            let node = challenge.verify(&proof).map_err(|error| Status::unauthenticated(error.to_string()))?;
+            let joined = enroller.admit(node, request.workload, request.csr).await?;
+            Ok(AttestResponse { step: Some(Answered::Joined(joined)) })
+        };
+        Ok(Response::new(Box::pin(stream::iter([Ok(nonce)]).chain(stream::once(rest)))))
+    }
+
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
         let JoinRequest { secret, csr, workload } = request.into_inner();
         self.0.join(secret, workload, csr).await.map(Response::new)
     }
+}
+
+/// The node's next message. It has not proven anything, so that it is waited for no longer than need be.
+async fn next(asked: &mut Streaming<AttestRequest>) -> Result<Asked, Status> {
+    let late = |_| Status::deadline_exceeded("the node's message did not come in time");
+    let message = tokio::time::timeout(ATTESTATION, asked.message()).await.map_err(late)??;
+    message.and_then(|it| it.step).ok_or_else(|| Status::invalid_argument("the node has ended the call"))
 }

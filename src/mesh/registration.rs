@@ -36,6 +36,7 @@ struct Registration {
     id: SpiffeId,
     dns_names: Vec<String>,
     ttl: Option<Duration>,
+    nodes: Vec<String>,
     by: String,
     at: Origin,
 }
@@ -65,6 +66,7 @@ impl Builder<'_> {
             let names = workload.dns_names.iter().chain(given).cloned();
             workload.dns_names = names.collect::<BTreeSet<_>>().into_iter().collect();
             workload.leaf_ttl = it.ttl;
+            workload.nodes = it.nodes.as_slice().into();
         }
         self.warn_of_shared_identities(workloads, &registered);
         self.processes(&entries, workloads)
@@ -117,7 +119,9 @@ impl Builder<'_> {
             if spec.selectors.iter().all(|selector| fits(&selector.value, workload)) {
                 any = true;
                 let (dns_names, ttl) = (spec.dns_names.clone(), spec.ttl);
-                let new = Registration { id: id.clone(), dns_names, ttl, by: name.clone(), at: object.at.clone() };
+                let nodes = vec![spec.parent_id.clone()];
+                let new =
+                    Registration { id: id.clone(), dns_names, ttl, nodes, by: name.clone(), at: object.at.clone() };
                 self.put(slot, new, workload);
             }
         }
@@ -131,7 +135,8 @@ impl Builder<'_> {
     fn put(&mut self, slot: &mut Option<Registration>, new: Registration, workload: &Registered) {
         match slot {
             None => *slot = Some(new),
-            Some(first) if first.id == new.id => {}
+            // The same identity on another node.
+            Some(first) if first.id == new.id => first.nodes.extend(new.nodes),
             Some(first) => {
                 let message = format!(
                     "{} would give {} a second identity, and has no effect on it: {} ({}) counts",
@@ -225,7 +230,7 @@ impl Builder<'_> {
                 self.warnings.push(Warning::new(Topic::InvalidIdentity, &template.at, message));
             }
         }
-        Some(Registration { id, dns_names, ttl: spec.ttl, by: name, at: object.at.clone() })
+        Some(Registration { id, dns_names, ttl: spec.ttl, nodes: Vec::new(), by: name, at: object.at.clone() })
     }
 
     /// Two workloads of different service accounts that are one to everybody else. Whoever wrote one object for both knows.
@@ -303,6 +308,7 @@ impl Builder<'_> {
             identities: self.settings.trust_domains().map(|td| format!("spiffe://{td}{path}")).collect(),
             dns_names: spec.dns_names.iter().filter(|name| !linkerd::is_name(name)).cloned().collect(),
             leaf_ttl: spec.ttl,
+            nodes: [spec.parent_id.clone()].into(),
             meshed: false,
             ports: Ports::Entry(BTreeMap::new()),
             locality: None,

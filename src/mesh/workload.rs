@@ -102,6 +102,8 @@ pub struct Registered {
     pub dns_names: Arc<[String]>,
     /// Its certificate lives no longer than this.
     pub leaf_ttl: Option<Duration>,
+    /// The SPIFFE IDs of the nodes that may become it, by `parentID` of the entries that give it its identity.
+    pub nodes: Arc<[String]>,
     /// Whether a proxy stands before it. Label `security.istio.io/tlsMode: disabled` says no.
     pub meshed: bool,
     /// The ports that have names.

@@ -86,12 +86,12 @@ pub use pod::Pod;
 pub use private_key::{PrivateKey, PrivateKeyAlgorithm, PrivateKeyEncoding, RotationPolicy};
 pub use reference_grant::{ReferenceGrant, secret_named};
 pub use secret::{Namespace, Secret};
-pub use server_tls::{ServerCertificate, ServerTls, ServerTlsMode, ServerTlsVersion};
+pub use server_tls::{ServerCertificate, ServerTls, ServerTlsMode};
 pub use set::PolicySet;
 pub use spire::{
-    CaKeyType, CaSubject, ClusterFederatedTrustDomain, ClusterSpiffeId, ClusterStaticEntry, Environment, KeyManager,
-    LogLevel, NodeAttestor, Requirements, Selector, SpireServer, Template, TemplateData, UpstreamDisk, X509Pop,
-    is_leaf_name, parse_spire_config,
+    AgentPath, CaKeyType, CaSubject, ClusterFederatedTrustDomain, ClusterSpiffeId, ClusterStaticEntry, Environment,
+    KeyManager, LogLevel, NodeAttestor, NodeFacts, Requirements, Selector, SpireServer, Template, TemplateData,
+    UpstreamDisk, X509Pop, is_leaf_name, parse_spire_config,
 };
 pub use virtual_service::{
     HttpMatch, HttpRoute, TcpRoute, Through, TlsMatch, TlsRoute, UriMatch, VirtualService, WeightedDestination,

@@ -113,6 +113,9 @@ pub struct Config {
     /// The SPIRE `server.conf` that is applied.
     #[serde(skip)]
     pub spire: Option<SpireServer>,
+    /// Whether `--spire-config` has named it: what it speaks of has to be there at the start, as in SPIRE.
+    #[serde(skip)]
+    pub spire_is_named: bool,
 }
 
 /// How keys are kept.
@@ -242,6 +245,7 @@ impl Default for Config {
             mesh_config: MeshConfig::default(),
             warnings: Vec::new(),
             spire: None,
+            spire_is_named: false,
         }
     }
 }

@@ -28,6 +28,14 @@ pub enum ServerError {
         /// What is wrong.
         message: String,
     },
+    /// The authorities of nodes.
+    #[error("{at}: NodeAttestor \"x509pop\": {message}")]
+    Attestor {
+        /// Where it is written.
+        at: Origin,
+        /// What is wrong.
+        message: String,
+    },
     /// The key-encryption key.
     #[error(transparent)]
     Seal(#[from] SealError),

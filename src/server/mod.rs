@@ -8,6 +8,7 @@ pub mod config;
 
 mod admission;
 mod analyst;
+mod attestation;
 mod authentication;
 mod backend;
 mod backup;
@@ -66,11 +67,13 @@ use crate::xds::{Drain, XdsService};
 use crate::{admin, certificates as controller, policy};
 
 use admission::Admission;
+use attestation::Attestor;
 use authentication::Authenticators;
 use backend::ServerBackend;
 pub use backup::{backup, restore};
 pub use ca::{AuthorityFiles, AuthorityTexts, authority_request, import_authority};
 use config::Config;
+use enroller::Enrolling;
 pub use error::ServerError;
 use issuing::Issuing;
 pub use lab::lab;
@@ -119,6 +122,7 @@ impl Server {
         admin::prepare_data_dir(&config.data_dir)?;
         let lock = DataDirLock::take(&config.data_dir)?;
         let metrics = Arc::new(Metrics::new());
+        let attestor = Attestor::new(&config, clock())?;
         let trust = open_trust(&config, &clock).await?;
         let limits = &config.xds.limits;
         let of_each = limits.first_pushes_per_identity;
@@ -163,7 +167,8 @@ impl Server {
         let drain = Drain::new(config.xds.drain, "the server is shutting down");
         let service = XdsService::new(Arc::new(proxies.clone()), drain.signal(), config.xds.limits.stream());
         let refusals = Arc::new(Refusals::new(metrics));
-        let (services, health) = Services::new(service, &proxies, &config.xds.operators, Arc::clone(&refusals));
+        let enrolling = Enrolling { proxies: proxies.clone(), attestor };
+        let (services, health) = Services::new(service, enrolling, &config.xds.operators, Arc::clone(&refusals));
         health.set(false).await;
         tasks.push_finite(&health.follow(proxies.is_serving.subscribe()));
         let door =

@@ -16,6 +16,7 @@ use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 use super::client_status::ClientStatus;
+use super::enroller::Enrolling;
 use super::proxies::Proxies;
 use super::refusals::{Refusal, Refusals};
 use crate::enrollment::Enrollment;
@@ -34,7 +35,7 @@ const DESCRIPTORS: &[u8] = include_bytes!("../../proto/services.binpb");
 #[derive(Clone)]
 pub(super) struct Services {
     xds: XdsService<Proxies>,
-    enrollment: Enrollment<Proxies>,
+    enrollment: Enrollment<Enrolling>,
     health: Grpc,
     status: Grpc,
     status_path: String,
@@ -51,13 +52,13 @@ impl Services {
     /// The discovery services, health, and client status for these operators.
     pub(super) fn new(
         xds: XdsService<Proxies>,
-        proxies: &Proxies,
+        enrolling: Enrolling,
         operators: &[SpiffeId],
         refusals: Arc<Refusals>,
     ) -> (Self, Health) {
         type Status = ClientStatusDiscoveryServiceServer<ClientStatus>;
         let (reporter, health) = health_reporter();
-        let status = Status::new(ClientStatus::new(Arc::clone(&proxies.fleet)));
+        let status = Status::new(ClientStatus::new(Arc::clone(&enrolling.proxies.fleet)));
         // The descriptors have more services than are served.
         let described = |own: &'static str| {
             let served = xds::services().chain([Status::NAME, "grpc.health.v1.Health", own]);
@@ -69,7 +70,7 @@ impl Services {
         let (v1, v1alpha) = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection");
         let services = Self {
             xds,
-            enrollment: Enrollment::new(Arc::new(proxies.clone())),
+            enrollment: Enrollment::new(Arc::new(enrolling)),
             health: BoxCloneSyncService::new(health),
             status: BoxCloneSyncService::new(status),
             status_path: format!("/{}/", Status::NAME),
@@ -85,12 +86,12 @@ impl Services {
 
     /// Whether this path is for everybody.
     pub(super) fn is_public(&self, path: &str) -> bool {
-        path.starts_with(HEALTH) || Enrollment::<Proxies>::is_public(path)
+        path.starts_with(HEALTH) || Enrollment::<Enrolling>::is_public(path)
     }
 
     /// Whether this path is where a certificate is renewed.
     pub(super) fn is_renewal(&self, path: &str) -> bool {
-        Enrollment::<Proxies>::is_renewal(path)
+        Enrollment::<Enrolling>::is_renewal(path)
     }
 
     /// Answers a request that is for everybody.

@@ -6,6 +6,7 @@
 mod harness;
 
 mod adoption;
+mod attestation;
 mod authorization;
 mod authority;
 mod bytes;

@@ -23,8 +23,9 @@ use zeroize::Zeroizing;
 use super::table::Table;
 use super::{CliError, Connection, Format, WorkloadName};
 use crate::admin::api::{BootstrapMaterial, BootstrapRequest};
-use crate::enrollment::{Client, JoinToken, JoinTokenError};
+use crate::enrollment::{Client, JoinToken, JoinTokenError, Joined};
 
+mod attestation;
 mod credentials;
 mod endpoint;
 mod envoy;
@@ -36,6 +37,7 @@ mod node;
 #[cfg(test)]
 mod tests;
 
+pub use attestation::Attestation;
 pub use credentials::Held;
 pub use error::BootstrapError;
 pub use key::Key;
@@ -97,6 +99,9 @@ pub struct Options {
         requires = "xds_address"
     )]
     pub join_token: Option<JoinTokenText>,
+    /// Or with a certificate that the node has.
+    #[command(flatten)]
+    pub attestation: Attestation,
 }
 
 impl Options {
@@ -114,6 +119,7 @@ impl Options {
             node_id: None,
             mount_path: None,
             join_token: None,
+            attestation: Attestation::default(),
         }
     }
 }
@@ -177,6 +183,7 @@ pub struct Written {
 pub async fn run(args: &Args) -> Result<Written, CliError> {
     let key = Key::generate()?;
     let material = match &args.options.join_token {
+        _ if args.options.attestation.is_asked_for() => attest(&args.options, &key).await?,
         Some(text) => {
             let token = text.0.parse().map_err(|error: JoinTokenError| CliError::Incomplete(error.to_string()))?;
             // A token can be spent once, so what can fail here is to fail before.
@@ -200,7 +207,21 @@ async fn join(options: &Options, token: &JoinToken, key: &Key) -> Result<Bootstr
         let message = format!("the join token is for {}, and not for {}", joined.workload, options.workload);
         return Err(CliError::Incomplete(message));
     }
-    Ok(BootstrapMaterial {
+    Ok(material(options, address, joined))
+}
+
+/// Proves possession of the node's own certificate.
+async fn attest(options: &Options, key: &Key) -> Result<BootstrapMaterial, CliError> {
+    let address = options.xds_address.clone().unwrap_or_default();
+    endpoint::parse(&address)?;
+    let own = options.attestation.read()?;
+    let (client, workload) = (Client::new(&address), options.workload.to_string());
+    let joined = client.attest(&own.key, (&own.trust_domain, &own.roots), &workload, key.csr()?).await?;
+    Ok(material(options, address, joined))
+}
+
+fn material(options: &Options, address: String, joined: Joined) -> BootstrapMaterial {
+    BootstrapMaterial {
         workload: joined.workload,
         identity: joined.identity,
         trust_domain: joined.trust_domain,
@@ -211,7 +232,7 @@ async fn join(options: &Options, token: &JoinToken, key: &Key) -> Result<Bootstr
         service_account: joined.service_account,
         namespace: options.workload.namespace().to_owned(),
         labels: joined.labels.into_iter().collect(),
-    })
+    }
 }
 
 /// Writes the files of `material` and `key`. Nothing is touched before the material is found to be usable: a certificate for

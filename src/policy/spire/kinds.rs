@@ -24,6 +24,8 @@ pub struct ClusterStaticEntry {
     pub ttl: Option<Duration>,
     /// `spec.federatesWith`
     pub federates_with: Vec<Located<String>>,
+    /// `spec.parentID`: the node on which whoever the selectors fit is, a valid SPIFFE ID.
+    pub parent_id: String,
     /// Whether it is a name for nodes, whose parent is the server: these are not kept in books here.
     pub is_node_alias: bool,
 }
@@ -227,6 +229,7 @@ pub(in super::super) fn static_entry(raw: RawStatic, report: &Report) -> Cluster
         ttl: ttl(raw.x509_svid_ttl, "spec.x509SVIDTTL", report),
         federates_with: trust_domains(raw.federates_with, report),
         spiffe_id: raw.spiffe_id,
+        parent_id: raw.parent_id.value,
         is_node_alias,
     }
 }

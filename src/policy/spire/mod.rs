@@ -12,6 +12,7 @@ mod read;
 mod scalar;
 mod server;
 mod template;
+mod x509pop;
 
 use std::time::Duration;
 
@@ -20,9 +21,10 @@ pub use kinds::{
     ClusterFederatedTrustDomain, ClusterSpiffeId, ClusterStaticEntry, Requirements, Selector, is_leaf_name,
 };
 pub(super) use kinds::{RawFederated, RawSpiffeId, RawStatic, federated, spiffe_id, static_entry};
-pub use plugins::{KeyManager, NodeAttestor, UpstreamDisk, X509Pop};
+pub use plugins::{KeyManager, NodeAttestor, UpstreamDisk};
 pub use read::{Environment, parse_spire_config};
 pub use template::{Template, TemplateData};
+pub use x509pop::{AgentPath, NodeFacts, X509Pop};
 
 use super::{Located, Origin};
 

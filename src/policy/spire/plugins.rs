@@ -8,7 +8,8 @@ use super::super::document::{Entry, Node, Value};
 use super::super::fields::Entries;
 use super::super::report::Report;
 use super::super::{Located, Origin};
-use super::scalar::{Number, Text};
+use super::scalar::Text;
+use super::x509pop::{self, X509Pop};
 
 /// Where the keys of authorities are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,19 +36,10 @@ pub struct UpstreamDisk {
 pub enum NodeAttestor {
     /// `join_token`: a secret that is used once.
     JoinToken,
-    /// `x509pop`: the key of a certificate of one of these authorities. It is read, and lets nobody in yet.
+    /// `x509pop`: the key of a certificate of one of these authorities.
     X509Pop(X509Pop),
     /// `k8s_psat`: a token of a service account, which a Kubernetes API has to verify.
     K8sPsat,
-}
-
-/// `NodeAttestor "x509pop"`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct X509Pop {
-    /// `ca_bundle_path` and `ca_bundle_paths`: PEM files.
-    pub bundles: Vec<Located<String>>,
-    /// `agent_path_template`
-    pub path_template: Option<Located<String>>,
 }
 
 /// What the plugins say.
@@ -74,7 +66,7 @@ struct RawPlugin {
 const SERVED: [(&str, &[&str]); 7] = [
     ("DataStore", &["sql"]),
     ("KeyManager", &["disk", "memory"]),
-    ("NodeAttestor", &["join_token"]),
+    ("NodeAttestor", &["join_token", "x509pop"]),
     ("UpstreamAuthority", &["disk"]),
     ("Notifier", &[]),
     ("BundlePublisher", &[]),
@@ -165,11 +157,13 @@ impl Plugin<'_> {
                 into.attestors.push(Located::new(NodeAttestor::JoinToken, at));
             }
             ("NodeAttestor", "x509pop") => {
-                if let Some(it) = self.x509pop() {
-                    let message = "NodeAttestor \"x509pop\" lets nobody in yet: \"join_token\" does";
-                    report.warn(&at, message);
-                    into.attestors.push(Located::new(NodeAttestor::X509Pop(it), at));
+                let first = into.attestors.iter().find(|it| matches!(it.value, NodeAttestor::X509Pop(_)));
+                if let Some(first) = first {
+                    let message = format!("a second NodeAttestor \"x509pop\": there is one at {}", first.at);
+                    return report.error(&at, "plugins", message);
                 }
+                let read = self.data().and_then(|raw| x509pop::read(raw, &at, &self.field(), report));
+                into.attestors.extend(read.map(|it| Located::new(NodeAttestor::X509Pop(it), at)));
             }
             ("NodeAttestor", "k8s_psat") => {
                 self.data::<RawPsat>();
@@ -280,42 +274,9 @@ impl Plugin<'_> {
             }
         }
     }
-
-    fn x509pop(&self) -> Option<X509Pop> {
-        let raw: RawX509Pop = self.data()?;
-        let (field, report) = (self.field(), self.report);
-        if let Some(mode) = raw.mode.filter(|it| it.value.0 != "external_pki") {
-            let help = "external_pki is, with ca_bundle_path";
-            report.error_with_help(
-                &mode.at,
-                &field,
-                format!("the mode {:?} is not served here", shown(&mode.value.0)),
-                help,
-            );
-            return None;
-        }
-        let plain = |it: Located<Text>| Located::new(it.value.0, it.at);
-        let single = raw.ca_bundle_path.into_iter();
-        let bundles: Vec<_> = single.chain(raw.ca_bundle_paths.unwrap_or_default()).map(plain).collect();
-        if bundles.is_empty() {
-            report.error(&self.at(), &field, "ca_bundle_path or ca_bundle_paths must be set");
-            return None;
-        }
-        let limits = [("max_intermediates", raw.max_intermediates), ("max_rsa_key_size", raw.max_rsa_key_size)];
-        for (key, limit) in limits.into_iter().filter_map(|(key, it)| Some((key, it?))) {
-            report.warn(&limit.at, format!("{key} has no effect here: the limits are this server's own"));
-        }
-        if let Some(verify) = raw.verify_client_ip.filter(|it| it.value) {
-            report.error(&verify.at, &field, "verify_client_ip is not served here");
-        }
-        if let Some(prefix) = raw.spiffe_prefix {
-            report.warn(&prefix.at, "spiffe_prefix has no effect here: it belongs to the mode spiffe");
-        }
-        Some(X509Pop { bundles, path_template: raw.agent_path_template.map(plain) })
-    }
 }
 
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     text.chars().take(40).collect()
 }
 
@@ -363,18 +324,6 @@ struct RawUpstream {
     cert_file_path: Option<Text>,
     key_file_path: Option<Text>,
     bundle_file_path: Option<Text>,
-}
-
-#[derive(Deserialize)]
-struct RawX509Pop {
-    mode: Option<Located<Text>>,
-    spiffe_prefix: Option<Located<Text>>,
-    ca_bundle_path: Option<Located<Text>>,
-    ca_bundle_paths: Option<Vec<Located<Text>>>,
-    agent_path_template: Option<Located<Text>>,
-    max_intermediates: Option<Located<Number>>,
-    max_rsa_key_size: Option<Located<Number>>,
-    verify_client_ip: Option<Located<bool>>,
 }
 
 #[derive(Deserialize)]

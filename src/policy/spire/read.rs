@@ -70,13 +70,13 @@ pub fn parse_spire_config(
 }
 
 /// Why `k8s_psat` is of no use, and what is.
-pub(super) const PSAT: &str = "NodeAttestor \"k8s_psat\" needs a Kubernetes API, and none is configured: use \"join_token\", which works without \
-                               one (\"x509pop\" is read, and lets nobody in yet)";
+pub(super) const PSAT: &str = "NodeAttestor \"k8s_psat\" needs a Kubernetes API, and none is configured: use \"join_token\" or \"x509pop\", \
+                               which both work without one";
 
 fn check_attestors(server: &SpireServer, report: &Report) {
-    let has_tokens = server.attestors.iter().any(|it| it.value == NodeAttestor::JoinToken);
+    let has_others = server.attestors.iter().any(|it| it.value != NodeAttestor::K8sPsat);
     if let Some(psat) = server.attestors.iter().find(|it| it.value == NodeAttestor::K8sPsat) {
-        match has_tokens {
+        match has_others {
             true => report.warn(&psat.at, PSAT),
             false => report.error(&psat.at, "plugins", PSAT),
         }

@@ -67,30 +67,11 @@ const MAPS: [(&str, Map); 2] = [(".PodMeta.Labels", Map::Labels), (".PodMeta.Ann
 impl Template {
     /// Reads a template. The error says what in it is not known.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let (mut parts, mut rest) = (Vec::new(), text);
-        while let Some(start) = rest.find("{{") {
-            let (before, action) = (&rest[..start], &rest[start + 2..]);
-            let end = action.find("}}").ok_or("an action that begins with `{{` does not end")?;
-            let (inside, after) = (&action[..end], &action[end + 2..]);
-            // `{{- ` and ` -}}` take the space beside them away.
-            let (inside, before) = match inside.strip_prefix("- ") {
-                Some(inside) => (inside, before.trim_end()),
-                None => (inside, before),
-            };
-            let (inside, after) = match inside.strip_suffix(" -") {
-                Some(inside) => (inside, after.trim_start()),
-                None => (inside, after),
-            };
-            if !before.is_empty() {
-                parts.push(Part::Text(before.to_owned()));
-            }
-            parts.extend(action_of(inside.trim())?);
-            rest = after;
-        }
-        if !rest.is_empty() {
-            parts.push(Part::Text(rest.to_owned()));
-        }
-        Ok(Self(parts))
+        let parts = pieces(text)?.into_iter().filter_map(|piece| match piece {
+            Piece::Text(text) => Some(Ok(Part::Text(text.to_owned()))),
+            Piece::Action(action) => action_of(action).transpose(),
+        });
+        parts.collect::<Result<_, _>>().map(Self)
     }
 
     /// The text for one workload. A label that it does not have is nothing, as in Go.
@@ -115,6 +96,41 @@ impl Part {
             }
         }
     }
+}
+
+/// What a template of Go's consists of.
+pub(super) enum Piece<'a> {
+    Text(&'a str),
+    /// What is between `{{` and `}}`, without the space around it.
+    Action(&'a str),
+}
+
+/// Takes a template apart. The error says where it does not end.
+pub(super) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
+    let (mut all, mut rest) = (Vec::new(), text);
+    while let Some(start) = rest.find("{{") {
+        let (before, action) = (&rest[..start], &rest[start + 2..]);
+        let end = action.find("}}").ok_or("an action that begins with `{{` does not end")?;
+        let (inside, after) = (&action[..end], &action[end + 2..]);
+        // `{{- ` and ` -}}` take the space beside them away.
+        let (inside, before) = match inside.strip_prefix("- ") {
+            Some(inside) => (inside, before.trim_end()),
+            None => (inside, before),
+        };
+        let (inside, after) = match inside.strip_suffix(" -") {
+            Some(inside) => (inside, after.trim_start()),
+            None => (inside, after),
+        };
+        if !before.is_empty() {
+            all.push(Piece::Text(before));
+        }
+        all.push(Piece::Action(inside.trim()));
+        rest = after;
+    }
+    if !rest.is_empty() {
+        all.push(Piece::Text(rest));
+    }
+    Ok(all)
 }
 
 fn action_of(text: &str) -> Result<Option<Part>, String> {

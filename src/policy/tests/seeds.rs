@@ -75,7 +75,7 @@ fn linkerd() {
 #[test]
 fn spire() {
     let (set, warnings) = good(SPIRE);
-    let psat = "f.yaml:26: NodeAttestor \"k8s_psat\" needs a Kubernetes API, and none is configured: use \"join_token\", which works without one (\"x509pop\" is read, and lets nobody in yet)";
+    let psat = "f.yaml:26: NodeAttestor \"k8s_psat\" needs a Kubernetes API, and none is configured: use \"join_token\" or \"x509pop\", which both work without one";
     assert_eq!(warnings, [psat]);
     let server = &set.spire_servers[0].spec;
     assert_eq!(server.bind(), ("0.0.0.0", 8081));

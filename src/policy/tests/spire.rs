@@ -59,7 +59,7 @@ fn json_says_the_same_as_hcl() {
   }
 }"#;
     let (server, warnings) = read(json);
-    assert_eq!(warnings, ["server.conf:6: NodeAttestor \"x509pop\" lets nobody in yet: \"join_token\" does"]);
+    assert_eq!(warnings, [""; 0]);
     assert_eq!((server.bind().1, server.store.value.as_str()), (8443, "/d/s"));
     assert_eq!((server.attestors.len(), server.attestors[1].at.line), (2, 6));
     let bad = json.replace("\"ca_ttl\"", "\"ca_tll\"");
@@ -72,7 +72,7 @@ fn every_plugin_that_is_served_has_its_keys() {
                    \"/b.pem\"]\n  agent_path_template = \"/x509pop/cn/{{ .Subject.CommonName }}\"\n }\n}\nUpstreamAuthority \"disk\" \
                    plugin_data {\n cert_file_path = \"/c\" key_file_path = \"/k\" bundle_file_path = \"/b\"\n}\n";
     let (server, warnings) = read(&conf("", plugins));
-    assert_eq!(warnings, ["server.conf:17: NodeAttestor \"x509pop\" lets nobody in yet: \"join_token\" does"]);
+    assert_eq!(warnings, [""; 0]);
     let upstream = server.upstream.unwrap().value;
     assert_eq!(
         (upstream.certificate.as_str(), upstream.key.as_str(), upstream.bundle.as_deref()),
@@ -81,7 +81,9 @@ fn every_plugin_that_is_served_has_its_keys() {
     assert_eq!(server.attestors[0].value, NodeAttestor::JoinToken);
     let NodeAttestor::X509Pop(pop) = &server.attestors[1].value else { panic!("{:?}", server.attestors) };
     assert_eq!(pop.bundles.iter().map(|it| it.value.as_str()).collect::<Vec<_>>(), ["/a.pem", "/b.pem"]);
-    assert_eq!(pop.path_template.as_ref().map(|it| it.value.as_str()), Some("/x509pop/cn/{{ .Subject.CommonName }}"));
+    let node = NodeFacts { fingerprint: "0a", serial: "1", common_name: "edge-1" };
+    let agent = pop.agent_path.agent_id(&"example.org".parse().unwrap(), &node).unwrap();
+    assert_eq!(agent.to_string(), "spiffe://example.org/spire/agent/x509pop/cn/edge-1");
     let disk = conf("", "").replace(
         "KeyManager \"memory\" { plugin_data {} }",
         "KeyManager \"disk\" { plugin_data { keys_path = \"/k\" } }",
@@ -207,7 +209,7 @@ fn a_plugin_that_is_not_served_is_named_with_those_that_are() {
     let cases = [
         (
             "NodeAttestor \"aws_iid\" { plugin_data {} }",
-            "server.conf:14: plugins: NodeAttestor \"aws_iid\" is not served here; join_token is",
+            "server.conf:14: plugins: NodeAttestor \"aws_iid\" is not served here; join_token or x509pop is",
         ),
         (
             "UpstreamAuthority \"vault\" {}",
@@ -243,8 +245,16 @@ fn a_plugin_that_is_not_served_is_named_with_those_that_are() {
             "server.conf:14: plugins.NodeAttestor.x509pop: the mode \"spiffe\" is not served here (external_pki is, with ca_bundle_path)",
         ),
         (
+            "NodeAttestor \"x509pop\" { plugin_data { ca_bundle_path = \"/a\" ca_bundle_paths = [\"/b\"] } }",
+            "server.conf:14: plugins.NodeAttestor.x509pop: only one of ca_bundle_path and ca_bundle_paths can be used",
+        ),
+        (
+            "NodeAttestor \"x509pop\" { plugin_data { ca_bundle_path = \"/a\" agent_path_template = \"/{{ .NodeName }}\" } }",
+            "server.conf:14: plugins.NodeAttestor.x509pop: agent_path_template: `.NodeName` is not known here: what is, is .PluginName,",
+        ),
+        (
             "NodeAttestor \"join_token\" { plugin_cmd = \"/bin/x\" }",
-            "server.conf:14: plugins.NodeAttestor.join_token: external plugins are not run here; join_token is",
+            "server.conf:14: plugins.NodeAttestor.join_token: external plugins are not run here; join_token or x509pop is",
         ),
         (
             "NodeAttestor \"join_token\" { plugin_data_file = \"/f\" }",
@@ -256,7 +266,7 @@ fn a_plugin_that_is_not_served_is_named_with_those_that_are() {
         ),
         (
             "NodeAttestor \"k8s_psat\" { plugin_data { clusters = { a = {} } } }",
-            "server.conf:14: plugins: NodeAttestor \"k8s_psat\" needs a Kubernetes API, and none is configured: use \"join_token\", which works without one (\"x509pop\" is read, and lets nobody in yet)",
+            "server.conf:14: plugins: NodeAttestor \"k8s_psat\" needs a Kubernetes API, and none is configured: use \"join_token\" or \"x509pop\", which both work without one",
         ),
     ];
     for (plugin, expected) in cases {
@@ -363,168 +373,4 @@ fn threat_15_hcl_bombs_are_refused() {
     let many: String = (0..2000).map(|number| format!("k{number} = 1\n")).collect();
     assert!(refused(&many).contains("more than 1000 entries in one block"));
     assert!(refused(&" ".repeat((1 << 20) + 1)).contains("the limit is 1048576"));
-}
-
-fn kind(kind: &str, spec: &str) -> String {
-    format!("apiVersion: spire.spiffe.io/v1alpha1\nkind: {kind}\nmetadata:\n  name: it\nspec:\n{spec}\n")
-}
-
-const ENTRY: &str =
-    "  spiffeID: spiffe://example.org/a\n  parentID: spiffe://example.org/agent\n  selectors: [\"k8s:ns:a\"]\n";
-
-#[test]
-fn every_field_of_a_static_entry_is_known() {
-    let all = kind(
-        "ClusterStaticEntry",
-        &(ENTRY.to_owned()
-            + "  dnsNames: [a.test, \"*.b.test\"]\n  x509SVIDTTL: 1h30m\n  federatesWith: [partner.test]\n  jwtSVIDTTL: 5m\n  hint: h\n  admin: true\n  \
-               downstream: false\n  storeSVID: false\n  className: c\n"),
-    );
-    let (set, warnings) = good(&all);
-    let entry = &set.static_entries[0].spec;
-    assert_eq!(entry.spiffe_id.value, "spiffe://example.org/a");
-    assert_eq!((entry.dns_names.join(" "), entry.ttl.map(|it| it.as_secs())), ("a.test *.b.test".into(), Some(5400)));
-    assert_eq!(entry.selectors[0].value, Selector::Namespace("a".into()));
-    assert_eq!(entry.federates_with[0].value, "partner.test");
-    let warned: Vec<_> = warnings.iter().map(|it| it.split(' ').nth(1).unwrap()).collect();
-    assert_eq!(warned, ["spec.jwtSVIDTTL", "spec.hint", "spec.admin", "spec.storeSVID", "spec.className"]);
-    let (set, _) = good(&kind("ClusterStaticEntry", &(ENTRY.to_owned() + "  x509SVIDTTL: 0s\n")));
-    assert_eq!(set.static_entries[0].spec.ttl, None);
-}
-
-#[test]
-fn every_selector_is_read() {
-    let of = |text: &str| {
-        let (set, warnings) = good(&kind("ClusterStaticEntry", &ENTRY.replace("k8s:ns:a", text)));
-        (set.static_entries[0].spec.selectors[0].value.clone(), warnings.len())
-    };
-    assert_eq!(of("k8s:sa:x"), (Selector::ServiceAccount("x".into()), 0));
-    assert_eq!(of("k8s:pod-name:x"), (Selector::PodName("x".into()), 0));
-    assert_eq!(of("k8s:pod-label:app.io/x:y:z"), (Selector::PodLabel("app.io/x".into(), "y:z".into()), 0));
-    assert_eq!(of("unix:uid:1000"), (Selector::Uid(1000), 0));
-    assert_eq!(of("unix:gid:7"), (Selector::Gid(7), 0));
-    for other in ["unix:uid:-1", "unix:user:root", "docker:label:x", "k8s:container-image:x"] {
-        assert_eq!(of(other), (Selector::Other(other.into()), 1));
-    }
-}
-
-#[test]
-fn every_field_of_a_cluster_spiffe_id_is_known() {
-    let spec = "  spiffeIDTemplate: \"spiffe://{{ .TrustDomain }}/{{ .PodMeta.Name }}\"\n  podSelector: {matchLabels: {a: b}}\n  namespaceSelector: \
-                {matchExpressions: [{key: k, operator: Exists}]}\n  dnsNameTemplates: [\"{{ .PodMeta.Name }}.test\"]\n  ttl: 1h\n  jwtTtl: 5m\n  \
-                federatesWith: [partner.test]\n  className: c\n  fallback: true\n  hint: h\n  admin: true\n  downstream: true\n  autoPopulateDNSNames: true\n";
-    let (set, warnings) = good(&kind("ClusterSPIFFEID", spec));
-    let it = &set.cluster_spiffe_ids[0].spec;
-    assert!(it.fallback && it.dns_names.len() == 1 && it.ttl.map(|it| it.as_secs()) == Some(3600));
-    let mut warned: Vec<_> = warnings.iter().map(|it| it.split(' ').nth(1).unwrap()).collect();
-    warned.sort_unstable();
-    assert_eq!(
-        warned,
-        ["spec.admin", "spec.autoPopulateDNSNames", "spec.className", "spec.downstream", "spec.hint", "spec.jwtTtl"]
-    );
-}
-
-#[test]
-fn a_federated_trust_domain_is_known_and_its_endpoint_warned_of() {
-    let spec = "  trustDomain: partner.test\n  bundleEndpointURL: https://partner.test/bundle\n  bundleEndpointProfile:\n    type: https_spiffe\n    \
-                endpointSPIFFEID: spiffe://partner.test/server\n  trustDomainBundle: |\n    {}\n";
-    let (set, warnings) = good(&kind("ClusterFederatedTrustDomain", spec));
-    let it = &set.federated_trust_domains[0].spec;
-    assert_eq!((it.trust_domain.value.as_str(), it.bundle.as_ref().map(|it| it.at.line)), ("partner.test", Some(12)));
-    assert_eq!(
-        warnings,
-        ["f.yaml:7: bundles are not fetched: trustDomainBundle is taken in as it is here, until another stands here"]
-    );
-}
-
-#[test]
-fn a_mistake_in_spires_kinds_has_its_place_and_its_message() {
-    let entry = |line: &str| kind("ClusterStaticEntry", &(ENTRY.to_owned() + line));
-    let template = |text: &str| kind("ClusterSPIFFEID", text);
-    let federated = |text: &str| {
-        kind(
-            "ClusterFederatedTrustDomain",
-            &format!(
-                "  trustDomain: a.test\n  bundleEndpointURL: https://a.test\n  bundleEndpointProfile: {{type: https_web}}\n{text}"
-            ),
-        )
-    };
-    let cases = [
-        (entry("  ttl: 1h\n"), "f.yaml:9: spec: unknown field \"ttl\""),
-        (
-            entry("  x509SVIDTTL: 1d\n"),
-            "f.yaml:9: spec.x509SVIDTTL: \"1d\" is not a duration (a number and h, m or s, as in \"1h30m\")",
-        ),
-        (
-            entry("  x509SVIDTTL: 1s\n"),
-            "f.yaml:9: spec.x509SVIDTTL: this leaves no time to renew (a certificate lives at least 10s)",
-        ),
-        (entry("  dnsNames: [\"a b\"]\n"), "f.yaml:9: spec.dnsNames: not a DNS name"),
-        (entry("  federatesWith: [A]\n"), "f.yaml:9: spec: \"A\" is not a trust domain"),
-        (
-            entry("").replace("spiffe://example.org/a\n", "example.org/a\n"),
-            "f.yaml:6: spec.spiffeID: \"example.org/a\" is not a SPIFFE ID: a SPIFFE ID starts with spiffe://",
-        ),
-        (
-            entry("").replace("org/agent", "org/agent/"),
-            "f.yaml:7: spec.parentID: \"spiffe://example.org/agent/\" is not a SPIFFE ID: the path has an empty segment",
-        ),
-        (entry("").replace("[\"k8s:ns:a\"]", "[]"), "f.yaml:8: spec.selectors: no selector is listed"),
-        (
-            entry("").replace("k8s:ns:a", "k8s"),
-            "f.yaml:8: spec.selectors: \"k8s\" is not TYPE:VALUE, as in \"k8s:ns:default\"",
-        ),
-        (
-            entry("").replace("  name: it", "  name: it\n  namespace: x"),
-            "f.yaml:5: metadata.namespace: this kind is in no namespace (remove it)",
-        ),
-        (entry("").replace("v1alpha1", "v1"), "f.yaml:1: ClusterStaticEntry has no apiVersion \"spire.spiffe.io/v1\""),
-        (template("  spiffeIDTemplate: \"\"\n"), "f.yaml:6: spec.spiffeIDTemplate: the template is empty"),
-        (
-            template("  spiffeIDTemplate: \"{{ .PodMeta.UID }}\"\n"),
-            "f.yaml:6: spec.spiffeIDTemplate: `.PodMeta.UID` is not known here",
-        ),
-        (
-            template("  spiffeIDTemplate: \"{{ .NodeMeta.Name }}\"\n"),
-            "f.yaml:6: spec.spiffeIDTemplate: `.NodeMeta.Name`: nothing is known here of the node",
-        ),
-        (
-            template("  spiffeIDTemplate: \"{{ .TrustDomain\"\n"),
-            "f.yaml:6: spec.spiffeIDTemplate: an action that begins with `{{` does not end",
-        ),
-        (
-            template("  spiffeIDTemplate: a\n  dnsNameTemplates: [\"{{ range }}\"]\n"),
-            "f.yaml:7: spec.dnsNameTemplates: `range` is not known here",
-        ),
-        (
-            template("  spiffeIDTemplate: a\n  workloadSelectorTemplates: [\"unix:uid:1\"]\n"),
-            "f.yaml:7: spec.workloadSelectorTemplates: not served here",
-        ),
-        (
-            template("  spiffeIDTemplate: a\n  podSelector: {matchExpressions: [{key: a, operator: Is}]}\n"),
-            "f.yaml:7: spec.podSelector.matchExpressions[0].operator: unknown value \"Is\"",
-        ),
-        (
-            template("  spiffeIDTemplate: a\n  podSelector: {matchExpressions: [{key: a, operator: In}]}\n"),
-            "f.yaml:7: spec.podSelector.matchExpressions: the operator needs values",
-        ),
-        (template("  podSelector: {}\n"), "f.yaml:6: spec: the field \"spiffeIDTemplate\" is missing"),
-        (
-            federated("").replace("https://a.test", "http://a.test"),
-            "f.yaml:7: spec.bundleEndpointURL: not the URL of a bundle endpoint (https://HOST/PATH, without a user)",
-        ),
-        (
-            federated("").replace("https_web", "https_spiffe"),
-            "f.yaml:8: spec.bundleEndpointProfile: https_spiffe needs an endpointSPIFFEID",
-        ),
-        (
-            federated("").replace("https_web", "http"),
-            "f.yaml:8: spec.bundleEndpointProfile.type: unknown value \"http\"",
-        ),
-        (federated("").replace("a.test\n  bundleE", "A\n  bundleE"), "f.yaml:6: spec: \"A\" is not a trust domain"),
-    ];
-    for (text, expected) in cases {
-        let message = bad(&text);
-        assert!(message.starts_with(expected), "{text}\n{message}");
-    }
 }

@@ -119,7 +119,7 @@ impl Config {
             }
         }
         self.warnings.append(&mut put.warnings);
-        self.spire = Some(server);
+        (self.spire, self.spire_is_named) = (Some(server), strict);
         Ok(())
     }
 

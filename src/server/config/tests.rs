@@ -230,7 +230,7 @@ fn a_bad_server_conf_is_refused_with_its_place() {
     let message = spire("", &psat, |_| ()).unwrap_err().to_string();
     assert!(
         message.contains(
-            "needs a Kubernetes API, and none is configured: use \"join_token\", which works without one (\"x509pop\""
+            "needs a Kubernetes API, and none is configured: use \"join_token\" or \"x509pop\", which both work without one"
         ),
         "{message}"
     );
