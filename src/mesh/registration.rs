@@ -12,7 +12,7 @@ use super::build::Builder;
 use super::index::age_key;
 use super::service::Ports;
 use super::workload::{Registered, WorkloadKey};
-use super::{Object, Origin, Topic, Warning};
+use super::{Object, Origin, Topic, Warning, linkerd};
 use crate::identity::SpiffeId;
 use crate::policy::linkerd::Annotations;
 use crate::policy::{ClusterSpiffeId, ClusterStaticEntry, Selector, TemplateData, is_leaf_name};
@@ -62,13 +62,30 @@ impl Builder<'_> {
                 self.settings.trust_domains().map(|td| format!("spiffe://{td}{}", it.id.path())).collect();
             workload.spiffe_id = it.id.to_string();
             // Beside Linkerd's, where that is wanted.
-            let names = workload.dns_names.iter().chain(&it.dns_names).cloned();
+            let given = self.without_others_names(it, workload);
+            let names = workload.dns_names.iter().chain(given).cloned();
             workload.dns_names = names.collect::<BTreeSet<_>>().into_iter().collect();
             workload.leaf_ttl = it.ttl;
             workload.nodes = it.nodes.as_slice().into();
         }
         self.warn_of_shared_identities(workloads, &registered);
         self.processes(&entries, workloads)
+    }
+
+    /// A Linkerd name in a certificate means an account to whoever lets it in by that name. So nobody carries another's, which a template
+    /// could make of what the owner of a workload writes on it.
+    fn without_others_names<'r>(&mut self, given: &'r Registration, workload: &Registered) -> Vec<&'r String> {
+        let own = linkerd::dns_name(self.settings, &workload.key.namespace, &workload.service_account);
+        let (kept, others): (Vec<_>, Vec<_>) =
+            given.dns_names.iter().partition(|name| !linkerd::is_name(name) || Some(*name) == own.as_ref());
+        for name in others {
+            let message = format!(
+                "{} gives {} the DNS name {name}, by which Linkerd's policy knows another account, and is left out",
+                given.by, workload.key
+            );
+            self.warnings.push(Warning::new(Topic::InvalidIdentity, &given.at, message));
+        }
+        kept
     }
 
     /// Only identities of our own trust domain are issued here.
@@ -289,7 +306,7 @@ impl Builder<'_> {
             service_account: object.meta.name.clone(),
             spiffe_id: spec.spiffe_id.value.clone(),
             identities: self.settings.trust_domains().map(|td| format!("spiffe://{td}{path}")).collect(),
-            dns_names: spec.dns_names.iter().cloned().collect(),
+            dns_names: spec.dns_names.iter().filter(|name| !linkerd::is_name(name)).cloned().collect(),
             leaf_ttl: spec.ttl,
             nodes: [spec.parent_id.clone()].into(),
             meshed: false,

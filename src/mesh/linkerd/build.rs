@@ -56,7 +56,7 @@ impl Builder<'_> {
         let everybody = LabelSelector::default();
         for server in servers {
             let Some(selector) = &server.spec.selector else { continue };
-            let served = Arc::new(Served { grants: self.grants(&server), server: Arc::clone(&server) });
+            let served = Arc::new(Served { grants: self.grants(population, &server), server: Arc::clone(&server) });
             let of_namespace = population.index.select(&population.all, &server.meta.namespace, &everybody);
             let selected = of_namespace.filter(|position| selector.matches(&population.all[*position].labels));
             let mut found = Found::default();
@@ -77,7 +77,7 @@ impl Builder<'_> {
     }
 
     /// Everybody who is let in.
-    fn grants(&mut self, server: &Object<Server>) -> Vec<Grant> {
+    fn grants(&mut self, population: &Population, server: &Object<Server>) -> Vec<Grant> {
         let Metadata { namespace, name, labels, .. } = &server.meta;
         let set = self.set;
         let mut grants = Vec::new();
@@ -87,7 +87,7 @@ impl Builder<'_> {
                 ServerRef::Selector(selector) => selector.matches(labels),
             };
             if is_for {
-                grants.push(self.of_authorization(object));
+                grants.push(self.of_authorization(population, object));
             }
         }
         for object in set.linkerd_authorization_policies.iter().filter(|it| it.meta.namespace == *namespace) {
@@ -96,7 +96,7 @@ impl Builder<'_> {
                 Target::Namespace => true,
             };
             if is_for {
-                grants.extend(self.of_policy(object));
+                grants.extend(self.of_policy(population, object));
             }
         }
         if let Some(policy) = &server.spec.access_policy {
@@ -106,12 +106,14 @@ impl Builder<'_> {
         grants
     }
 
-    fn of_authorization(&self, object: &Object<ServerAuthorization>) -> Grant {
+    fn of_authorization(&self, population: &Population, object: &Object<ServerAuthorization>) -> Grant {
         let Metadata { namespace, name, .. } = &object.meta;
         let clients = match &object.spec.authentication {
             ClientAuthentication::Unauthenticated => None,
             ClientAuthentication::AnyTls => Some(vec![Client::Any]),
-            ClientAuthentication::Identities(written) => Some(grants::clients(self.settings, namespace, written)),
+            ClientAuthentication::Identities(written) => {
+                Some(grants::clients(self.settings, population, namespace, written))
+            }
         };
         Grant {
             name: format!("ServerAuthorization {namespace}/{name}"),
@@ -122,7 +124,7 @@ impl Builder<'_> {
     }
 
     /// `None`: something that it requires is nowhere, so that it lets nobody in.
-    fn of_policy(&self, object: &Object<AuthorizationPolicy>) -> Option<Grant> {
+    fn of_policy(&self, population: &Population, object: &Object<AuthorizationPolicy>) -> Option<Grant> {
         let Metadata { namespace, name, .. } = &object.meta;
         let (mut clients, mut networks) = (None, Vec::new());
         for required in &object.spec.required {
@@ -130,12 +132,12 @@ impl Builder<'_> {
                 Authentication::ServiceAccount { namespace: of, name } => {
                     let identity = super::Identity::ServiceAccount { namespace: of.clone(), name: name.clone() };
                     let account = [Located::new(identity, required.at.clone())];
-                    clients = Some(grants::clients(self.settings, namespace, &account));
+                    clients = Some(grants::clients(self.settings, population, namespace, &account));
                 }
                 Authentication::MeshTls { namespace: of, name } => {
                     let of = of.as_deref().unwrap_or(namespace);
                     let named = named(&self.set.mesh_tls_authentications, of, name)?;
-                    clients = Some(grants::clients(self.settings, of, &named.spec.identities));
+                    clients = Some(grants::clients(self.settings, population, of, &named.spec.identities));
                 }
                 Authentication::Network { namespace: of, name } => {
                     let of = of.as_deref().unwrap_or(namespace);

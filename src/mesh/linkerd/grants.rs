@@ -1,5 +1,9 @@
 //! Who one authorization lets in.
 
+use std::collections::BTreeSet;
+
+use super::super::population::Population;
+use super::super::workload::Registered;
 use super::super::{Origin, Settings};
 use super::names::{self, Ending};
 use super::{CLUSTER_NETWORKS, ClientNetwork, DefaultPolicy, Identity};
@@ -56,13 +60,19 @@ impl Grant {
 }
 
 /// Everybody whom `identities`, written in `namespace`, mean.
-pub(super) fn clients(settings: &Settings, namespace: &str, identities: &[Located<Identity>]) -> Vec<Client> {
-    let resolve = Resolve { settings, namespace };
+pub(super) fn clients(
+    settings: &Settings,
+    population: &Population,
+    namespace: &str,
+    identities: &[Located<Identity>],
+) -> Vec<Client> {
+    let resolve = Resolve { settings, population, namespace };
     identities.iter().flat_map(|identity| resolve.identity(&identity.value)).collect()
 }
 
 struct Resolve<'a> {
     settings: &'a Settings,
+    population: &'a Population,
     namespace: &'a str,
 }
 
@@ -90,8 +100,10 @@ impl Resolve<'_> {
                         self.all_of(self.domains(domain).into_iter(), namespace)
                     }
                     Some(Ending::Everybody(domain)) => {
-                        let everybody = |domain: &str| Client::Prefix(format!("spiffe://{domain}/ns/"));
-                        self.domains(domain).into_iter().map(everybody).collect()
+                        let domains = self.domains(domain);
+                        let everybody = |domain: &&str| Client::Prefix(format!("spiffe://{domain}/ns/"));
+                        let of_path = domains.iter().map(everybody);
+                        of_path.chain(self.registered(&domains, |_| true)).collect()
                     }
                 };
                 clients.push(Client::DnsSuffix(format!(".{suffix}")));
@@ -101,11 +113,27 @@ impl Resolve<'_> {
     }
 
     fn account<'d>(&self, domains: impl Iterator<Item = &'d str>, namespace: &str, name: &str) -> Vec<Client> {
-        domains.map(|domain| Client::Exact(super::super::spiffe_id(domain, namespace, name))).collect()
+        let domains: Vec<_> = domains.collect();
+        let of_path = domains.iter().map(|domain| Client::Exact(super::super::spiffe_id(domain, namespace, name)));
+        let is_one = |it: &Registered| it.key.namespace == namespace && it.service_account == name;
+        of_path.chain(self.registered(&domains, is_one)).collect()
     }
 
     fn all_of<'d>(&self, domains: impl Iterator<Item = &'d str>, namespace: &str) -> Vec<Client> {
-        domains.map(|domain| Client::Prefix(format!("spiffe://{domain}/ns/{namespace}/"))).collect()
+        let domains: Vec<_> = domains.collect();
+        let of_path = domains.iter().map(|domain| Client::Prefix(format!("spiffe://{domain}/ns/{namespace}/")));
+        of_path.chain(self.registered(&domains, |it| it.key.namespace == namespace)).collect()
+    }
+
+    /// The identities of workloads that SPIRE's kinds have given another than that of their service account, if these domains are ours.
+    fn registered(&self, domains: &[&str], which: impl Fn(&Registered) -> bool) -> Vec<Client> {
+        if !self.settings.trust_domains().any(|ours| domains.contains(&ours)) {
+            return Vec::new();
+        }
+        let positions = self.population.registered.iter().filter_map(|(key, _)| self.population.by_key.get(key));
+        let workloads = positions.map(|position| &self.population.all[*position]).filter(|it| which(it));
+        let identities: BTreeSet<&String> = workloads.flat_map(|workload| workload.identities.iter()).collect();
+        identities.into_iter().map(|it| Client::Exact(it.clone())).collect()
     }
 
     /// The trust domains that a name's end means: ours, under each of its names, or another one that is accepted here. `cluster.local`,

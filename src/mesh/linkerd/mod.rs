@@ -14,6 +14,7 @@ pub use crate::policy::linkerd::{ClientNetwork, DefaultPolicy, Identity, Ports a
 pub(super) use build::{Kinds, misplaced};
 pub use grants::{Client, Grant};
 pub use names::dns_name;
+pub(super) use names::is_name;
 
 use super::{Object, Origin, Ports, Protocol};
 use crate::policy::linkerd::{Annotations, Server};

@@ -19,6 +19,11 @@ pub fn dns_name(settings: &Settings, namespace: &str, account: &str) -> Option<S
     (name.len() <= 253 && name.split('.').all(is_label)).then_some(name)
 }
 
+/// Whether a DNS name is of Linkerd's form, whoever it means.
+pub(in super::super) fn is_name(name: &str) -> bool {
+    split(name).is_some()
+}
+
 /// Whom an exact name means: the account, the namespace, the trust domain.
 pub(super) fn account(name: &str) -> Option<(&str, &str, &str)> {
     let (who, domain) = split(name)?;

@@ -1,5 +1,7 @@
 //! Plans of policies written as YAML: what two plans have in common, which a golden file of one cannot show.
 
+mod linkerd;
+
 use proptest::prelude::*;
 
 use super::{
