@@ -23,6 +23,7 @@ mod agreement;
 mod clock;
 mod granted;
 mod operator;
+mod touched;
 
 const SERVICE: &str = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: out, namespace: shop}\n\
                        spec: {hosts: [out.test], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}\n";
