@@ -1,14 +1,16 @@
 //! Golden tests of the pure stages: policy in, plans and Envoy's resources out.
 //!
 //! A case is a folder of `tests/golden`, named after the one rule that it shows. It holds `policy.yaml` and what becomes of it:
-//! `plan.yaml` (warnings, plans, and the reasons of each decision) and `envoy.yaml` (every field of every resource). A `case.yaml` may
-//! narrow what is shown. A policy set that is refused has its errors in `plan.yaml`, and no `envoy.yaml`.
+//! `plan.yaml` (warnings, plans, and the reasons of each decision; of Certificates, what is issued for them) and `envoy.yaml` (every field of
+//! every resource, if there is any workload). A `case.yaml` may narrow what is shown, or ask for the findings of an analysis. A policy set that is refused has its errors in `plan.yaml`, and no `envoy.yaml`.
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test golden` writes the files anew; the diff is what a reviewer reads.
 //! `GOLDEN=word cargo test --test golden` looks at the cases with `word` in their names.
 
 #[path = "golden/case.rs"]
 mod case;
+#[path = "golden/certificates.rs"]
+mod certificates;
 #[path = "golden/protobuf.rs"]
 mod protobuf;
 
