@@ -139,6 +139,14 @@ fn one_proxy(c: &mut Criterion) {
     c.bench_function("clusters, endpoints and routes of one proxy: 100 services", |b| {
         b.iter(|| of_class(&mesh, black_box(client(&mesh))));
     });
+    // A listener that no service has the port of routes nothing.
+    let bytes = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: default, namespace: n0}\nspec: {egress: [{port: {number: 9, name: tcp, protocol: TCP}, hosts: [\"*/*\"]}]}\n";
+    let without_routes = built(&parsed(&[files(100), vec![("sidecar.yaml".to_owned(), bytes.to_owned())]].concat()));
+    let resources = of_class(&without_routes, client(&without_routes));
+    assert!(resources.len() > 200 && resources.iter().all(|it| !it.type_url.contains("Route")));
+    c.bench_function("clusters and endpoints of one proxy: 100 services", |b| {
+        b.iter(|| of_class(&without_routes, black_box(client(&without_routes))));
+    });
     c.bench_function("a STRICT inbound listener", |b| {
         b.iter(|| proxy_resources(&proxy_plan(&mesh, black_box(client(&mesh)), plan::Node::default())));
     });

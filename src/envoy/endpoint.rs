@@ -42,17 +42,24 @@ pub(super) enum Localities {
     Weighted,
 }
 
+/// Endpoints of one locality, encoded, and their share of the load.
+#[derive(Default)]
+struct Together {
+    endpoints: Vec<u8>,
+    weight: u32,
+}
+
 /// Endpoints by locality: a `ClusterLoadAssignment`, encoded.
 pub(super) fn assignment(plan: &Plan, tell: Localities) -> Vec<u8> {
     let by_tls = tell == Localities::ByTls && matches!(plan.tls, ClusterTls::PerEndpoint(_));
-    let mut localities: BTreeMap<(Option<&str>, bool), (Vec<u8>, u32)> = BTreeMap::new();
+    let mut localities: BTreeMap<(Option<&str>, bool), Together> = BTreeMap::new();
     for it in &plan.endpoints {
-        let (encoded, weight) = localities.entry((it.locality.as_deref(), by_tls && !it.mtls)).or_default();
-        encoded.extend(wire::field(2, &[&endpoint(it)]));
-        *weight = weight.saturating_add(it.weight.unwrap_or(1));
+        let together = localities.entry((it.locality.as_deref(), by_tls && !it.mtls)).or_default();
+        together.endpoints.extend(wire::field(2, &[&endpoint(it)]));
+        together.weight = together.weight.saturating_add(it.weight.unwrap_or(1));
     }
     let mut assignment = wire::text(1, &plan.name);
-    for ((place, plain), (endpoints, weight)) in localities {
+    for ((place, plain), Together { endpoints, weight }) in localities {
         let locality = if plain { Some(plaintext(place)) } else { place.map(locality) };
         let (locality, weight) = match tell {
             Localities::ByTls => (locality, None),

@@ -45,8 +45,8 @@ pub(super) fn table(plan: &RouteTable) -> EncodedResource {
         validate_clusters: Some(BoolValue { value: false }),
         ..Default::default()
     };
-    let known: Vec<u8> = known.flatten().collect();
-    message::encoded::<RouteConfiguration>(&plan.name, &[&known, &rest.encode_to_vec()])
+    let known: Vec<Vec<u8>> = known.collect();
+    message::encoded::<RouteConfiguration>(&plan.name, &[&known.concat(), &rest.encode_to_vec()])
 }
 
 /// What the routes to all clusters have alike, encoded once.

@@ -25,6 +25,7 @@ mod granted;
 mod mesh_issuer;
 mod mesh_issuer_store;
 mod operator;
+mod touched;
 
 const SERVICE: &str = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: out, namespace: shop}\n\
                        spec: {hosts: [out.test], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}\n";

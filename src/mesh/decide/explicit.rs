@@ -2,6 +2,7 @@
 
 use super::super::rules::MatchedRule;
 use super::super::{Endpoint, IstioCompatibility, Mesh, Object, PeerNames, San, Topic, Warning};
+use super::inbound::mode_and_place;
 use super::outbound::{
     Choice, ClientCertificate, Destination, OutboundDecision, OutboundMode, Roots, ServerTrust, endpoint_reason,
     endpoints, exception, istio_sni, mesh_names, plaintext,
@@ -30,19 +31,23 @@ impl Explicit<'_> {
             format!("{} (host {}) sets {}", named(self.rule), self.rule.spec.host.value, mode_name(tls.mode)),
         ));
         let mut warnings = Vec::new();
+        let mut differing = None;
         let selector = self.to.subset.and_then(|name| rule.subsets().get(name).copied());
         let is_selected = |it: &&Endpoint| selector.is_none_or(|selector| selector.matches(&it.labels));
         let endpoints = endpoints(self.to, endpoint).iter().filter(is_selected);
         let mode = match tls.mode {
             ClientTlsMode::Disable => plaintext(self.mesh, self.to, endpoints.clone(), endpoint, &mut reasons),
             ClientTlsMode::IstioMutual => {
-                warnings.extend(self.differing(endpoints.clone()));
+                differing = self.differing(endpoints.clone());
                 self.istio_mutual(endpoints.clone(), endpoint, &mut reasons)
             }
             ClientTlsMode::Simple => OutboundMode::Simple { sni: self.sni(), trust: self.trust(&mut warnings) },
             ClientTlsMode::Mutual => self.mutual(&mut warnings),
         };
-        warnings.extend(conflict::with_rule(self, endpoints));
+        match differing {
+            Some(warning) => warnings.push(warning),
+            None => warnings.extend(conflict::with_rule(self, endpoints)),
+        }
         let rule = format!("{}/{}", self.rule.meta.namespace, self.rule.meta.name);
         OutboundDecision { mode, rule: Some(rule), reasons, warnings }
     }
@@ -75,7 +80,8 @@ impl Explicit<'_> {
         if self.follows() { Choice::Asked } else { Choice::Insisted }
     }
 
-    /// Where clients choose the endpoint themselves, a proxy that intercepts their connections cannot tell which one it is.
+    /// Where clients choose the endpoint themselves, a proxy that intercepts their connections cannot tell which one it is. This takes the place of
+    /// the warning that the client follows the port, which would be true of other proxies only.
     fn differing<'e>(&self, mut endpoints: impl Iterator<Item = &'e Endpoint> + Clone) -> Option<Warning> {
         let Destination { service, port, .. } = self.to;
         let choice = self.choice();
@@ -83,13 +89,21 @@ impl Explicit<'_> {
         if !service.client_chooses || !endpoints.any(|endpoint| choice.is_mtls(endpoint, port)) {
             return None;
         }
+        let plain = match (&refusing.workload, refusing.port(port)) {
+            (Some(workload), Some(number)) => {
+                let place = mode_and_place(workload, number).1.unwrap_or_else(|| workload.at.clone());
+                format!("{} port {number} takes plaintext only ({place})", workload.key)
+            }
+            _ => "addresses of no workload take plaintext only".to_owned(),
+        };
         let message = format!(
-            "{} asks for ISTIO_MUTUAL to {} port {}, whose endpoints differ, and clients choose among them: a proxy that \
-             intercepts connections speaks mutual TLS to all of them, and those to {} fail",
+            "{} ({}) asks for ISTIO_MUTUAL to {} port {}, but {plain}, other endpoints do not, and clients choose among them: a proxy that \
+             intercepts connections cannot tell them apart and speaks mutual TLS to all, so that connections to the first fail; any \
+             other follows each port and sends these plaintext",
             named(self.rule),
+            self.tls.at,
             service.host,
             port.port.value,
-            refusing.workload.as_ref().map_or_else(|| "addresses of no workload".to_owned(), |it| it.key.to_string()),
         );
         Some(Warning::new(Topic::Followed, &self.tls.at, message))
     }

@@ -55,6 +55,12 @@ impl Class {
         Need::new(resources.map(Arc::as_ref), calls().any(|call| call.tls))
     }
 
+    /// Whether it is the other's, with nothing made anew: what was planned for it is the very same.
+    #[cfg(test)]
+    pub(in crate::server) fn was_taken_over_from(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.refers_to, &other.refers_to)
+    }
+
     /// Tells the calls of one class from those of another, for as long as both are there.
     pub(in crate::server) fn calls_id(&self) -> usize {
         self.calls.as_ptr().addr()
