@@ -14,6 +14,10 @@ pub enum Scenario {
     CertManager,
     /// Linkerd's policies, beside Istio's
     Linkerd,
+    /// SPIRE's server.conf, and an Envoy that is configured for SPIRE's agent
+    Spire,
+    /// All of them at once, in one mesh
+    Mixed,
 }
 
 /// What `countersign lab` takes.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
@@ -18,19 +19,85 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
     ExplicitHttpConfig, UpstreamProtocolOptions, UseDownstreamHttpConfig,
 };
 use envoy_types::pb::google::protobuf::{Any, Struct};
+use prost::Message;
 
-use super::message::{any, number, seconds, transport_socket};
-use super::{endpoint, sds, tls};
+use super::message::{self, any, number, seconds, transport_socket};
+use super::{EncodedResource, endpoint, istio, sds, tls, wire};
 use crate::plan::{Cluster as Plan, ClusterTls, Discovery, InboundListener, InboundTarget, Protocol};
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 /// Istio's default.
 const CONNECT_TIMEOUT_SECONDS: i64 = 10;
 
+/// What clusters of a class have alike, encoded once.
+#[derive(Default)]
+pub(super) struct Alike {
+    /// By what is spoken and how endpoints are found.
+    clusters: Vec<((Protocol, Discovery), Vec<u8>)>,
+    contexts: tls::Alike,
+}
+
+impl Alike {
+    fn cluster(&mut self, protocol: Protocol, discovery: Discovery) -> &[u8] {
+        let of = (protocol, discovery);
+        let known = self.clusters.iter().position(|(known, _)| *known == of);
+        let position = known.unwrap_or_else(|| {
+            self.clusters.push((of, discovered(protocol, discovery).encode_to_vec()));
+            self.clusters.len() - 1
+        });
+        &self.clusters[position].1
+    }
+}
+
 /// A cluster for the workload's own requests.
-pub(super) fn outbound(plan: &Plan) -> Cluster {
-    let mut cluster = common(&plan.name, plan.protocol);
-    match plan.discovery {
+pub(super) fn outbound(plan: &Plan, alike: &mut Alike) -> EncodedResource {
+    let name = wire::text(1, &plan.name);
+    let endpoints = match plan.discovery {
+        Discovery::Dns => wire::field(LOAD_ASSIGNMENT, &[&endpoint::assignment(plan)]),
+        Discovery::Endpoints | Discovery::OriginalDestination => Vec::new(),
+    };
+    let sockets = match &plan.tls {
+        ClusterTls::Plaintext => Vec::new(),
+        ClusterTls::Always(context) => wire::field(TRANSPORT_SOCKET, &[&tls::upstream(context, &mut alike.contexts)]),
+        ClusterTls::PerEndpoint(context) => {
+            let socket = wire::field(3, &[&tls::upstream(context, &mut alike.contexts)]);
+            let mutual = wire::field(TRANSPORT_SOCKET_MATCHES, &[&MATCHES.mutual, &socket]);
+            [mutual, wire::field(TRANSPORT_SOCKET_MATCHES, &[&MATCHES.plaintext])].concat()
+        }
+    };
+    let metadata = match plan.keeps_alpn {
+        true => wire::field(METADATA, &[&istio::keeping_alpn().encode_to_vec()]),
+        false => Vec::new(),
+    };
+    let parts = [&name, alike.cluster(plan.protocol, plan.discovery), &sockets, &metadata, &endpoints];
+    message::encoded::<Cluster>(&plan.name, &parts)
+}
+
+const TRANSPORT_SOCKET: u32 = 24;
+const METADATA: u32 = 25;
+pub(super) const LOAD_ASSIGNMENT: u32 = 33;
+const TRANSPORT_SOCKET_MATCHES: u32 = 43;
+
+/// Which endpoints get mutual TLS, as Istio has it: those that are labelled. The first match that fits counts.
+struct Matches {
+    /// Without its socket.
+    mutual: Vec<u8>,
+    plaintext: Vec<u8>,
+}
+
+static MATCHES: LazyLock<Matches> = LazyLock::new(|| {
+    let is_mesh = Struct { fields: HashMap::from([endpoint::mtls_label()]) };
+    let raw_buffer = transport_socket("envoy.transport_sockets.raw_buffer", &RawBuffer::default());
+    Matches {
+        mutual: socket_match("tlsMode-istio", is_mesh, None).encode_to_vec(),
+        plaintext: socket_match("tlsMode-disabled", Struct::default(), Some(raw_buffer)).encode_to_vec(),
+    }
+});
+
+/// A cluster without name, endpoints and TLS.
+fn discovered(protocol: Protocol, discovery: Discovery) -> Cluster {
+    let mut cluster = common("", protocol);
+    match discovery {
         Discovery::Endpoints => {
             cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
             cluster.eds_cluster_config =
@@ -40,21 +107,9 @@ pub(super) fn outbound(plan: &Plan) -> Cluster {
         }
         Discovery::Dns => {
             cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::StrictDns.into()));
-            cluster.load_assignment = Some(endpoint::assignment(plan));
             cluster.dns_lookup_family = DnsLookupFamily::V4Preferred.into();
         }
         Discovery::OriginalDestination => original_destination(&mut cluster),
-    }
-    match &plan.tls {
-        ClusterTls::Plaintext => {}
-        ClusterTls::Always(context) => cluster.transport_socket = Some(tls::upstream(context)),
-        ClusterTls::PerEndpoint(context) => {
-            let is_mesh = Struct { fields: HashMap::from([endpoint::mtls_label()]) };
-            cluster.transport_socket_matches = vec![
-                socket_match("tlsMode-istio", is_mesh, tls::upstream(context)),
-                socket_match("tlsMode-disabled", Struct::default(), raw_buffer()),
-            ];
-        }
     }
     cluster
 }
@@ -161,10 +216,6 @@ fn http_options(protocol: Protocol) -> Option<Any> {
     Some(any(&HttpProtocolOptions { upstream_protocol_options: Some(options), ..Default::default() }))
 }
 
-fn socket_match(name: &str, r#match: Struct, socket: TransportSocket) -> TransportSocketMatch {
-    TransportSocketMatch { name: name.to_owned(), r#match: Some(r#match), transport_socket: Some(socket) }
-}
-
-fn raw_buffer() -> TransportSocket {
-    transport_socket("envoy.transport_sockets.raw_buffer", &RawBuffer::default())
+fn socket_match(name: &str, r#match: Struct, transport_socket: Option<TransportSocket>) -> TransportSocketMatch {
+    TransportSocketMatch { name: name.to_owned(), r#match: Some(r#match), transport_socket }
 }

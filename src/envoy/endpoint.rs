@@ -1,6 +1,7 @@
 //! Endpoints.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 use envoy_types::pb::envoy::config::core::v3::{Address, Locality, Metadata};
 use envoy_types::pb::envoy::config::endpoint::v3::endpoint::AdditionalAddress;
@@ -8,10 +9,11 @@ use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
 use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints};
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{Struct, Value};
+use prost::Message;
 
-use super::EncodedResource;
-use super::message::{named_socket, number, resource, socket, unix};
-use crate::plan::{Cluster as Plan, ClusterEndpoint, Discovery, EndpointAddress, InboundTarget};
+use super::message::{self, named_socket, number, socket, unix};
+use super::{EncodedResource, wire};
+use crate::plan::{Cluster as Plan, ClusterEndpoint, ClusterTls, Discovery, EndpointAddress, InboundTarget};
 
 /// Where Envoy looks for what `transport_socket_matches` compares.
 const SOCKET_MATCH: &str = "envoy.transport_socket_match";
@@ -23,25 +25,56 @@ pub(super) fn mtls_label() -> (String, Value) {
 
 /// The endpoints of a cluster that asks for them; one that has them from the DNS does not ask.
 pub(super) fn assignment_resource(plan: &Plan) -> Option<EncodedResource> {
-    (plan.discovery == Discovery::Endpoints).then(|| resource(&plan.name, &assignment(plan)))
+    (plan.discovery == Discovery::Endpoints)
+        .then(|| message::encoded::<ClusterLoadAssignment>(&plan.name, &[&assignment(plan)]))
 }
 
-/// Endpoints by locality.
-pub(super) fn assignment(plan: &Plan) -> ClusterLoadAssignment {
-    assignment_of(&plan.name, &plan.endpoints)
+/// What is said of localities.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Localities {
+    /// Their names, where they have one.
+    AsWritten,
+    /// Those that get plaintext have localities of their own.
+    ///
+    /// Envoy 1.36 keeps its connections to an endpoint of which it hears no more than that it is to get mutual TLS from now on, or none
+    /// any more, and goes on using them. One whose locality is another is another endpoint to it: the connections to the one before end
+    /// when their requests have.
+    PlaintextApart,
+    /// Their weights too: gRPC takes a locality without one for empty, and one without a name for none.
+    Weighted,
 }
 
-pub(super) fn assignment_of(name: &str, endpoints: &[ClusterEndpoint]) -> ClusterLoadAssignment {
-    let mut localities: BTreeMap<Option<&str>, Vec<LbEndpoint>> = BTreeMap::new();
+/// The endpoints of a cluster, encoded.
+pub(super) fn assignment(plan: &Plan) -> Vec<u8> {
+    let are = match plan.tls {
+        ClusterTls::PerEndpoint(_) => Localities::PlaintextApart,
+        _ => Localities::AsWritten,
+    };
+    by_locality(&plan.name, &plan.endpoints, are)
+}
+
+/// Endpoints by locality: a `ClusterLoadAssignment`, encoded.
+pub(super) fn by_locality(name: &str, endpoints: &[ClusterEndpoint], are: Localities) -> Vec<u8> {
+    let mut localities: BTreeMap<(Option<&str>, bool), (Vec<u8>, u32)> = BTreeMap::new();
     for it in endpoints {
-        localities.entry(it.locality.as_deref()).or_default().push(endpoint(it));
+        let apart = are == Localities::PlaintextApart && !it.mtls;
+        let (encoded, weight) = localities.entry((it.locality.as_deref(), apart)).or_default();
+        encoded.extend(wire::field(2, &[&endpoint(it)]));
+        *weight = weight.saturating_add(it.weight.unwrap_or(1));
     }
-    let endpoints = localities.into_iter().map(|(place, lb_endpoints)| LocalityLbEndpoints {
-        locality: place.map(locality),
-        lb_endpoints,
-        ..Default::default()
-    });
-    ClusterLoadAssignment { cluster_name: name.to_owned(), endpoints: endpoints.collect(), ..Default::default() }
+    let mut assignment = wire::text(1, name);
+    for ((place, apart), (endpoints, weight)) in localities {
+        let place = if apart { Some(plaintext(place)) } else { place.map(locality) };
+        let encoded = place.map(|place| place.encode_to_vec());
+        let (place, weight) = match are {
+            Localities::AsWritten | Localities::PlaintextApart => (encoded, None),
+            Localities::Weighted => (Some(encoded.unwrap_or_default()), number(weight)),
+        };
+        let place = place.map(|place| wire::field(1, &[&place])).unwrap_or_default();
+        let weight = weight.map(|weight| wire::field(3, &[&weight.encode_to_vec()])).unwrap_or_default();
+        assignment.extend(wire::field(2, &[&place, &endpoints, &weight]));
+    }
+    assignment
 }
 
 /// Where an application listens; `None`: where each connection was going.
@@ -54,26 +87,33 @@ pub(super) fn application(target: &InboundTarget) -> Option<LocalityLbEndpoints>
     Some(LocalityLbEndpoints { lb_endpoints: vec![at(address)], ..Default::default() })
 }
 
-fn endpoint(plan: &ClusterEndpoint) -> LbEndpoint {
+/// An `LbEndpoint`, encoded.
+fn endpoint(plan: &ClusterEndpoint) -> Vec<u8> {
     let address = match &plan.address {
         EndpointAddress::Ip(ip) => named_socket(&ip.to_string(), plan.port),
         EndpointAddress::Dns(name) => named_socket(name, plan.port),
     };
-    let metadata = plan.mtls.then(|| Metadata {
-        filter_metadata: HashMap::from([(SOCKET_MATCH.to_owned(), Struct { fields: HashMap::from([mtls_label()]) })]),
-        ..Default::default()
-    });
     let other = plan.other_address.map(|other| named_socket(&other.to_string(), plan.port));
     let other = other.map(|address| AdditionalAddress { address: Some(address) });
     let endpoint =
         Endpoint { address: Some(address), additional_addresses: other.into_iter().collect(), ..Default::default() };
-    LbEndpoint {
-        metadata,
-        load_balancing_weight: plan.weight.and_then(number),
-        host_identifier: Some(HostIdentifier::Endpoint(endpoint)),
-        ..Default::default()
+    let mut encoded = wire::field(1, &[&endpoint.encode_to_vec()]);
+    if plan.mtls {
+        encoded.extend_from_slice(&MTLS);
     }
+    if let Some(weight) = plan.weight.and_then(number) {
+        encoded.extend(wire::field(4, &[&weight.encode_to_vec()]));
+    }
+    encoded
 }
+
+/// What marks an endpoint that accepts mutual TLS.
+static MTLS: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let label = Struct { fields: HashMap::from([mtls_label()]) };
+    let metadata =
+        Metadata { filter_metadata: HashMap::from([(SOCKET_MATCH.to_owned(), label)]), ..Default::default() };
+    wire::field(3, &[&metadata.encode_to_vec()])
+});
 
 fn at(address: Address) -> LbEndpoint {
     let endpoint = Endpoint { address: Some(address), ..Default::default() };
@@ -85,4 +125,11 @@ fn locality(text: &str) -> Locality {
     let mut parts = text.splitn(3, '/').map(str::to_owned);
     let mut next = || parts.next().unwrap_or_default();
     Locality { region: next(), zone: next(), sub_zone: next() }
+}
+
+/// The part of a place where mutual TLS is not spoken.
+fn plaintext(place: Option<&str>) -> Locality {
+    let of = place.map(locality).unwrap_or_default();
+    let sub_zone = if of.sub_zone.is_empty() { "plaintext".to_owned() } else { format!("{}/plaintext", of.sub_zone) };
+    Locality { sub_zone, ..of }
 }

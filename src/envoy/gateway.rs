@@ -40,21 +40,20 @@ pub(super) fn listener(plan: &GatewayListener, proxy: &ProxyPlan) -> Listener {
     };
     match &plan.target {
         GatewayTarget::Http(table) => {
-            listener.filter_chains =
-                vec![chain("http", None, None, vec![http::gateway(&plan.name, table, proxy, false)])];
+            listener.filter_chains = vec![chain("http", None, None, vec![http::gateway(plan, table, proxy, false)])];
         }
         GatewayTarget::Bytes(shares) => {
             listener.filter_chains = vec![chain("bytes", None, None, bytes(&plan.name, shares, proxy))];
         }
         GatewayTarget::Tls(chains) => {
             listener.listener_filters = vec![tls_inspector()];
-            listener.filter_chains = chains.iter().map(|it| within_tls(&plan.name, it, proxy)).collect();
+            listener.filter_chains = chains.iter().map(|it| within_tls(plan, it, proxy)).collect();
         }
     }
     listener
 }
 
-fn within_tls(listener: &str, plan: &GatewayChain, proxy: &ProxyPlan) -> FilterChain {
+fn within_tls(listener: &GatewayListener, plan: &GatewayChain, proxy: &ProxyPlan) -> FilterChain {
     let socket = match &plan.tls {
         GatewayTls::Passthrough => None,
         GatewayTls::Mesh => {
@@ -79,7 +78,7 @@ fn within_tls(listener: &str, plan: &GatewayChain, proxy: &ProxyPlan) -> FilterC
     };
     filters.extend(match &plan.table {
         Some(table) => vec![http::gateway(listener, table, proxy, verifies(&plan.tls))],
-        None => bytes(listener, &plan.bytes, proxy),
+        None => bytes(&listener.name, &plan.bytes, proxy),
     });
     let name = plan.names.first().map_or("tls", String::as_str);
     with_limit(chain(name, Some(criteria), socket.clone(), filters), socket.as_ref())

@@ -3,7 +3,7 @@
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig};
-use envoy_types::pb::envoy::config::core::v3::{Locality, TransportSocket};
+use envoy_types::pb::envoy::config::core::v3::TransportSocket;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::listener::v3::{ApiListener, Listener};
 use envoy_types::pb::envoy::config::route::v3::route::Action;
@@ -21,9 +21,12 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+use prost::Message;
 
-use super::message::{any, number, resource, seconds, transport_socket};
-use super::{EncodedResource, endpoint, http, sds, tls};
+use super::cluster::LOAD_ASSIGNMENT;
+use super::endpoint::Localities;
+use super::message::{any, encoded, number, resource, seconds, transport_socket};
+use super::{EncodedResource, endpoint, http, sds, tls, wire};
 use crate::plan::{ClusterEndpoint, Discovery, GrpcCluster, GrpcPlan, GrpcTarget, PeerNames, San};
 
 /// The certificate provider of the client's bootstrap that has its own certificate and the mesh's roots, as Istio names it.
@@ -35,8 +38,8 @@ pub fn grpc_resources(plan: &GrpcPlan) -> Vec<EncodedResource> {
         plan.targets.iter().flat_map(|target| target.names.iter().map(|name| resource(name, &listener(name, target))));
     let clusters = plan.targets.iter().flat_map(|target| &target.clusters).flat_map(|it| {
         let assignment = (it.cluster.discovery == Discovery::Endpoints)
-            .then(|| resource(&it.cluster.name, &assignment(&it.cluster.name, &it.cluster.endpoints)));
-        std::iter::once(resource(&it.cluster.name, &cluster(it))).chain(assignment)
+            .then(|| encoded::<ClusterLoadAssignment>(&it.cluster.name, &[&assignment(it)]));
+        std::iter::once(cluster(it)).chain(assignment)
     });
     listeners.chain(clusters).collect()
 }
@@ -83,7 +86,8 @@ fn specifier(target: &GrpcTarget) -> ClusterSpecifier {
     ClusterSpecifier::WeightedClusters(WeightedCluster { clusters: clusters.collect(), ..Default::default() })
 }
 
-fn cluster(plan: &GrpcCluster) -> Cluster {
+fn cluster(plan: &GrpcCluster) -> EncodedResource {
+    let mut endpoints = Vec::new();
     let mut cluster = Cluster {
         name: plan.cluster.name.clone(),
         connect_timeout: seconds(10),
@@ -98,23 +102,16 @@ fn cluster(plan: &GrpcCluster) -> Cluster {
             DiscoveryType::Eds
         }
         Discovery::Dns => {
-            cluster.load_assignment = Some(assignment(&plan.cluster.name, &plan.cluster.endpoints));
+            endpoints = wire::field(LOAD_ASSIGNMENT, &[&assignment(plan)]);
             DiscoveryType::LogicalDns
         }
     };
     cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(discovery.into()));
-    cluster
+    encoded::<Cluster>(&plan.cluster.name, &[&cluster.encode_to_vec(), &endpoints])
 }
 
-/// Localities without a weight are taken for empty.
-fn assignment(name: &str, endpoints: &[ClusterEndpoint]) -> ClusterLoadAssignment {
-    let mut assignment = endpoint::assignment_of(name, endpoints);
-    for locality in &mut assignment.endpoints {
-        locality.locality.get_or_insert_with(Locality::default);
-        let weights = locality.lb_endpoints.iter().map(|it| it.load_balancing_weight.as_ref().map_or(1, |it| it.value));
-        locality.load_balancing_weight = number(weights.fold(0, u32::saturating_add));
-    }
-    assignment
+fn assignment(plan: &GrpcCluster) -> Vec<u8> {
+    endpoint::by_locality(&plan.cluster.name, &plan.cluster.endpoints, Localities::Weighted)
 }
 
 fn weight(endpoint: &ClusterEndpoint) -> u32 {

@@ -14,7 +14,7 @@ use envoy_types::pb::google::protobuf::BoolValue;
 
 use super::message::{any, seconds};
 use super::{istio, rbac, route, sds};
-use crate::plan::{InboundListener, OutboundListener, PathNormalization, ProxyPlan};
+use crate::plan::{GatewayListener, InboundListener, OutboundListener, PathNormalization, ProxyPlan};
 
 /// For requests to the application. `verified`: whether they come over mutual TLS.
 pub(super) fn inbound(plan: &InboundListener, proxy: &ProxyPlan, verified: bool) -> Filter {
@@ -30,9 +30,10 @@ pub(super) fn inbound(plan: &InboundListener, proxy: &ProxyPlan, verified: bool)
 }
 
 /// For requests from outside the mesh, routed by a table. `verified`: whether clients show certificates.
-pub(super) fn gateway(listener: &str, table: &str, proxy: &ProxyPlan, verified: bool) -> Filter {
+pub(super) fn gateway(plan: &GatewayListener, table: &str, proxy: &ProxyPlan, verified: bool) -> Filter {
     let rds = Rds { config_source: Some(sds::ads()), route_config_name: table.to_owned() };
-    let manager = telling(verified, common(format!("outbound_{listener}")));
+    let common = common(format!("outbound_{}", plan.name));
+    let manager = telling(verified, HttpConnectionManager { http_filters: offering(plan.offers_http), ..common });
     filter(HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::Rds(rds)),
         // Nobody before the gateway is trusted to say where a request came from.
@@ -44,17 +45,18 @@ pub(super) fn gateway(listener: &str, table: &str, proxy: &ProxyPlan, verified: 
 /// Refuses whom the operator's policies do not let in, by the paths that the operator wants them to look at.
 fn admitting(proxy: &ProxyPlan, manager: HttpConnectionManager) -> HttpConnectionManager {
     let http_filters = rbac::of_requests(&proxy.authorization).into_iter().chain(manager.http_filters).collect();
-    let decoded = match proxy.paths {
+    normalizing(proxy.paths, HttpConnectionManager { http_filters, ..manager })
+}
+
+/// RFC 3986 §6: whoever looks at paths looks at one form of each. As in Istio, at both ends alike.
+fn normalizing(paths: PathNormalization, manager: HttpConnectionManager) -> HttpConnectionManager {
+    let decoded = match paths {
         PathNormalization::DecodeAndMergeSlashes => PathWithEscapedSlashesAction::UnescapeAndForward,
         _ => PathWithEscapedSlashesAction::default(),
     };
     HttpConnectionManager {
-        http_filters,
-        normalize_path: Some(BoolValue { value: proxy.paths != PathNormalization::None }),
-        merge_slashes: matches!(
-            proxy.paths,
-            PathNormalization::MergeSlashes | PathNormalization::DecodeAndMergeSlashes
-        ),
+        normalize_path: Some(BoolValue { value: paths != PathNormalization::None }),
+        merge_slashes: matches!(paths, PathNormalization::MergeSlashes | PathNormalization::DecodeAndMergeSlashes),
         path_with_escaped_slashes_action: decoded.into(),
         ..manager
     }
@@ -83,12 +85,17 @@ fn telling(verified: bool, manager: HttpConnectionManager) -> HttpConnectionMana
 pub(super) fn outbound(plan: &OutboundListener, table: &str) -> Filter {
     let rds = Rds { config_source: Some(sds::ads()), route_config_name: table.to_owned() };
     let common = common(format!("outbound_{}", plan.name));
-    let alpn = plan.offers_http.then(istio::alpn);
-    filter(HttpConnectionManager {
+    let manager = HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::Rds(rds)),
-        http_filters: alpn.into_iter().chain(common.http_filters).collect(),
+        http_filters: offering(plan.offers_http),
         ..common
-    })
+    };
+    filter(normalizing(plan.paths, manager))
+}
+
+/// The filters of requests that go to others.
+fn offering(http: bool) -> Vec<HttpFilter> {
+    http.then(istio::alpn).into_iter().chain([router()]).collect()
 }
 
 fn common(stat_prefix: String) -> HttpConnectionManager {
@@ -100,8 +107,6 @@ fn common(stat_prefix: String) -> HttpConnectionManager {
         stream_idle_timeout: seconds(0),
         server_header_transformation: ServerHeaderTransformation::PassThrough.into(),
         use_remote_address: Some(BoolValue { value: false }),
-        // RFC 3986 §6: policies that look at paths look at one form of each.
-        normalize_path: Some(BoolValue { value: true }),
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".to_owned(), ..Default::default() }],
         ..Default::default()
     }

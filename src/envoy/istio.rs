@@ -1,6 +1,11 @@
 //! What only Istio's build of Envoy has. An Envoy without it refuses the whole listener, so nobody gets it who has not said that he is one.
 
+use std::collections::HashMap;
+
+use envoy_types::pb::envoy::config::core::v3::Metadata;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{HttpFilter, http_filter};
+use envoy_types::pb::google::protobuf::value::Kind;
+use envoy_types::pb::google::protobuf::{Struct, Value};
 use prost::{Message, Name};
 
 use super::message::any;
@@ -46,4 +51,11 @@ pub(super) fn alpn() -> HttpFilter {
         }))),
         ..Default::default()
     }
+}
+
+/// Of a cluster outside the mesh's TLS, whose servers know nothing of the words above: the filter is to leave alone what it offers.
+pub(super) fn keeping_alpn() -> Metadata {
+    let no = Value { kind: Some(Kind::StringValue("false".to_owned())) };
+    let fields = HashMap::from([("alpn_override".to_owned(), no)]);
+    Metadata { filter_metadata: HashMap::from([("istio".to_owned(), Struct { fields })]), ..Default::default() }
 }

@@ -36,6 +36,11 @@ pub(super) fn resource<M: ResourceMessage>(name: &str, message: &M) -> EncodedRe
     EncodedResource { type_url: M::TYPE_URL, name: name.to_owned(), value: message.encode_to_vec().into() }
 }
 
+/// The same, of a message that is encoded already.
+pub(super) fn encoded<M: ResourceMessage>(name: &str, parts: &[&[u8]]) -> EncodedResource {
+    EncodedResource { type_url: M::TYPE_URL, name: name.to_owned(), value: parts.concat().into() }
+}
+
 /// An extension's configuration.
 pub(super) fn any<M: Message + Name>(message: &M) -> Any {
     Any { type_url: format!("type.googleapis.com/{}", M::full_name()), value: message.encode_to_vec() }

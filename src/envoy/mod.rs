@@ -17,6 +17,7 @@ mod rbac;
 mod route;
 mod sds;
 mod tls;
+mod wire;
 
 use bytes::Bytes;
 
@@ -43,12 +44,13 @@ pub struct EncodedResource {
 
 /// What every proxy of a class gets.
 pub fn class_resources(plan: &ClassPlan) -> Vec<EncodedResource> {
-    let clusters = plan.clusters.iter().flat_map(|it| {
+    let mut alike = cluster::Alike::default();
+    let clusters = plan.clusters.iter().flat_map(move |it| {
         let assignment = endpoint::assignment_resource(it);
-        std::iter::once(message::resource(&it.name, &cluster::outbound(it))).chain(assignment)
+        std::iter::once(cluster::outbound(it, &mut alike)).chain(assignment)
     });
     let listeners = plan.listeners.iter().map(|it| message::resource(&it.name, &listener::outbound(it)));
-    let routes = plan.routes.iter().map(|it| message::resource(&it.name, &route::table(it)));
+    let routes = plan.routes.iter().map(route::table);
     let intercepted = plan.intercepted.iter().flat_map(|it| {
         let listener = intercepted::outbound(it);
         let clusters = [cluster::passthrough(PASSTHROUGH), cluster::black_hole(intercepted::BLACK_HOLE)];

@@ -1,5 +1,7 @@
 //! Routes.
 
+use std::sync::LazyLock;
+
 use envoy_types::pb::envoy::config::core::v3::DataSource;
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
 use envoy_types::pb::envoy::config::route::v3::retry_policy::{RetryHostPredicate, retry_host_predicate};
@@ -11,8 +13,10 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use envoy_types::pb::google::protobuf::BoolValue;
+use prost::Message;
 
-use super::message::{any, number, seconds};
+use super::message::{self, any, number, seconds};
+use super::{EncodedResource, wire};
 use crate::plan::{InboundListener, RouteTable};
 
 /// What went wrong before the server can have seen the request, and refusals that say so. Anything else might be done twice.
@@ -21,12 +25,13 @@ const RETRY_ON: &str = "connect-failure,refused-stream,unavailable,cancelled,res
 const RETRIES: u32 = 2;
 
 /// A table of hosts. What is not among them goes where the plan says, or is answered with 502: the mesh does not know it.
-pub(super) fn table(plan: &RouteTable) -> RouteConfiguration {
-    let known = plan.virtual_hosts.iter().map(|it| VirtualHost {
-        name: it.name.clone(),
-        domains: it.domains.clone(),
-        routes: vec![to_cluster(&it.cluster, Some(retries()))],
-        ..Default::default()
+pub(super) fn table(plan: &RouteTable) -> EncodedResource {
+    let known = plan.virtual_hosts.iter().map(|it| {
+        let mut known = wire::text(1, &it.name);
+        it.domains.iter().for_each(|domain| known.extend(wire::text(2, domain)));
+        let action = wire::field(2, &[&wire::text(1, &it.cluster), &ALIKE.action]);
+        known.extend(wire::field(3, &[&ALIKE.route, &action]));
+        wire::field(2, &[&known])
     });
     let (name, route) = match &plan.unknown {
         Some(cluster) => ("allow_any", Route { name: "allow_any".to_owned(), ..to_cluster(cluster, None) }),
@@ -34,13 +39,32 @@ pub(super) fn table(plan: &RouteTable) -> RouteConfiguration {
     };
     let unknown =
         VirtualHost { name: name.to_owned(), domains: vec!["*".to_owned()], routes: vec![route], ..Default::default() };
-    RouteConfiguration {
+    let rest = RouteConfiguration {
         name: plan.name.clone(),
-        virtual_hosts: known.chain([unknown]).collect(),
+        virtual_hosts: vec![unknown],
         validate_clusters: Some(BoolValue { value: false }),
         ..Default::default()
-    }
+    };
+    let known: Vec<u8> = known.flatten().collect();
+    message::encoded::<RouteConfiguration>(&plan.name, &[&known, &rest.encode_to_vec()])
 }
+
+/// What the routes to all clusters have alike, encoded once.
+struct Alike {
+    /// Without its action.
+    route: Vec<u8>,
+    /// Without its cluster.
+    action: Vec<u8>,
+}
+
+static ALIKE: LazyLock<Alike> = LazyLock::new(|| {
+    let mut route = to_cluster("", Some(retries()));
+    let action = match route.action.take() {
+        Some(Action::Route(action)) => RouteAction { cluster_specifier: None, ..action },
+        _ => RouteAction::default(),
+    };
+    Alike { route: route.encode_to_vec(), action: action.encode_to_vec() }
+});
 
 /// Everything to the application.
 pub(super) fn inbound(plan: &InboundListener) -> RouteConfiguration {

@@ -10,17 +10,15 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::subject_alt_
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     CertificateValidationContext, CommonTlsContext, DownstreamTlsContext, SubjectAltNameMatcher, TlsParameters,
-    UpstreamTlsContext,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::pb::google::protobuf::BoolValue;
+use prost::Message;
 
 use super::message::transport_socket;
-use super::sds;
-use crate::plan::{
-    PeerNames, San, SecretName, ServerTlsVersion, Termination, TlsSettings, TlsVersion, UpstreamTls, Validation,
-};
+use super::{sds, wire};
+use crate::plan::{PeerNames, San, SecretName, Termination, TlsSettings, TlsVersion, UpstreamTls, Validation};
 
 pub(super) const TLS_SOCKET: &str = "envoy.transport_sockets.tls";
 
@@ -62,21 +60,75 @@ pub(super) fn downstream(
     transport_socket(TLS_SOCKET, &context)
 }
 
-/// The client's side.
-pub(super) fn upstream(tls: &UpstreamTls) -> TransportSocket {
-    let context = UpstreamTlsContext {
-        sni: tls.sni.clone().unwrap_or_default(),
-        common_tls_context: Some(CommonTlsContext {
+/// What the contexts of many clusters have alike, encoded once: all but the names.
+#[derive(Default)]
+pub(super) struct Alike(Vec<AlikeContext>);
+
+struct AlikeContext {
+    of: UpstreamTls,
+    /// Of the common context, without how the server is verified.
+    common: Vec<u8>,
+    /// Of that, the roots.
+    roots: Vec<u8>,
+}
+
+impl Alike {
+    fn context(&mut self, tls: &UpstreamTls) -> &AlikeContext {
+        let is_alike = |known: &AlikeContext| {
+            known.of.certificate == tls.certificate
+                && known.of.validation.roots() == tls.validation.roots()
+                && known.of.alpn == tls.alpn
+                && known.of.settings == tls.settings
+        };
+        // Whoever is outside the mesh has certificates and roots of his own: many such, and none alike, are not to be searched.
+        let known = self.0.iter().position(|known| tls.mesh && known.of.mesh && is_alike(known));
+        let position = known.unwrap_or_else(|| {
+            self.0.push(AlikeContext::new(tls));
+            self.0.len() - 1
+        });
+        &self.0[position]
+    }
+}
+
+impl AlikeContext {
+    fn new(tls: &UpstreamTls) -> Self {
+        let common = CommonTlsContext {
             tls_params: Some(if tls.mesh { mesh_parameters(&tls.settings) } else { parameters(&tls.settings) }),
             tls_certificate_sds_secret_configs: tls.certificate.iter().map(sds::secret).collect(),
             alpn_protocols: tls.alpn.iter().map(|it| (*it).to_owned()).collect(),
-            validation_context_type: validation(&tls.validation),
             ..Default::default()
-        }),
-        ..Default::default()
-    };
-    transport_socket(TLS_SOCKET, &context)
+        };
+        let roots = tls.validation.roots().map(|roots| sds::secret(roots).encode_to_vec()).unwrap_or_default();
+        Self { of: tls.clone(), common: common.encode_to_vec(), roots }
+    }
 }
+
+/// The client's side: a transport socket, encoded.
+pub(super) fn upstream(tls: &UpstreamTls, alike: &mut Alike) -> Vec<u8> {
+    let AlikeContext { common, roots, .. } = alike.context(tls);
+    let verified = match &tls.validation {
+        Validation::InsecureSkipVerify => Vec::new(),
+        Validation::Verified { sans, crl, .. } => {
+            let crl = crl.clone().map(file);
+            let named = CertificateValidationContext {
+                match_typed_subject_alt_names: matchers(sans),
+                crl,
+                ..Default::default()
+            };
+            // Names from here, roots from a secret: with names in it, Envoy refuses the context while the secret is empty instead of
+            // verifying nobody.
+            let combined = [wire::field(1, &[&named.encode_to_vec()]), wire::field(2, &[roots])].concat();
+            wire::field(COMBINED_VALIDATION_CONTEXT, &[&combined])
+        }
+    };
+    let sni = tls.sni.as_deref().map(|sni| wire::text(2, sni)).unwrap_or_default();
+    let context = wire::field(1, &[common, &verified]);
+    let any = [wire::text(1, UPSTREAM_CONTEXT), wire::field(2, &[&context, &sni])].concat();
+    [wire::text(1, TLS_SOCKET), wire::field(3, &[&any])].concat()
+}
+
+const UPSTREAM_CONTEXT: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+const COMBINED_VALIDATION_CONTEXT: u32 = 8;
 
 /// The server's side with a certificate of the operator's.
 pub(super) fn terminating(plan: &Termination) -> TransportSocket {
@@ -109,27 +161,17 @@ pub(super) fn terminating(plan: &Termination) -> TransportSocket {
     transport_socket(TLS_SOCKET, &context)
 }
 
-fn version(version: ServerTlsVersion) -> TlsProtocol {
+fn version(version: TlsVersion) -> TlsProtocol {
     match version {
-        ServerTlsVersion::V1_0 => TlsProtocol::TlSv10,
-        ServerTlsVersion::V1_1 => TlsProtocol::TlSv11,
-        ServerTlsVersion::V1_2 => TlsProtocol::TlSv12,
-        ServerTlsVersion::V1_3 => TlsProtocol::TlSv13,
+        TlsVersion::V1_0 => TlsProtocol::TlSv10,
+        TlsVersion::V1_1 => TlsProtocol::TlSv11,
+        TlsVersion::V1_2 => TlsProtocol::TlSv12,
+        TlsVersion::V1_3 => TlsProtocol::TlSv13,
     }
 }
 
 fn file(path: String) -> DataSource {
     DataSource { specifier: Some(Specifier::Filename(path)), ..Default::default() }
-}
-
-fn validation(validation: &Validation) -> Option<ValidationContextType> {
-    let Validation::Verified { roots, sans, crl } = validation else { return None };
-    let context = CertificateValidationContext {
-        match_typed_subject_alt_names: matchers(sans),
-        crl: crl.clone().map(file),
-        ..Default::default()
-    };
-    Some(combined(context, roots))
 }
 
 /// Names from here, roots from a secret: with names in it, Envoy refuses the context while the secret is empty instead of verifying
@@ -162,12 +204,8 @@ fn matcher(san: &San) -> SubjectAltNameMatcher {
 
 /// TLS 1.2 and 1.3, unless the mesh asks for more. Said for both ends: left to itself, an Envoy that is a client stops at 1.2.
 fn parameters(settings: &TlsSettings) -> TlsParameters {
-    let minimum = match settings.minimum {
-        None | Some(TlsVersion::V1_2) => TlsProtocol::TlSv12,
-        Some(TlsVersion::V1_3) => TlsProtocol::TlSv13,
-    };
     TlsParameters {
-        tls_minimum_protocol_version: minimum.into(),
+        tls_minimum_protocol_version: version(settings.minimum.unwrap_or(TlsVersion::V1_2)).into(),
         tls_maximum_protocol_version: TlsProtocol::TlSv13.into(),
         cipher_suites: settings.cipher_suites.clone(),
         ecdh_curves: settings.ecdh_curves.clone(),

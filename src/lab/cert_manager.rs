@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 
+use super::authority::authority;
 use super::http::Tls;
 use super::own_listener::{self, Clients};
 use super::{
@@ -33,16 +33,10 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// Writes the seed, and the gateway that may read its Secret.
 pub(super) fn write(policies: &Path, topology: &Topology) -> Result<(), LabError> {
-    let failed = |error: &dyn std::fmt::Display| LabError::Certificate(error.to_string());
-    let key = KeyPair::generate().map_err(|error| failed(&error))?;
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    params.distinguished_name.push(DnType::CommonName, "istio-ca of the lab");
-    let root = params.self_signed(&key).map_err(|error| failed(&error))?.pem();
+    let (root, key) = authority("istio-ca of the lab")?;
     let seed = SEED
         .replace("<base64-encoded-ca-cert>", &STANDARD.encode(&root))
-        .replace("<base64-encoded-ca-key>", &STANDARD.encode(key.serialize_pem()));
+        .replace("<base64-encoded-ca-key>", &STANDARD.encode(&key));
     let gateway = format!(
         "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata:\n  name: edge\n  namespace: my-namespace\n\
          spec:\n  address: {}\n  serviceAccount: edge\n  labels:\n    app: edge\n---\n\
@@ -69,7 +63,7 @@ fn address(topology: &Topology) -> Ipv4Addr {
 /// Starts the gateway, looks at what it shows, and changes the Certificate under traffic.
 pub(super) async fn check<C: ControlPlane>(
     mesh: &mut Mesh<C>,
-    stage: Stage<'_>,
+    stage: &mut Stage<'_>,
     progress: &mut Progress,
 ) -> Result<(), LabError> {
     let policies = &stage.directory.join("policies");

@@ -14,6 +14,7 @@ pub mod traffic;
 pub mod own_listener;
 pub mod topology;
 pub mod xfcc;
+mod authority;
 mod cert_manager;
 mod control_plane;
 mod envoy_admin;
@@ -27,6 +28,7 @@ mod progress;
 mod rotation;
 mod scenario;
 mod script;
+mod spire;
 
 pub use app::App;
 pub use control_plane::{ControlPlane, Node, RootStep, Rotation, Setup};

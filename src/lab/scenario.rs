@@ -1,8 +1,8 @@
 //! What the lab can show: each scenario has policies of its own beside the lab's mesh, and looks at what they do as a user would.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{ControlPlane, LabError, Mesh, Ports, Progress, Topology, cert_manager, linkerd};
+use super::{ControlPlane, LabError, Mesh, Ports, Progress, Topology, cert_manager, linkerd, spire};
 pub use crate::cli::lab::Scenario;
 
 /// What a scenario may use beside the mesh that runs.
@@ -23,7 +23,18 @@ impl Scenario {
             // Linkerd's policies come one after the other, while it looks.
             Self::Istio | Self::Linkerd => Ok(()),
             Self::CertManager => cert_manager::write(policies, topology),
+            Self::Spire => spire::write(policies),
+            Self::Mixed => {
+                spire::write(policies)?;
+                cert_manager::write(policies, topology)?;
+                linkerd::write_seed(policies, topology)
+            }
         }
+    }
+
+    /// Where the server is to have a Unix socket, if the scenario has use for one.
+    pub fn socket(self, policies: &Path) -> Option<PathBuf> {
+        matches!(self, Self::Spire | Self::Mixed).then(|| spire::socket(policies))
     }
 
     /// Looks at what is the scenario's own, when every Envoy of the mesh is ready. What is not as it should be is told to `progress`; an
@@ -31,13 +42,19 @@ impl Scenario {
     pub async fn check<C: ControlPlane>(
         self,
         mesh: &mut Mesh<C>,
-        stage: Stage<'_>,
+        mut stage: Stage<'_>,
         progress: &mut Progress,
     ) -> Result<(), LabError> {
         match self {
             Self::Istio => Ok(()),
-            Self::CertManager => cert_manager::check(mesh, stage, progress).await,
+            Self::CertManager => cert_manager::check(mesh, &mut stage, progress).await,
             Self::Linkerd => linkerd::check(&mesh.topology, &stage.directory.join("policies"), progress).await,
+            Self::Spire => spire::check(mesh, &mut stage, progress).await,
+            Self::Mixed => {
+                spire::check(mesh, &mut stage, progress).await?;
+                cert_manager::check(mesh, &mut stage, progress).await?;
+                linkerd::check_seed(mesh, &mut stage, progress).await
+            }
         }
     }
 }

@@ -38,8 +38,8 @@ pub use crate::policy::{
     AccessAction, AccessRule, AuthorizationPolicy, CaCertificate, CaptureMode, Condition,
     Endpoint as ApplicationEndpoint, Gateway, HttpMatch, Matcher, MeshConfig, Network, Object, Origin,
     OutboundTrafficPolicy, PathNormalization, Pattern, Protocol, Server, ServerCertificate, ServerProtocol, ServerTls,
-    ServerTlsMode, ServerTlsVersion, ServicePort, Sidecar, SidecarEgress, SidecarIngress, Through, TlsSettings,
-    TlsVersion, UriMatch, VirtualService, WeightedDestination,
+    ServerTlsMode, ServicePort, Sidecar, SidecarEgress, SidecarIngress, Through, TlsSettings, TlsVersion, UriMatch,
+    VirtualService, WeightedDestination,
 };
 pub use basis::{Basis, Outlook};
 pub use gateway::{intersection, names as gateway_named};

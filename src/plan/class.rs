@@ -137,8 +137,9 @@ pub fn class_plan(mesh: &Mesh, workload: &Workload, node: Node, settings: &Setti
         secrets.extend(terminated.flat_map(|it| it.secrets().collect::<Vec<_>>()));
     }
     let (mut listeners, routes) = outbound.finish();
-    for listener in listeners.iter_mut().filter(|_| node.is_istios) {
-        listener.offers_http = listener.target.may_be_http();
+    for listener in listeners.iter_mut().filter(|listener| listener.target.may_be_http()) {
+        listener.offers_http = node.is_istios;
+        listener.paths = mesh.settings().path_normalization();
     }
     ClassPlan { clusters, listeners, intercepted, routes, gateway_tables: gateway.tables, secrets }
 }

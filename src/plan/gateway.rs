@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::outbound::cluster_name;
 use super::termination::{HTTP_ALPN, Termination};
-use super::{SecretName, listener_name, wildcards};
+use super::{SecretName, is_default, listener_name, wildcards};
 use crate::mesh::{
     Gateway, HttpMatch, Mesh, Object, Server, ServerProtocol, ServerTlsMode, Service, Through, UriMatch,
     VirtualService, WeightedDestination, Workload, gateway_named, intersection,
@@ -26,6 +26,9 @@ pub struct GatewayListener {
     pub also: Option<SocketAddr>,
     /// What it does with a connection.
     pub target: GatewayTarget,
+    /// Whether the proxy can say, in its TLS, that what it carries is HTTP.
+    #[serde(skip_serializing_if = "is_default")]
+    pub offers_http: bool,
 }
 
 /// What a gateway does with a connection.
@@ -38,6 +41,17 @@ pub enum GatewayTarget {
     Bytes(Vec<Share>),
     /// Looks at the name that the client asks for. What matches none is refused.
     Tls(Vec<GatewayChain>),
+}
+
+impl GatewayTarget {
+    /// Whether any of what it carries is HTTP that the proxy reads.
+    pub(super) fn reads_http(&self) -> bool {
+        match self {
+            Self::Http(_) => true,
+            Self::Bytes(_) => false,
+            Self::Tls(chains) => chains.iter().any(|chain| chain.table.is_some()),
+        }
+    }
 }
 
 /// What is served within TLS under some names.
@@ -147,7 +161,13 @@ impl GatewayPlan {
             Port::Tls { chains, .. } if chains.is_empty() => None,
             port => {
                 let also = wildcards(workload).beside(bind);
-                Some(GatewayListener { name: listener_name(bind), bind, also, target: port.target() })
+                Some(GatewayListener {
+                    name: listener_name(bind),
+                    bind,
+                    also,
+                    target: port.target(),
+                    offers_http: false,
+                })
             }
         };
         let table = |(name, hosts): (String, BTreeMap<String, GatewayHost>)| GatewayTable {

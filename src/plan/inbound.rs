@@ -140,6 +140,9 @@ pub fn proxy_plan(mesh: &Mesh, workload: &Workload, node: Node) -> ProxyPlan {
     };
     if node.is_gateway {
         plan.gateway = GatewayPlan::new(mesh, workload, &mesh.reachable_from(workload)).listeners;
+        for listener in plan.gateway.iter_mut().filter(|listener| listener.target.reads_http()) {
+            listener.offers_http = node.is_istios;
+        }
         return plan;
     }
     let Some(address) = workload.address.filter(|_| workload.meshed) else { return plan };

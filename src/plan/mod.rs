@@ -22,8 +22,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::mesh::Workload;
 pub use crate::mesh::decide::InboundMode;
 pub use crate::mesh::{
-    Discovery, EndpointAddress, Network, PathNormalization, Pattern, PeerNames, Protocol, San, ServerTlsVersion,
-    TlsSettings, TlsVersion,
+    Discovery, EndpointAddress, Network, PathNormalization, Pattern, PeerNames, Protocol, San, TlsSettings, TlsVersion,
 };
 pub use admission::Admission;
 pub use authorization::{AccessRule, Authorization, Condition, Test};

@@ -25,6 +25,9 @@ pub struct Cluster {
     pub protocol: Protocol,
     /// TLS towards the endpoints.
     pub tls: ClusterTls,
+    /// Whether what its TLS offers (RFC 7301) is to stay as it is, at a proxy that would else say what the mesh's own servers read there.
+    #[serde(skip_serializing_if = "is_default")]
+    pub keeps_alpn: bool,
     /// Where it leads.
     pub endpoints: Vec<ClusterEndpoint>,
     /// The ports behind it that are on their way to another mode, in order.
@@ -100,6 +103,16 @@ pub enum Validation {
     InsecureSkipVerify,
 }
 
+impl Validation {
+    /// What the server's chain is verified against.
+    pub fn roots(&self) -> Option<&SecretName> {
+        match self {
+            Self::Verified { roots, .. } => Some(roots),
+            Self::InsecureSkipVerify => None,
+        }
+    }
+}
+
 impl Cluster {
     /// The secrets it refers to.
     pub(super) fn secrets(&self) -> impl Iterator<Item = SecretName> + use<> {
@@ -107,10 +120,7 @@ impl Cluster {
             ClusterTls::Plaintext => None,
             ClusterTls::Always(tls) | ClusterTls::PerEndpoint(tls) => Some(tls),
         };
-        let roots = tls.and_then(|tls| match &tls.validation {
-            Validation::Verified { roots, .. } => Some(roots.clone()),
-            _ => None,
-        });
+        let roots = tls.and_then(|tls| tls.validation.roots().cloned());
         tls.and_then(|tls| tls.certificate.clone()).into_iter().chain(roots)
     }
 }
@@ -160,12 +170,13 @@ fn cluster<'e>(
     let endpoints: Vec<_> = ready.filter_map(|endpoint| planned(endpoint, port, &decision.mode)).collect();
     let asked = matches!(decision.mode, OutboundMode::PerEndpoint { choice: Choice::Asked | Choice::Insisted, .. });
     let tls = tls(mesh.settings(), decision.mode, port.protocol, &client.key.namespace);
+    let keeps_alpn = node.is_istios && matches!(&tls, ClusterTls::Always(tls) if !tls.mesh);
     let (name, protocol) = (cluster_name(service, port.port.value, subset.unwrap_or_default()), port.protocol);
     if node.is_intercepted() && service.client_chooses {
         let (discovery, tls) = (Discovery::OriginalDestination, to_any_of(&endpoints, asked, tls));
-        return Cluster { name, discovery, protocol, tls, endpoints: Vec::new(), in_transit };
+        return Cluster { name, discovery, protocol, tls, keeps_alpn, endpoints: Vec::new(), in_transit };
     }
-    Cluster { name, discovery: service.discovery, protocol, tls, endpoints, in_transit }
+    Cluster { name, discovery: service.discovery, protocol, tls, keeps_alpn, endpoints, in_transit }
 }
 
 /// Where a client chooses the endpoint, its proxy cannot tell which one it is. Mutual TLS is for all of them, or for none. One endpoint that

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::outbound::cluster_name;
 use super::{is_default, listener_name};
-use crate::mesh::{HostFilter, Protocol, Service, ServicePort, SidecarEgress};
+use crate::mesh::{HostFilter, PathNormalization, Protocol, Service, ServicePort, SidecarEgress};
 
 /// The port that an `http://` URL without one means (RFC 9110 §4.2.1).
 const HTTP_PORT: u16 = 80;
@@ -31,11 +31,22 @@ pub struct OutboundListener {
     /// Whether the proxy can say, in its TLS, that what it carries is HTTP.
     #[serde(skip_serializing_if = "is_default")]
     pub offers_http: bool,
+    /// What is made of a request's path.
+    #[serde(skip_serializing_if = "is_default")]
+    pub paths: PathNormalization,
 }
 
 impl OutboundListener {
     pub(super) fn new(bind: SocketAddr, captured: bool, target: OutboundTarget) -> Self {
-        Self { name: listener_name(bind), bind, also: None, captured, target, offers_http: false }
+        Self {
+            name: listener_name(bind),
+            bind,
+            also: None,
+            captured,
+            target,
+            offers_http: false,
+            paths: PathNormalization::default(),
+        }
     }
 }
 
@@ -202,19 +213,26 @@ impl<'a> Outbound<'a> {
     }
 }
 
-/// Virtual hosts, with every domain given once: Envoy refuses a table that says one twice.
+/// Virtual hosts. Each domain is the first one's that has it: Envoy refuses a table that says one twice.
 pub(super) struct Table<'a> {
     namespace: &'a str,
-    taken: HashSet<String>,
     virtual_hosts: Vec<VirtualHost>,
 }
 
 impl<'a> Table<'a> {
     pub(super) fn new(namespace: &'a str) -> Self {
-        Self { namespace, taken: HashSet::new(), virtual_hosts: Vec::new() }
+        Self { namespace, virtual_hosts: Vec::new() }
     }
 
-    pub(super) fn named(self, name: String, unknown: Option<String>) -> RouteTable {
+    pub(super) fn named(mut self, name: String, unknown: Option<String>) -> RouteTable {
+        let mut taken = HashSet::new();
+        let domains = self.virtual_hosts.iter().flat_map(|host| &host.domains);
+        let firsts: Vec<bool> = domains.map(|domain| taken.insert(domain.as_str())).collect();
+        let mut firsts = firsts.into_iter();
+        for host in &mut self.virtual_hosts {
+            host.domains.retain(|_| firsts.next().unwrap_or(true));
+        }
+        self.virtual_hosts.retain(|host| !host.domains.is_empty());
         RouteTable { name, virtual_hosts: self.virtual_hosts, unknown }
     }
 
@@ -235,13 +253,12 @@ impl<'a> Table<'a> {
 
     fn add_names(&mut self, service: &Service, port: &ServicePort, bare: bool, names: Vec<String>) {
         let number = port.port.value;
-        let with_port = names.iter().map(|name| format!("{name}:{number}"));
-        let without = names.iter().filter(|_| bare).cloned();
-        let domains: Vec<_> = without.chain(with_port).filter(|domain| self.taken.insert(domain.clone())).collect();
-        if !domains.is_empty() {
-            let (name, cluster) = (format!("{}:{number}", service.host), cluster_name(service, number, ""));
-            self.virtual_hosts.push(VirtualHost { name, domains, cluster });
-        }
+        let at_port = format!(":{number}");
+        let with_port: Vec<String> = names.iter().map(|name| [name.as_str(), &at_port].concat()).collect();
+        let mut domains = if bare { names } else { Vec::new() };
+        domains.extend(with_port);
+        let (name, cluster) = ([service.host.as_str(), &at_port].concat(), cluster_name(service, number, ""));
+        self.virtual_hosts.push(VirtualHost { name, domains, cluster });
     }
 }
 

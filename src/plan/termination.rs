@@ -3,9 +3,7 @@
 use serde::Serialize;
 
 use super::{AccessRule, Condition, Pattern, SecretName, Test};
-use crate::mesh::{
-    PeerNames, San, ServerCertificate, ServerTls, ServerTlsMode, ServerTlsVersion, Settings, TlsVersion,
-};
+use crate::mesh::{PeerNames, San, ServerCertificate, ServerTls, ServerTlsMode, Settings, TlsVersion};
 
 /// What a server of HTTP agrees to.
 pub(super) const HTTP_ALPN: [&str; 2] = ["h2", "http/1.1"];
@@ -21,9 +19,9 @@ pub struct Termination {
     /// The protocols agreed to (RFC 7301), best first.
     pub alpn: Vec<&'static str>,
     /// The oldest version of TLS.
-    pub minimum: ServerTlsVersion,
+    pub minimum: TlsVersion,
     /// The newest.
-    pub maximum: ServerTlsVersion,
+    pub maximum: TlsVersion,
     /// Of TLS 1.2 and before; empty: Envoy's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cipher_suites: Vec<String>,
@@ -93,11 +91,8 @@ impl Termination {
             required,
             refused: identities_not_named(settings, &tls.subject_alt_names),
         });
-        let maximum = tls.maximum.unwrap_or(ServerTlsVersion::V1_3);
-        let default = match defaults.minimum {
-            None | Some(TlsVersion::V1_2) => ServerTlsVersion::V1_2,
-            Some(TlsVersion::V1_3) => ServerTlsVersion::V1_3,
-        };
+        let maximum = tls.maximum.unwrap_or(TlsVersion::V1_3);
+        let default = defaults.minimum.unwrap_or(TlsVersion::V1_2);
         let suites = if tls.cipher_suites.is_empty() { defaults.cipher_suites } else { tls.cipher_suites.clone() };
         Some(Self {
             certificate,

@@ -53,14 +53,20 @@ pub struct TlsSettings {
     pub ecdh_curves: Vec<String>,
 }
 
-/// A version of TLS that may be asked for at least.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum TlsVersion {
+    /// TLS 1.0, which nobody should speak any more (RFC 8996). Within the mesh nobody does.
+    #[serde(rename = "1.0")]
+    V1_0,
+    /// TLS 1.1, likewise.
+    #[serde(rename = "1.1")]
+    V1_1,
     /// TLS 1.2.
-    #[serde(rename = "TLSV1_2")]
+    #[serde(rename = "1.2")]
     V1_2,
     /// TLS 1.3.
-    #[serde(rename = "TLSV1_3")]
+    #[serde(rename = "1.3")]
     V1_3,
 }
 

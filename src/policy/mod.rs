@@ -86,7 +86,7 @@ pub use pod::Pod;
 pub use private_key::{PrivateKey, PrivateKeyAlgorithm, PrivateKeyEncoding, RotationPolicy};
 pub use reference_grant::{ReferenceGrant, secret_named};
 pub use secret::{Namespace, Secret};
-pub use server_tls::{ServerCertificate, ServerTls, ServerTlsMode, ServerTlsVersion};
+pub use server_tls::{ServerCertificate, ServerTls, ServerTlsMode};
 pub use set::PolicySet;
 pub use spire::{
     AgentPath, CaKeyType, CaSubject, ClusterFederatedTrustDomain, ClusterSpiffeId, ClusterStaticEntry, Environment,

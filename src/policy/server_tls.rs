@@ -1,9 +1,9 @@
 //! Istio's `ServerTLSSettings`: how a Gateway's server, or one of a Sidecar's ingress listeners, terminates TLS.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::fields::{Unserved, Unused, non_empty};
-use super::mesh_config::CIPHER_SUITES;
+use super::mesh_config::{CIPHER_SUITES, TlsVersion};
 use super::report::Report;
 use super::{Located, Topic};
 
@@ -24,23 +24,6 @@ pub enum ServerTlsMode {
     IstioMutual,
     /// The client may show a certificate, and one that it shows must be good.
     OptionalMutual,
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub enum ServerTlsVersion {
-    /// TLS 1.0, which nobody should speak any more (RFC 8996).
-    #[serde(rename = "1.0")]
-    V1_0,
-    /// TLS 1.1, likewise.
-    #[serde(rename = "1.1")]
-    V1_1,
-    /// TLS 1.2.
-    #[serde(rename = "1.2")]
-    V1_2,
-    /// TLS 1.3.
-    #[serde(rename = "1.3")]
-    V1_3,
 }
 
 /// Where a server's certificate and key are.
@@ -71,9 +54,9 @@ pub struct ServerTls {
     /// `subjectAltNames`: a client's certificate must carry one of these.
     pub subject_alt_names: Vec<String>,
     /// `minProtocolVersion`; `None`: what MeshConfig's `tlsDefaults` says, or TLS 1.2.
-    pub minimum: Option<ServerTlsVersion>,
+    pub minimum: Option<TlsVersion>,
     /// `maxProtocolVersion`; `None`: TLS 1.3.
-    pub maximum: Option<ServerTlsVersion>,
+    pub maximum: Option<TlsVersion>,
     /// `cipherSuites` of TLS 1.2 and before, by OpenSSL's names; empty: those of `tlsDefaults`, or Envoy's.
     pub cipher_suites: Vec<String>,
 }
@@ -182,7 +165,7 @@ pub(super) fn check(raw: Located<Raw>, field: &str, report: &Report) -> Option<L
     }
     let (minimum, maximum) =
         (version(raw.min_protocol_version, field, report), version(raw.max_protocol_version, field, report));
-    if minimum.unwrap_or(ServerTlsVersion::V1_2) > maximum.unwrap_or(ServerTlsVersion::V1_3) {
+    if minimum.unwrap_or(TlsVersion::V1_2) > maximum.unwrap_or(TlsVersion::V1_3) {
         report.error(&at, field, "minProtocolVersion is above maxProtocolVersion");
     }
     let tls = ServerTls {
@@ -213,16 +196,16 @@ fn credential_name(name: &Located<String>, beside_paths: bool, field: &str, repo
     }
 }
 
-fn version(raw: Option<Located<RawVersion>>, field: &str, report: &Report) -> Option<ServerTlsVersion> {
+fn version(raw: Option<Located<RawVersion>>, field: &str, report: &Report) -> Option<TlsVersion> {
     let Located { value, at } = raw?;
     let version = match value {
         RawVersion::Auto => return None,
-        RawVersion::V1_0 => ServerTlsVersion::V1_0,
-        RawVersion::V1_1 => ServerTlsVersion::V1_1,
-        RawVersion::V1_2 => ServerTlsVersion::V1_2,
-        RawVersion::V1_3 => ServerTlsVersion::V1_3,
+        RawVersion::V1_0 => TlsVersion::V1_0,
+        RawVersion::V1_1 => TlsVersion::V1_1,
+        RawVersion::V1_2 => TlsVersion::V1_2,
+        RawVersion::V1_3 => TlsVersion::V1_3,
     };
-    if version < ServerTlsVersion::V1_2 {
+    if version < TlsVersion::V1_2 {
         report.warn(&at, format!("{field}: TLS 1.0 and 1.1 are broken (RFC 8996)"));
     }
     Some(version)

@@ -194,6 +194,15 @@ impl Config {
         Ok(config)
     }
 
+    /// The defaults with `overrides`, and what a ConfigMap in the policy directory says.
+    pub fn without_file(overrides: &Overrides) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        config.apply(overrides);
+        config.take_spire(overrides, &spire::Places::default())?;
+        config.check()?;
+        Ok(config)
+    }
+
     /// Parses a configuration; `file` is what messages call it. Keys that are left out have their defaults.
     /// What takes more than one value is not looked at before [`Config::check`].
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
 use super::Server;
-use super::config::Config;
+use super::config::{Config, Overrides};
 use crate::admin::api::{RootRotationAction, RootRotationRequest, RootRotationStatus, RotateReport, RotateRequest};
 use crate::cli::{Connection, WorkloadName, bootstrap};
 use crate::lab::envoy_binary::Request;
@@ -23,6 +23,8 @@ const ROOT_LIMIT: Duration = Duration::from_secs(60);
 struct LabServer {
     server: Server,
     data_dir: PathBuf,
+    /// Its root is from elsewhere, and is replaced there.
+    has_upstream: bool,
 }
 
 /// `countersign lab`.
@@ -59,17 +61,23 @@ pub async fn lab(args: cli::lab::LabArgs) -> ExitCode {
 
 impl ControlPlane for LabServer {
     async fn start(setup: Setup) -> Result<Self, LabError> {
-        let Setup { policies, data, xds, admin, trust_domain, .. } = setup;
-        let mut config =
-            Config { data_dir: data, trust_domain: trust_domain.parse().map_err(failed)?, ..Config::default() };
-        let data_dir = config.data_dir.clone();
-        config.policy.directory = policies;
-        config.xds.address = xds;
+        let Setup { policies, data, xds, admin, trust_domain, scenario, .. } = setup;
+        let socket = scenario.socket(&policies);
+        let overrides = Overrides {
+            policy: Some(policies),
+            data_dir: Some(data.clone()),
+            xds: Some(xds),
+            admin: Some(admin),
+            trust_domain: Some(trust_domain.parse().map_err(failed)?),
+            ..Overrides::default()
+        };
+        let (mut config, data_dir) = (Config::without_file(&overrides).map_err(failed)?, data);
         config.xds.drain = Duration::ZERO;
+        config.xds.unix.path = socket;
         config.rotation.spread = Duration::from_millis(500);
-        config.admin.address = admin;
+        let has_upstream = config.spire.as_ref().is_some_and(|spire| spire.upstream.is_some());
         let server = Server::start(config, Arc::new(OffsetDateTime::now_utc)).await.map_err(failed)?;
-        Ok(Self { server, data_dir })
+        Ok(Self { server, data_dir, has_upstream })
     }
 
     fn xds_address(&self) -> String {
@@ -117,6 +125,9 @@ impl ControlPlane for LabServer {
     }
 
     async fn rotate_root(&self, nodes: &[Node]) -> Result<Vec<RootStep>, LabError> {
+        if self.has_upstream {
+            return Ok(Vec::new());
+        }
         let client = Connection::to_data_dir(&self.data_dir).client().map_err(failed)?;
         let order = async |action, force| -> Result<RootRotationStatus, LabError> {
             let request = RootRotationRequest { action, force, paused: false };

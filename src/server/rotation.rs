@@ -11,14 +11,14 @@ use tracing::{info, warn};
 use super::blocking;
 use super::config;
 use super::flavour::flavour;
-use super::mesh_issuer::MeshRoot;
+use super::mesh_issuer::MeshAuthority;
 use super::peers::Entry;
 use super::proxies::Proxies;
 use crate::fleet::{Look, State};
 use crate::plan::Flavour;
 use crate::rollout::{Held, Pair, Progress, ProxyView, Refused, RootRotation, Situation, Stuck};
 use crate::secrets;
-use crate::trust::{RotationStep, Serial, TrustError};
+use crate::trust::{Relation, RotationStep, Serial, TrustError};
 use crate::xds::{ResourceType, Version};
 
 /// A node that has new credentials is given this long to put them into place before its connection is ended.
@@ -33,8 +33,8 @@ const TELL: Duration = Duration::from_secs(60);
 pub(super) struct Rotation {
     proxies: Proxies,
     settings: config::Rotation,
-    /// The root that an issuer wants to sign. `None`: roots are made here.
-    wanted: Option<watch::Receiver<Option<Arc<MeshRoot>>>>,
+    /// The authority that an issuer wants to sign. `None`: roots are made here.
+    wanted: Option<watch::Receiver<Option<Arc<MeshAuthority>>>>,
     state: Arc<Mutex<Inner>>,
 }
 
@@ -46,8 +46,8 @@ struct Inner {
     /// The same, by name.
     views: Vec<ProxyView>,
     told_at: Option<tokio::time::Instant>,
-    /// The issuer's root that cannot be used. It is tried again when it is another one.
-    refused: Option<Arc<MeshRoot>>,
+    /// The issuer's authority that cannot be used. It is tried again when it is another one.
+    refused: Option<Arc<MeshAuthority>>,
 }
 
 /// What an operator is told.
@@ -72,7 +72,7 @@ impl Rotation {
     pub(super) fn new(
         proxies: Proxies,
         settings: config::Rotation,
-        wanted: Option<watch::Receiver<Option<Arc<MeshRoot>>>>,
+        wanted: Option<watch::Receiver<Option<Arc<MeshAuthority>>>>,
     ) -> Self {
         let current = proxies.trust.rotation().as_ref().map(RootRotation::from_record);
         let state = Arc::new(Mutex::new(Inner { current, ..Inner::default() }));
@@ -86,7 +86,7 @@ impl Rotation {
         let now = (self.proxies.clock)();
         if state.current.as_ref().is_none_or(RootRotation::is_over) {
             if self.wanted.is_some() {
-                return Ok(self.follow_issuer(&mut state, now).await);
+                return self.follow_issuer(&mut state, now).await;
             }
             if !self.is_due(now) {
                 return Ok(false);
@@ -180,29 +180,45 @@ impl Rotation {
         Ok(self.keep(&mut state, next, now).await?)
     }
 
-    /// Begins a rotation to the issuer's root, if another one signs. Whether it did.
-    async fn follow_issuer(&self, state: &mut Inner, now: OffsetDateTime) -> bool {
+    /// Lets the issuer's authority sign, if another one does: at once below the same root, and otherwise by a rotation, which begins.
+    /// Whether something has changed. An authority that is no good is not tried again; what the store could not keep is.
+    async fn follow_issuer(&self, state: &mut Inner, now: OffsetDateTime) -> Result<bool, TrustError> {
         let wanted = self.wanted.as_ref().and_then(|wanted| wanted.borrow().clone());
-        let Some(root) = wanted.filter(|root| state.refused.as_ref().is_none_or(|it| !Arc::ptr_eq(it, root))) else {
-            return false;
+        let Some(authority) =
+            wanted.filter(|it| state.refused.as_ref().is_none_or(|refused| !Arc::ptr_eq(refused, it)))
+        else {
+            return Ok(false);
         };
-        let trust = Arc::clone(&self.proxies.trust);
-        if trust.is_root(&root.certificate) {
-            return false;
-        }
-        let start = move |old, new| RootRotation::start(Pair { old, new }, false, false, now).record();
-        let brought = Arc::clone(&root);
-        match blocking(move || trust.prepare_brought_root(brought.brought(), now, start)).await {
-            Ok(record) => {
-                info!(old = %record.old, new = %record.new, "the mesh's issuer has another root: a rotation to it begins");
-                state.current = Some(RootRotation::from_record(&record));
-                self.proxies.changed.notify_one();
-                true
+        let (trust, brought) = (Arc::clone(&self.proxies.trust), Arc::clone(&authority));
+        let followed = match trust.relation(&authority.brought()) {
+            Ok(Relation::Same) => return Ok(false),
+            Ok(Relation::Intermediate) => {
+                let imported = blocking(move || trust.import_authority(brought.brought(), now)).await;
+                imported.map(|(info, done)| {
+                    let (serial, waits) = (info.serial, done.waiting);
+                    info!(%serial, waits, "the mesh's issuer has another intermediate below the same root");
+                })
             }
+            Ok(Relation::Root) => {
+                let start = move |old, new| RootRotation::start(Pair { old, new }, false, false, now).record();
+                let prepared = blocking(move || trust.prepare_brought_root(brought.brought(), now, start)).await;
+                self.take_up(state);
+                prepared.map(|record| {
+                    info!(old = %record.old, new = %record.new, "the mesh's issuer has another root: a rotation to it begins");
+                })
+            }
+            Err(error) => Err(error),
+        };
+        match followed {
+            Ok(()) => {
+                self.proxies.changed.notify_one();
+                Ok(true)
+            }
+            Err(error @ TrustError::Store(_)) => Err(error),
             Err(error) => {
-                warn!(%error, "the root of the mesh's issuer cannot be used; the root that signs goes on signing");
-                state.refused = Some(root);
-                false
+                warn!(%error, "the authority of the mesh's issuer cannot be used; the one that signs goes on signing");
+                state.refused = Some(authority);
+                Ok(false)
             }
         }
     }
@@ -221,25 +237,29 @@ impl Rotation {
         let trust = Arc::clone(&self.proxies.trust);
         let start = move |old, new| RootRotation::start(Pair { old, new }, paused, force, now).record();
         let prepared = blocking(move || trust.prepare_root(now, start)).await;
-        // Where only the revocation lists have failed, the root is in the store: that is the rotation, and there is no second one.
-        let kept = self.proxies.trust.rotation().map(|record| RootRotation::from_record(&record));
-        if let Some(begun) = kept.filter(|it| !it.is_over()) {
-            let record = begun.record();
-            info!(old = %record.old, new = %record.new, "a root rotation begins");
-            state.current = Some(begun);
+        self.take_up(state);
+        let record = prepared?;
+        info!(old = %record.old, new = %record.new, "a root rotation begins");
+        Ok(())
+    }
+
+    /// Goes on from what is in the store. It is there too where only the revocation lists could not be kept: that is the rotation, and
+    /// there is no second one.
+    fn take_up(&self, state: &mut Inner) {
+        let Some(kept) = self.proxies.trust.rotation() else { return };
+        if state.current.as_ref().is_none_or(|it| it.record() != kept) {
+            state.current = Some(RootRotation::from_record(&kept));
+            state.told_at = None;
             self.proxies.changed.notify_one();
         }
-        prepared.map(|_| ())
     }
 
     /// On the disk first; only then is anybody shown anything of it.
     async fn keep(&self, state: &mut Inner, next: RootRotation, now: OffsetDateTime) -> Result<(), TrustError> {
         let (trust, roots, record) = (Arc::clone(&self.proxies.trust), next.roots(), next.record());
-        blocking(move || trust.change_roots(&roots, record, now)).await?;
-        state.current = Some(next);
-        state.told_at = None;
-        self.proxies.changed.notify_one();
-        Ok(())
+        let kept = blocking(move || trust.change_roots(&roots, record, now)).await;
+        self.take_up(state);
+        kept
     }
 
     fn situation<'a>(&self, state: &'a Inner, rotation: &RootRotation, now: OffsetDateTime) -> Situation<'a> {

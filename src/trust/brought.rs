@@ -15,8 +15,8 @@ use super::authority::Authority;
 use super::certificate::read;
 use super::change::RETIRED;
 use super::{
-    AuthorityInfo, AuthorityKind, AuthorityRecord, AuthorityState, Change, Maintained, RotationRecord, Serial,
-    Settings, Standing, Store, Trust, TrustError,
+    AuthorityInfo, AuthorityKind, AuthorityRecord, AuthorityState, Change, Maintained, Settings, Standing, Store,
+    Trust, TrustError,
 };
 
 /// basicConstraints (2.5.29.19): an authority that signs no other authority.
@@ -105,7 +105,8 @@ impl Trust {
     }
 
     /// Lets another intermediate sign that is brought, under the root that signs now; while something is revoked, as soon as every proxy
-    /// has its revocation list. Everything is checked before anything is kept.
+    /// has its revocation list. One that has signed before, and has given way to another, signs again. Everything is checked before
+    /// anything is kept.
     pub fn import_authority(
         &self,
         brought: Brought<'_>,
@@ -115,61 +116,40 @@ impl Trust {
         let (root, mut intermediate) = checked(&*self.store, &self.settings, brought, now)?;
         check_known(&books.records, &root)?;
         let info = Authority::from_record(&intermediate)?.info;
-        if books.records.iter().any(|it| it.serial == info.serial) {
+        let known = books.records.iter().find(|it| it.serial == info.serial);
+        let gave_way = |it: &&AuthorityRecord| {
+            it.certificate == intermediate.certificate && it.standing.state == AuthorityState::Retired
+        };
+        if known.is_some_and(|it| !gave_way(&it)) {
             return Err(refused(&info.subject, "it is in the store already"));
         }
+        let is_known = known.is_some();
         let hierarchy = self.hierarchy();
         if hierarchy.root.info.serial != root.serial {
             return Err(refused("the root", "another one signs now: bring an intermediate under that one"));
         }
-        if hierarchy.bundle.crls().is_some() {
-            intermediate.standing.state = AuthorityState::Prepared;
-            self.apply(&mut books, Change { add: vec![intermediate], ..Change::default() })?;
+        let waits = hierarchy.bundle.crls().is_some();
+        intermediate.standing.state = if waits { AuthorityState::Prepared } else { AuthorityState::Active };
+        let mut change = Change::default();
+        if !waits {
+            change.standings = hierarchy.active().map(|it| (it.info.serial.clone(), RETIRED)).collect();
+        }
+        match is_known {
+            true => change.standings.push((info.serial.clone(), intermediate.standing)),
+            false => change.add.push(intermediate),
+        }
+        self.apply(&mut books, change)?;
+        if waits {
             self.refresh_lists(&mut books, now)?;
             books.hand_over = true;
             return Ok((info, self.next_intermediate(&mut books, now)?));
         }
-        let standings = hierarchy.active().map(|it| (it.info.serial.clone(), RETIRED)).collect();
-        self.apply(&mut books, Change { add: vec![intermediate], standings, ..Change::default() })?;
         Ok((info, Maintained { activated: true, ..Maintained::default() }))
     }
 }
 
-impl Trust {
-    /// [`Trust::prepare_root`] with a root that is brought with its key, which gets an intermediate made here. One that the store knows
-    /// already, with or without its key, is refused.
-    pub fn prepare_brought_root(
-        &self,
-        brought: Brought<'_>,
-        now: OffsetDateTime,
-        record: impl FnOnce(Serial, Serial) -> RotationRecord,
-    ) -> Result<RotationRecord, TrustError> {
-        let mut books = self.books();
-        let (mut root, mut below) = checked(&*self.store, &self.settings, brought, now)?;
-        if root.key.is_empty() {
-            return Err(refused("the root", "its key is needed: another root cannot follow by an intermediate alone"));
-        }
-        if books.records.iter().any(|it| it.serial == root.serial) {
-            return Err(refused("the root", "the store has, or had, a root with this serial number: make a new one"));
-        }
-        root.standing = Standing { state: AuthorityState::Prepared, trusted: false };
-        below.standing.state = AuthorityState::Prepared;
-        let rotation = record(self.root(), root.serial.clone());
-        let change = Change { add: vec![root, below], rotation: Some(rotation.clone()), ..Change::default() };
-        self.apply(&mut books, change)?;
-        self.refresh_lists(&mut books, now)?;
-        Ok(rotation)
-    }
-
-    /// Whether this certificate (PEM) is the root that signs now.
-    pub fn is_root(&self, pem: &str) -> bool {
-        let certificate = CertificateDer::from_pem_slice(pem.as_bytes());
-        certificate.is_ok_and(|certificate| certificate == self.hierarchy().root.der)
-    }
-}
-
 /// The root and the intermediate that were brought, checked as far as they go, and the intermediate's key with its certificate.
-fn checked(
+pub(super) fn checked(
     store: &dyn Store,
     settings: &Settings,
     brought: Brought<'_>,
@@ -225,7 +205,7 @@ fn checked(
     Ok((root, intermediate))
 }
 
-fn refused(what: &str, reason: impl ToString) -> TrustError {
+pub(super) fn refused(what: &str, reason: impl ToString) -> TrustError {
     TrustError::material(what, reason)
 }
 

@@ -154,7 +154,7 @@ impl Trust {
         hierarchy.below(&hierarchy.root.info.serial).find(fit).map(|it| it.info.serial.clone())
     }
 
-    fn has_time(&self, intermediate: &Authority, now: OffsetDateTime) -> bool {
+    pub(super) fn has_time(&self, intermediate: &Authority, now: OffsetDateTime) -> bool {
         let (remaining, life) = intermediate.remaining(now);
         intermediate.has_key() && remaining > signed(self.settings.intermediate_activate).min(life / 6)
     }

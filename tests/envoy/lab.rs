@@ -66,3 +66,48 @@ async fn the_scenario_of_cert_manager_shows_what_it_promises(setting: Setting) {
         assert!(said.lines().any(|line| line.contains('✓') && line.contains(promise)), "{promise}: {said}");
     }
 }
+
+on_envoys!(the_scenario_of_spire_shows_what_it_promises: delta_1_40, delta_1_36);
+on_envoys!(all_four_seeds_at_once: delta_1_40);
+
+const SPIRE: [&str; 5] = [
+    "a request is served with mutual TLS, with secrets by the names of SPIRE's agent",
+    "plaintext to it is refused",
+    "its identity is that of the ClusterStaticEntry for its process",
+    "the root is the upstream authority's",
+    "its certificate was replaced again and again, and no request was lost",
+];
+
+const EVERY: [&str; 3] = [
+    "plaintext to payment-service:8080 is refused",
+    "no request was lost, every certificate arrived",
+    "everything that was started has ended",
+];
+
+/// `countersign lab --once`, which has to end well and to promise all of these.
+async fn shows(setting: Setting, scenario: &str, promises: &[&str]) {
+    let mut command = countersign();
+    command.args(["lab", "--once", "--scenario", scenario]).arg("--envoy").arg(setting.envoy().await);
+    let run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+    let output = tokio::time::timeout(std::time::Duration::from_secs(240), run).await.expect("it ends").unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    for promise in promises.iter().chain(&EVERY) {
+        assert!(said.lines().any(|line| line.contains('✓') && line.contains(promise)), "{promise}: {said}");
+    }
+}
+
+async fn the_scenario_of_spire_shows_what_it_promises(setting: Setting) {
+    shows(setting, "spire", &SPIRE).await;
+}
+
+async fn all_four_seeds_at_once(setting: Setting) {
+    let linkerd_and_cert_manager = [
+        "the gateway shows my-service-tls, which ClusterIssuer istio-ca has signed",
+        "the Certificate was issued again and again, and no request was lost",
+        "Server external-api has no authorization, and refuses everybody",
+        "with one, whom it names is let in, by mutual TLS",
+        "and plaintext is refused",
+    ];
+    shows(setting, "mixed", &[&SPIRE[..], &linkerd_and_cert_manager[..]].concat()).await;
+}

@@ -12,7 +12,7 @@ on_envoys!(a_meshed_only_port: delta_1_40, sotw_1_40, delta_1_36, sotw_1_36);
 on_envoys!(networks_and_nobody: delta_1_40, delta_1_36);
 on_envoys!(bytes_in_and_out: delta_1_40, delta_1_36);
 on_envoys!(a_certificate_has_linkerds_name_beside_its_identity: delta_1_40, sotw_1_36);
-on_envoys!(from_past_the_proxy_to_identities_only_under_traffic: delta_1_40);
+on_envoys!(from_past_the_proxy_to_identities_only_under_traffic: delta_1_40, sotw_1_40, delta_1_36, sotw_1_36);
 
 /// An object of production; `spec` is a flow mapping.
 fn object(kind: &str, name: &str, spec: &str) -> String {

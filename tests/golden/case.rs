@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use countersign::analysis;
 use countersign::envoy::{self, EncodedResource};
 use countersign::mesh::decide::{Destination, InboundMode, Reason, inbound, outbound_to, subsets};
 use countersign::mesh::{self, IstioCompatibility, Mesh, Moving, Step, Workload, WorkloadKey};
 use countersign::plan::{self, ClassPlan, ProxyPlan};
-use countersign::policy;
+use countersign::policy::{self, PolicySet, Warning};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::certificates::{self, Certificates};
 use super::protobuf::Renderer;
 
 /// `case.yaml`. Everything has a default.
@@ -33,6 +36,10 @@ struct Settings {
     istio_compatibility: IstioCompatibility,
     /// What the proxies say of themselves: `INTERCEPTION_MODE` and the like.
     node: BTreeMap<String, String>,
+    /// Whose certificates are shown. Absent: every Certificate's.
+    certificates: Option<Vec<String>>,
+    /// Whether `plan.yaml` has what an analysis finds.
+    findings: bool,
     /// The proxies' ids, where they say what they are: `router~` and so on.
     node_id: String,
 }
@@ -69,6 +76,10 @@ pub struct Case {
 struct Accepted {
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     warnings: BTreeSet<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<String>,
+    #[serde(flatten)]
+    issued: Certificates,
     workloads: BTreeMap<String, Planned>,
 }
 
@@ -120,13 +131,19 @@ impl Case {
             istio_compatibility: self.settings.istio_compatibility,
             ..mesh::Settings::default()
         };
+        // As the server does: what Certificates ask for is issued, and the rest sees it.
+        let (issued, set) = Certificates::of(&Arc::new(set), self.settings.certificates.as_deref());
         let moving = |it: &InTransit| {
             let key: WorkloadKey = it.workload.parse().unwrap_or_else(|error| panic!("case.yaml: {error}"));
             (key, it.port, Moving { from: it.from, step: it.step })
         };
         let (mesh, found) = Mesh::build_in_transit(&set, &settings, self.settings.transit.iter().map(moving).collect());
-        let mut accepted =
-            Accepted { warnings: warnings.iter().map(ToString::to_string).collect(), workloads: BTreeMap::new() };
+        let mut accepted = Accepted {
+            warnings: warnings.iter().map(ToString::to_string).collect(),
+            findings: self.findings(&set, &mesh, (&warnings, &found)),
+            issued,
+            workloads: BTreeMap::new(),
+        };
         accepted.warnings.extend(found.iter().map(ToString::to_string));
         let mut resources: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for workload in self.workloads(&mesh) {
@@ -134,7 +151,17 @@ impl Case {
             accepted.workloads.insert(workload.key.to_string(), planned);
             resources.insert(workload.key.to_string(), encoded.iter().map(|it| renderer.render(it)).collect());
         }
-        [Some(yaml(&accepted)), Some(yaml(&resources))]
+        [Some(yaml(&accepted)), (!resources.is_empty()).then(|| yaml(&resources))]
+    }
+
+    fn findings(&self, set: &PolicySet, mesh: &Mesh, (parsed, built): (&[Warning], &[mesh::Warning])) -> Vec<String> {
+        if !self.settings.findings {
+            return Vec::new();
+        }
+        let subject = analysis::Subject { set, mesh, parsed, built };
+        let report = analysis::analyze(subject, &analysis::Limits::default(), certificates::NOW);
+        let shown = |it: &analysis::Finding| format!("{} {}:{}: {}", it.code, it.file, it.line, it.message);
+        report.findings.iter().map(shown).collect()
     }
 
     fn workloads<'m>(&self, mesh: &'m Mesh) -> Vec<&'m Workload> {

@@ -1,6 +1,7 @@
 //! Over policy sets at random.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
@@ -9,9 +10,11 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::contexts::{references, validation};
-use super::{Contexts, resources};
+use super::{Contexts, OfProxy, proxies, resources};
+use crate::envoy::EncodedResource;
 use crate::mesh::tests::mesh;
 use crate::mesh::tests::random::policies;
+use crate::xds::{Layer, Resource, ResourceType, View};
 
 /// Whether a server shows its certificate of the mesh.
 fn is_mesh(context: &DownstreamTlsContext) -> bool {
@@ -75,15 +78,56 @@ proptest! {
         prop_assert_eq!(first, resources(&mesh(&text).0));
     }
 
-    /// Envoy refuses a response in which a name stands twice.
+    /// Envoy refuses a response in which a name stands twice. Only the listeners of a port may be both a proxy's own and its class's, and
+    /// then its own count (`xds::View`): a service whose clients choose among its endpoints may have this proxy's workload as one.
     #[test]
     fn no_resource_stands_twice(text in policies()) {
-        for of_proxy in resources(&mesh(&text).0) {
-            let mut names: Vec<_> = of_proxy.iter().map(|it| (it.type_url, &it.name)).collect();
-            names.sort();
-            let all = names.len();
-            names.dedup();
-            prop_assert_eq!(names.len(), all);
+        for OfProxy { own, class } in proxies(&mesh(&text).0) {
+            let [own, class] = [own, class].map(|of_layer| {
+                let mut names: Vec<_> = of_layer.into_iter().map(|it| (it.type_url, it.name)).collect();
+                names.sort();
+                names
+            });
+            for names in [&own, &class] {
+                prop_assert_eq!(names.windows(2).find(|pair| pair[0] == pair[1]), None, "{}", text);
+            }
+            let both = own.iter().find(|it| class.contains(it) && !it.0.ends_with(".Listener"));
+            prop_assert_eq!(both, None, "{}", text);
         }
     }
+}
+
+/// A workload that is an endpoint of a headless service has the service's listener at its own address, and there its own inbound one.
+#[test]
+fn a_proxy_s_own_listener_at_its_address_is_seen_instead_of_the_class_s() {
+    let (mesh, _) = mesh(
+        "---
+{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: a, namespace: one},
+ spec: {address: 10.0.0.7, serviceAccount: a, labels: {app: a}}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: a, namespace: one},
+ spec: {selector: {app: a}, clusterIP: None, ports: [{name: tcp, port: 80}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: a, namespace: one},
+ spec: {ingress: [{port: {number: 80, name: tcp}, captureMode: NONE}]}}
+",
+    );
+    let twice = |it: &&OfProxy| {
+        let is_it = |resource: &EncodedResource| resource.name == "10.0.0.7_80";
+        it.own.iter().any(is_it) && it.class.iter().any(is_it)
+    };
+    let all = proxies(&mesh);
+    let OfProxy { own, class } = all.iter().find(twice).expect("the listener is in both");
+    let layer = |resources: &[EncodedResource]| {
+        let all = resources.iter().map(|it| {
+            let ty = ResourceType::from_url(it.type_url).unwrap();
+            (ty, Arc::new(Resource::new(ty, &*it.name, &it.value)))
+        });
+        Arc::new(Layer::new(all, None))
+    };
+    let view = View::new(&[layer(own), layer(class)]);
+    let own = own.iter().find(|it| it.name == "10.0.0.7_80").unwrap();
+    let seen: Vec<_> = view.resources(ResourceType::Listener).filter(|it| &**it.name() == "10.0.0.7_80").collect();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].version(), Resource::new(ResourceType::Listener, "10.0.0.7_80", &own.value).version());
 }

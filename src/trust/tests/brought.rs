@@ -60,6 +60,14 @@ fn import(directory: &TempDir, chain: &str, root: &str, key: Option<&str>) -> Re
     import_authority(&store(directory), &settings(), Brought { chain, root, key }, NOW)
 }
 
+/// A hierarchy that began with this authority and key.
+pub(super) fn under(root: &str, (chain, key): &(String, String)) -> (TempDir, Trust) {
+    let directory = tempfile::tempdir().unwrap();
+    import(&directory, chain, root, Some(key)).unwrap();
+    let trust = open(directory.path(), settings(), NOW).unwrap();
+    (directory, trust)
+}
+
 /// A hierarchy as Istio's `cacerts` have it: the root's key is elsewhere.
 pub(super) fn under_a_foreign_root(settings: Settings) -> (TempDir, Trust) {
     let (directory, pki) = (tempfile::tempdir().unwrap(), Pki::new());
@@ -69,7 +77,7 @@ pub(super) fn under_a_foreign_root(settings: Settings) -> (TempDir, Trust) {
     (directory, trust)
 }
 
-fn leaf_chains_to(trust: &Trust, root: &str) {
+pub(super) fn leaf_chains_to(trust: &Trust, root: &str) {
     let issued = trust.workload_certificate("a/b", id("a", "b"), NOW).unwrap();
     let (_, root) = x509_parser::pem::parse_x509_pem(root.as_bytes()).unwrap();
     assert_eq!(*trust.bundle().roots()[0].der, root.contents[..]);

@@ -13,6 +13,7 @@ mod at_rest;
 mod brought;
 mod certificates;
 mod federation;
+mod following;
 mod issuance;
 mod requests;
 mod revocation;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn record(old: Serial, new: Serial, step: RotationStep) -> RotationRecord {
+pub(super) fn record(old: Serial, new: Serial, step: RotationStep) -> RotationRecord {
     RotationRecord { old, new, step, paused: false, force: false, started_at: NOW, step_at: NOW }
 }
 
