@@ -6,7 +6,7 @@ use clap::Parser;
 use countersign::admin::api::{ImportAuthorityRequest, IntermediateReport};
 use countersign::cli::{self, Cli, Command};
 use countersign::server::AuthorityFiles;
-use countersign::server::config::{Config, Overrides, SpireFile};
+use countersign::server::config::{Config, ConfigError, Overrides, SpireFile};
 use countersign::{server, telemetry};
 
 /// Streams live long and are of many sizes, and a fleet that comes back must find the memory that it left. `.cargo/config.toml` says how
@@ -31,7 +31,7 @@ async fn run() -> ExitCode {
         Command::Serve(args) => finish(serve(args).await),
         Command::Lab(args) => server::lab(args).await,
         Command::Agent(args) => finish(agent(args).await),
-        Command::Backup(args) => finish(server::backup(&args.data_dir, &args.file).map_err(Into::into)),
+        Command::Backup(args) => finish(backup(&args)),
         Command::Restore(args) => finish(restore(&args)),
         Command::Ca(command) => finish(ca(command).await),
         Command::Operator(command) => cli::run(command).await,
@@ -59,13 +59,9 @@ async fn agent(args: cli::agent::Args) -> Result<(), Box<dyn std::error::Error>>
 }
 
 async fn ca(command: cli::ca::Ca) -> Result<(), Box<dyn std::error::Error>> {
-    let config = |place: cli::ca::Place| {
-        let overrides = Overrides { data_dir: place.data_dir, ..Overrides::default() };
-        Config::load(place.config.as_deref(), &overrides)
-    };
     match command {
         cli::ca::Ca::Csr(args) => {
-            let config = config(args.place)?;
+            let config = config_of(&args.place)?;
             let csr = match cli::ca::request(&config.data_dir).await? {
                 Some(request) => request.csr,
                 None => server::authority_request(&config)?,
@@ -78,7 +74,7 @@ async fn ca(command: cli::ca::Ca) -> Result<(), Box<dyn std::error::Error>> {
                 (None, Some(chain), Some(root)) => AuthorityFiles { chain: vec![chain], root, key: args.key },
                 _ => return Err("give --cacerts, or --chain and --root".into()),
             };
-            let (config, texts) = (config(args.place)?, files.read()?);
+            let (config, texts) = (config_of(&args.place)?, files.read()?);
             let request = ImportAuthorityRequest {
                 chain: texts.chain.clone(),
                 root: texts.root.clone(),
@@ -104,8 +100,19 @@ async fn ca(command: cli::ca::Ca) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// The configuration of a server that is started with these flags.
+fn config_of(place: &cli::place::Place) -> Result<Config, ConfigError> {
+    let cli::place::Place { config, data_dir, policy, spire_config, expand_env } = place.clone();
+    let spire = spire_config.map(|path| SpireFile { path, expand_env });
+    Config::load(config.as_deref(), &Overrides { data_dir, policy, spire, ..Overrides::default() })
+}
+
+fn backup(args: &cli::backup::BackupArgs) -> Result<(), Box<dyn std::error::Error>> {
+    Ok(server::backup(&config_of(&args.place)?, &args.file)?)
+}
+
 fn restore(args: &cli::backup::RestoreArgs) -> Result<(), Box<dyn std::error::Error>> {
-    if let Some(aside) = server::restore(&args.file, &args.data_dir, args.force)? {
+    if let Some(aside) = server::restore(&args.file, &config_of(&args.place)?, args.force)? {
         println!("the store that was there is now {}", aside.display());
     }
     Ok(())

@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
+use super::place::Place;
+
 /// What `countersign backup` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BackupArgs {
     /// The file to write; it must not exist
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// The server's data directory; the server may be running
-    #[arg(long, value_name = "DIR", default_value = "./data")]
-    pub data_dir: PathBuf,
+    /// Which server; it may be running.
+    #[command(flatten)]
+    pub place: Place,
 }
 
 /// What `countersign restore` takes.
@@ -19,10 +21,10 @@ pub struct RestoreArgs {
     /// The backup
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// The server's data directory; the server must not be running
-    #[arg(long, value_name = "DIR", default_value = "./data")]
-    pub data_dir: PathBuf,
     /// Move a store that is there aside
     #[arg(long)]
     pub force: bool,
+    /// Which server; it must not be running.
+    #[command(flatten)]
+    pub place: Place,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
+use super::place::Place;
 use super::{CliError, Connection};
 use crate::admin::api::{AuthorityRequest, ImportAuthorityRequest, IntermediateReport};
 
@@ -17,17 +18,6 @@ pub enum Ca {
     Csr(CsrArgs),
     /// Take an intermediate into service: one that was signed for `ca csr`, or one with its key.
     Import(ImportArgs),
-}
-
-/// Which server's authorities.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Place {
-    /// The server's configuration file [default: config/countersign.yaml if there is one]
-    #[arg(long, value_name = "FILE", env = "COUNTERSIGN_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// The server's data directory [default: ./data]
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
 }
 
 /// What `countersign ca csr` takes.

@@ -27,6 +27,7 @@ pub mod lab;
 mod join_token;
 mod name;
 mod output;
+pub mod place;
 pub mod policy;
 mod proxy_status;
 pub mod renew;

@@ -62,7 +62,7 @@ use crate::fleet::Fleet;
 use crate::source::{self, Directory};
 use crate::telemetry::Metrics;
 use crate::trust::tls::{Clients, ServerTls};
-use crate::trust::{self, KEY_VARIABLE, KeyEncryptionKey, SealError, SqliteStore, Trust};
+use crate::trust::{self, KEY_VARIABLE, KeyEncryptionKey, SealError, SqliteStore, Trust, TrustError};
 use crate::xds::{Drain, XdsService};
 use crate::{admin, certificates as controller, policy};
 
@@ -287,13 +287,14 @@ async fn open_trust(config: &Config, clock: &Clock) -> Result<Arc<Trust>, Server
     }
     let issuer = config.trust.issuer.clone();
     let (directory, namespace) = (config.policy.directory.clone(), config.policy.cluster_resource_namespace.clone());
-    let keys = upstream::keys(config, &settings, now)?;
+    let config = config.clone();
     let opened = blocking(move || {
-        let store = SqliteStore::open_sealed(&path, key)?;
+        let store = SqliteStore::open_sealed(&path, key).map_err(TrustError::from)?;
         if let Some(issuer) = &issuer {
             mesh_issuer::found(&store, &settings, &directory, (issuer, &namespace), now)?;
         }
-        Trust::open_with(Box::new(store), settings, keys, now)
+        let keys = upstream::keys(&config, &settings, &store, now)?;
+        Ok::<_, ServerError>(Trust::open_with(Box::new(store), settings, keys, now)?)
     })
     .await?;
     let (bundle, signer) = (opened.bundle(), opened.intermediate());

@@ -278,7 +278,7 @@ impl Rotation {
     /// Takes what the fleet knows now into the books.
     async fn look(&self, state: &mut Inner, now: OffsetDateTime) {
         let roots = self.proxies.roots();
-        let trusted: Vec<Serial> = roots.bundle.roots().iter().map(|root| root.serial.clone()).collect();
+        let trusted: Vec<Serial> = roots.bundle.own_roots().iter().map(|root| root.serial.clone()).collect();
         let model = self.proxies.model.load_full();
         let federates = model.is_some_and(|it| !it.mesh.settings().further_trust_domains().is_empty());
         let served = self.proxies.served();

@@ -14,16 +14,25 @@ use super::proxies::Proxies;
 use super::rotation::Rotation;
 use super::{ServerError, blocking};
 use crate::policy::{KeyManager, SpireServer, UpstreamDisk};
-use crate::trust::{Keys, Settings, TrustError, Upstream};
+use crate::trust::{AuthorityKind, AuthorityRecord, AuthorityState, Keys, Settings, Store, TrustError, Upstream};
 
 /// The files are looked at this often. They are small, and their metadata says too little: a kubelet replaces a directory's link.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// What the `server.conf` says of keys.
-pub(super) fn keys(config: &Config, settings: &Settings, now: OffsetDateTime) -> Result<Keys, ServerError> {
+///
+/// A ConfigMap keeps no server from starting: where it names files of an authority that are not there, the store goes on as it is, or begins
+/// with a root of its own, and the authority follows by a root rotation when its files come. A store that has been below another root, and
+/// whose own intermediate cannot sign any more, is not begun anew: a second root would cut its mesh off.
+pub(super) fn keys(
+    config: &Config,
+    settings: &Settings,
+    store: &dyn Store,
+    now: OffsetDateTime,
+) -> Result<Keys, ServerError> {
     let Some(spire) = &config.spire else { return Ok(Keys::default()) };
     let in_memory = spire.key_manager.value == KeyManager::Memory;
-    let Some(disk) = &spire.upstream else {
+    let Some(disk) = config.upstream() else {
         if in_memory {
             warn!(
                 "{}: KeyManager \"memory\" without an UpstreamAuthority: the keys of intermediates are in memory alone, and the root's is in the \
@@ -33,9 +42,44 @@ pub(super) fn keys(config: &Config, settings: &Settings, now: OffsetDateTime) ->
         }
         return Ok(Keys { upstream: None, in_memory });
     };
-    let files = Files::read(&disk.value).map_err(|error| refused(spire, error))?;
-    let upstream = files.upstream(settings, now).map_err(|error| refused(spire, error.to_string()))?;
-    Ok(Keys { upstream: Some(Arc::new(upstream)), in_memory })
+    let read = Files::read(&disk.value);
+    let upstream = read.and_then(|files| files.upstream(settings, now).map_err(|error| error.to_string()));
+    match upstream {
+        Ok(upstream) => Ok(Keys { upstream: Some(Arc::new(upstream)), in_memory }),
+        Err(reason) if config.spire_is_named => Err(refused(spire, reason)),
+        Err(reason) => {
+            let meanwhile = meanwhile(store).map_err(|error| refused(spire, format!("{reason}; {error}")))?;
+            warn!("{}: UpstreamAuthority \"disk\": {reason}; {meanwhile}", disk.at);
+            Ok(Keys { upstream: None, in_memory })
+        }
+    }
+}
+
+/// What is done without the upstream authority's files, or why nothing can be.
+fn meanwhile(store: &dyn Store) -> Result<&'static str, String> {
+    let contents = store.load().map_err(|error| error.to_string())?;
+    if contents.trust_domain.is_none() {
+        return Ok(
+            "the mesh begins with a root of its own, which theirs follows by a root rotation as soon as they are there",
+        );
+    }
+    let active = |kind| {
+        move |it: &&AuthorityRecord| {
+            it.kind == kind && it.standing.state == AuthorityState::Active && !it.key.is_empty()
+        }
+    };
+    let has = |kind| contents.authorities.iter().any(|it| active(kind)(&it));
+    match (has(AuthorityKind::Root), has(AuthorityKind::Intermediate)) {
+        (true, _) => Ok("the mesh's own root goes on, and theirs follows by a root rotation as soon as they are there"),
+        (false, true) => Ok(
+            "the intermediate that is in the store signs until it ends; what bundle_file_path names beside is not trusted meanwhile",
+        ),
+        (false, false) => {
+            let message = "the mesh is below the root in these files, and nothing can be signed without them: put them back (another root \
+                           would cut every workload off)";
+            Err(message.to_owned())
+        }
+    }
 }
 
 fn refused(spire: &SpireServer, message: String) -> ServerError {
@@ -82,7 +126,7 @@ pub(super) fn follow(
     proxies: Proxies,
     rotation: Rotation,
 ) -> Option<JoinHandle<()>> {
-    let disk = config.spire.as_ref()?.upstream.as_ref()?.value.clone();
+    let disk = config.upstream()?.value.clone();
     Some(tokio::spawn(async move {
         let mut followed = Followed { disk, settings, proxies, rotation, begun: false, told: None };
         let mut seen = followed.digest().await;

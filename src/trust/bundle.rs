@@ -29,6 +29,8 @@ pub struct Root {
 pub struct TrustBundle {
     trust_domain: TrustDomain,
     roots: Vec<Root>,
+    /// How many of them are the hierarchy's own, which go first.
+    own: usize,
     pem: Arc<str>,
     lists: Option<RevocationLists>,
 }
@@ -51,8 +53,29 @@ impl TrustBundle {
             return Err(TrustError::material(format!("the trust bundle of {trust_domain}"), "it has no root"));
         }
         let pem = certificates.iter().map(|der| pem_of(der)).collect::<String>().into();
-        let roots = certificates.into_iter().map(Root::new).collect::<Result<_, _>>()?;
-        Ok(Self { trust_domain, roots, pem, lists: None })
+        let roots: Vec<_> = certificates.into_iter().map(Root::new).collect::<Result<_, _>>()?;
+        Ok(Self { trust_domain, own: roots.len(), roots, pem, lists: None })
+    }
+
+    /// The same with further roots, under which nothing is signed here: those that are not there yet.
+    pub(super) fn with_further(self, further: &[CertificateDer<'static>]) -> Result<Self, TrustError> {
+        let mut all: Vec<_> = self.roots.iter().map(|root| root.der.clone()).collect();
+        for der in further.iter().filter(|der| !self.roots.iter().any(|root| root.der == **der)) {
+            if !all.contains(der) {
+                all.push(der.clone());
+            }
+        }
+        Ok(Self { own: self.own, lists: self.lists.clone(), ..Self::new(self.trust_domain, all)? })
+    }
+
+    /// The roots that a rotation speaks of: all but those that are trusted because the upstream authority's bundle names them.
+    pub fn own_roots(&self) -> &[Root] {
+        &self.roots[..self.own]
+    }
+
+    /// Whether there are roots that are trusted because the upstream authority's bundle names them.
+    pub(super) fn has_further(&self) -> bool {
+        self.own < self.roots.len()
     }
 
     /// Whose roots they are.

@@ -167,7 +167,7 @@ impl Trust {
         let roots = records.iter().filter(|record| serials.contains(&record.serial));
         let roots: Vec<CertificateDer<'static>> =
             roots.map(|record| split(&record.certificate)).collect::<Result<Vec<_>, _>>()?.concat();
-        TrustBundle::new(self.settings.trust_domain.clone(), roots)
+        TrustBundle::new(self.settings.trust_domain.clone(), roots)?.with_further(self.keys().further())
     }
 }
 

@@ -62,7 +62,8 @@ impl Hierarchy {
             }
         };
         let bundle =
-            TrustBundle::new(settings.trust_domain.clone(), trusted.iter().map(|root| root.der.clone()).collect())?;
+            TrustBundle::new(settings.trust_domain.clone(), trusted.iter().map(|root| root.der.clone()).collect())?
+                .with_further(keys.further())?;
         Ok(Self { root, signer, listener, bundle: Arc::new(bundle), roots, intermediates })
     }
 

@@ -17,7 +17,7 @@ use super::orders::Order;
 use super::revocation::Note;
 use super::upstream::{Keys, Upstream};
 use super::{
-    AuthorityInfo, AuthorityRecord, AuthorityState, CrlRecord, IssuedChain, LeafNames, RevocationRecord,
+    AuthorityInfo, AuthorityRecord, AuthorityState, Change, CrlRecord, IssuedChain, LeafNames, RevocationRecord,
     RotationRecord, Serial, Settings, Store, TrustBundle, TrustError, WorkloadCertificate, WorkloadRecord, csr, leaf,
     server_identity,
 };
@@ -103,7 +103,7 @@ impl Trust {
             Some(_) => {}
             None => {
                 let mut authorities = match &keys.upstream {
-                    Some(upstream) => upstream.records(&settings, now)?,
+                    Some(upstream) => vec![upstream.root_record(&settings, AuthorityState::Active, now)?],
                     None => vec![Authority::new_root(&settings, AuthorityState::Active, now)?],
                 };
                 if let Some(root) = authorities.last() {
@@ -144,6 +144,12 @@ impl Trust {
             revoked: RwLock::new(revoked.collect()),
             federation: ArcSwap::from_pointee(Federation::from_records(contents.federated)?),
         };
+        if trust.has_upstream() {
+            // What its bundle named when the server ended is not known, and whoever compares is to look again.
+            let mut books = trust.books();
+            let bundle_sequence = Some(books.bundle_sequence + 1);
+            trust.apply(&mut books, Change { bundle_sequence, ..Change::default() })?;
+        }
         trust.maintain(now)?;
         Ok(trust)
     }
@@ -271,14 +277,17 @@ impl Trust {
     /// has to take it in. With the same root another intermediate signs from now on, if the authority is another.
     pub fn set_upstream(&self, upstream: Arc<Upstream>, now: OffsetDateTime) -> Result<bool, TrustError> {
         let before = self.keys();
-        let is_same = before.upstream.as_ref().is_some_and(|it| **it == *upstream);
-        self.keys.store(Arc::new(Keys { upstream: Some(upstream), in_memory: before.in_memory }));
+        let is_same = before.upstream.as_ref().is_some_and(|it| it.signs_as(&upstream));
         {
-            let books = self.books();
-            let lists = self.bundle().lists().cloned();
-            self.set_hierarchy(
-                Hierarchy::from_records(&books.records, &self.settings, &self.keys())?.with_lists(lists),
-            );
+            let mut books = self.books();
+            self.keys.store(Arc::new(Keys { upstream: Some(upstream), in_memory: before.in_memory }));
+            let is_news = self.keys().further() != before.further();
+            let bundle_sequence = is_news.then_some(books.bundle_sequence + 1);
+            if let Err(error) = self.apply(&mut books, Change { bundle_sequence, ..Change::default() }) {
+                self.keys.store(before);
+                return Err(error);
+            }
+            self.refresh_lists(&mut books, now)?;
         }
         let awaited = self.awaits_upstream();
         if !awaited && !is_same {

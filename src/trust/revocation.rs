@@ -154,7 +154,8 @@ impl Trust {
             (Vec::new(), String::new(), String::new(), Vec::new());
         let signing = hierarchy.intermediates().filter(|it| it.info.not_after > now);
         // A root's own list is empty: only who looks up whole chains asks for it (Envoy's SPIFFE validator).
-        let whole_chains = hierarchy.trusted_roots().all(|root| root.can_sign_lists());
+        let whole_chains =
+            !hierarchy.bundle.has_further() && hierarchy.trusted_roots().all(|root| root.can_sign_lists());
         let trusted = hierarchy.trusted_roots().filter(|_| whole_chains);
         for signer in signing.chain(trusted) {
             let serial = &signer.info.serial;
@@ -202,7 +203,9 @@ impl Trust {
             Lists::Never => false,
             Lists::Always => all_sign,
             // Whoever has a root's key may have signed intermediates that we know nothing of.
-            Lists::Auto => all_sign && hierarchy.trusted_roots().all(|root| root.has_key()),
+            Lists::Auto => {
+                all_sign && !hierarchy.bundle.has_further() && hierarchy.trusted_roots().all(|root| root.has_key())
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
+use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::authority::Signs;
@@ -33,12 +34,6 @@ pub struct Upstream {
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Upstream").field("roots", &self.roots.len()).finish_non_exhaustive()
-    }
-}
-
-impl PartialEq for Upstream {
-    fn eq(&self, other: &Self) -> bool {
-        self.roots == other.roots && self.chain == other.chain
     }
 }
 
@@ -78,6 +73,14 @@ impl Upstream {
             Some(last) => last.clone(),
             None => certificates(WHAT, certificate)?.swap_remove(0),
         };
+        for der in &roots {
+            // Whoever stands in the bundle is believed to be an authority by every proxy.
+            let (_, read) = X509Certificate::from_der(der).map_err(|error| TrustError::material(WHAT, error))?;
+            if !read.is_ca() {
+                let reason = format!("{} is no authority: its basic constraints do not say CA", read.subject());
+                return Err(TrustError::material("the upstream bundle", reason));
+            }
+        }
         // The root that the chain ends at goes first.
         let tried: Vec<_> = roots.iter().map(|root| check_chain(settings, &chain, root, 1, now)).collect();
         let fits = |(index, tried): (usize, &Result<(), TrustError>)| {
@@ -98,20 +101,14 @@ impl Upstream {
         self.chain.first().unwrap_or(&self.roots[0])
     }
 
-    /// Whether it has other roots than `other`.
-    pub fn has_other_roots(&self, other: &Self) -> bool {
-        self.roots != other.roots
+    /// Whether it signs as `other` does, whatever else their bundles name.
+    pub(super) fn signs_as(&self, other: &Self) -> bool {
+        self.root() == other.root() && self.chain == other.chain
     }
 
     /// The root above it.
     pub fn root(&self) -> &CertificateDer<'static> {
         &self.roots[0]
-    }
-
-    /// Every root as it is kept for a new mesh, the one above last.
-    pub(super) fn records(&self, settings: &Settings, now: OffsetDateTime) -> Result<Vec<AuthorityRecord>, TrustError> {
-        let others = self.roots[1..].iter().map(|root| record(root, settings, AuthorityState::Retired, now));
-        others.chain([record(self.root(), settings, AuthorityState::Active, now)]).collect()
     }
 
     /// The root above as it is kept.
@@ -155,6 +152,12 @@ fn record(
 }
 
 impl Keys {
+    /// The roots that are trusted for as long as the upstream's bundle names them, beside the one above its certificate. They are in no
+    /// record: the file alone says which they are.
+    pub(super) fn further(&self) -> &[CertificateDer<'static>] {
+        self.upstream.as_ref().map_or(&[], |upstream| &upstream.roots[1..])
+    }
+
     /// What signs below the root `certificate`, if that is the upstream's.
     pub(super) fn mint_below(&self, certificate: &[u8]) -> Result<Option<Arc<Mint>>, TrustError> {
         let above = self.upstream.as_ref().filter(|upstream| upstream.root()[..] == *certificate);

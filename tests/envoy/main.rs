@@ -40,6 +40,7 @@ mod renewal;
 mod resource_ttl;
 mod revocation;
 mod root_rotation;
+mod seeds;
 mod sleep;
 mod spire;
 mod staged;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use countersign::admin::api::{RotateReport, RotateRequest, ServerStatus};
+use countersign::admin::api::{BundleDocument, RotateReport, RotateRequest, ServerStatus};
 use countersign::cli::{Client, Connection};
 use countersign::lab::app::App;
 use countersign::lab::{self, EnvoyOptions, EnvoyProcess, Network, Ports};
@@ -48,8 +48,15 @@ fn write_upstream(directory: &Path, name: &str) {
         std::fs::write(&new, text).unwrap();
         std::fs::rename(&new, directory.join(file)).unwrap();
     };
+    let root = params.self_signed(&key).unwrap().pem();
+    let further = directory.join("further.crt");
+    if !further.exists() {
+        params.distinguished_name.push(DnType::CommonName, "a further root");
+        std::fs::write(&further, params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()).unwrap();
+    }
     replace("bootstrap.key", key.serialize_pem());
-    replace("bootstrap.crt", params.self_signed(&key).unwrap().pem());
+    replace("bundle.crt", root.clone() + &std::fs::read_to_string(&further).unwrap());
+    replace("bootstrap.crt", root);
 }
 
 impl Server {
@@ -61,7 +68,7 @@ impl Server {
              log_level = \"INFO\"\n  ca_ttl = \"168h\"\n  default_x509_svid_ttl = \"1h\"\n}}\nplugins {{\n  DataStore \"sql\" {{ plugin_data {{ \
              database_type = \"sqlite3\" connection_string = \"{at}/data/datastore.sqlite3\" }} }}\n  NodeAttestor \"join_token\" {{ plugin_data \
              {{}} }}\n  KeyManager \"memory\" {{ plugin_data {{}} }}\n  UpstreamAuthority \"disk\" {{ plugin_data {{ key_file_path = \
-             \"{at}/bootstrap.key\" cert_file_path = \"{at}/bootstrap.crt\" }} }}\n}}\n",
+             \"{at}/bootstrap.key\" cert_file_path = \"{at}/bootstrap.crt\" bundle_file_path = \"{at}/bundle.crt\" }} }}\n}}\n",
             xds.port()
         );
         std::fs::write(directory.join("server.conf"), conf).unwrap();
@@ -345,6 +352,10 @@ async fn envoys_of_a_spire_agent_work_unchanged(setting: Setting) {
             })
             .await;
             traffic.some_more().await;
+            // What the bundle names beside is trusted as before, by the proxies too.
+            let further = std::fs::read_to_string(server.directory.path().join("further.crt")).unwrap();
+            let bundle: BundleDocument = server.client().get("/v1/bundle").await.unwrap();
+            assert!(bundle.pem.contains(further.trim()), "{}", bundle.pem);
             // And a crash: the key of the intermediate is gone with it, and the same upstream signs another.
             let before = server.status().await;
             server.kill_and_start_again().await;

@@ -20,7 +20,8 @@ impl Config {
                 ),
             );
         }
-        if self.trust.issuer.is_some() && self.spire.as_ref().is_some_and(|spire| spire.upstream.is_some()) {
+        let names_upstream = self.spire.as_ref().is_some_and(|spire| spire.upstream.is_some());
+        if self.trust.issuer.is_some() && names_upstream && self.spire_is_named {
             let message = "the server.conf has an UpstreamAuthority, and there is one root: remove one of the two";
             return invalid("trust.issuer", message.to_owned());
         }

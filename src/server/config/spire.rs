@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Config, ConfigError, MINIMUM_TTL, Overrides};
-use crate::policy::{self, CaKeyType, Located, LogLevel, Origin, PolicyError, SpireServer, Warning};
+use crate::policy::{self, CaKeyType, Located, LogLevel, Origin, PolicyError, SpireServer, UpstreamDisk, Warning};
 use crate::source;
 use crate::trust::KeyAlgorithm;
 
@@ -118,6 +118,10 @@ impl Config {
                 self.federates_with.push(other);
             }
         }
+        if let (Some(upstream), Some(issuer), false) = (&server.upstream, &self.trust.issuer, strict) {
+            let message = format!("the UpstreamAuthority has no effect: the root is that of trust.issuer, {issuer}");
+            put.warnings.push(Warning::new(upstream.at.clone(), message));
+        }
         self.warnings.append(&mut put.warnings);
         (self.spire, self.spire_is_named) = (Some(server), strict);
         Ok(())
@@ -129,6 +133,11 @@ impl Config {
             Some(spire) => PathBuf::from(&spire.store.value),
             None => self.data_dir.join(name),
         }
+    }
+
+    /// SPIRE's `UpstreamAuthority`. Where the mesh's root is an issuer's, that of a ConfigMap is not asked: there is one root.
+    pub(in crate::server) fn upstream(&self) -> Option<&Located<UpstreamDisk>> {
+        self.spire.as_ref()?.upstream.as_ref().filter(|_| self.trust.issuer.is_none())
     }
 
     /// The log level of a `server.conf`, as a filter.

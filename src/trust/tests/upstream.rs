@@ -151,3 +151,86 @@ fn another_upstream_root_is_prepared_and_not_trusted_before_its_turn() {
     assert!(!trust.set_upstream(Arc::new(of_root(&pki)), NOW).unwrap());
     assert_ne!(trust.intermediate().serial, signer, "it is another authority than the one before");
 }
+
+/// What a rotation from the root that signs does to the bundle, step by step: the roots at the end of each.
+fn rotate(trust: &Trust) -> Vec<Vec<Serial>> {
+    let record = |old, new| RotationRecord {
+        old,
+        new,
+        step: RotationStep::Prepared,
+        paused: false,
+        force: false,
+        started_at: NOW,
+        step_at: NOW,
+    };
+    let rotation = trust.prepare_root(NOW, record).unwrap();
+    let (old, new) = (rotation.old.clone(), rotation.new.clone());
+    let steps = [
+        (RotationStep::Distributing, &old, vec![&old, &new]),
+        (RotationStep::Activating, &new, vec![&old, &new]),
+        (RotationStep::Retiring, &new, vec![&new]),
+        (RotationStep::Done, &new, vec![&new]),
+    ];
+    let steps = steps.into_iter().map(|(step, signing, trusted)| {
+        let trusted: Vec<Serial> = trusted.into_iter().cloned().collect();
+        let roots = Roots { signing: signing.clone(), trusted: trusted.clone() };
+        trust.change_roots(&roots, RotationRecord { step, ..rotation.clone() }, NOW).unwrap();
+        let own: Vec<_> = trust.bundle().own_roots().iter().map(|root| root.serial.clone()).collect();
+        assert_eq!(own, trusted, "{step:?}: what the rotation waits for is what it speaks of");
+        serials(trust)
+    });
+    steps.collect()
+}
+
+fn serials(trust: &Trust) -> Vec<Serial> {
+    trust.bundle().roots().iter().map(|root| root.serial.clone()).collect()
+}
+
+fn serial_of(pem: &str) -> Serial {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap();
+    Serial::from_der(pem.parse_x509().unwrap().raw_serial())
+}
+
+/// A root that the bundle names is trusted for as long as it does: through a rotation, a restart, and not a moment longer.
+#[test]
+fn a_further_root_stays_as_long_as_the_file_names_it() {
+    let (directory, [first, second, other]) = (tempfile::tempdir().unwrap(), [(); 3].map(|()| Pki::new()));
+    let of = |pki: &Pki, bundle: &[&Pki]| {
+        let bundle: String = bundle.iter().map(|pki| pki.root.as_str()).collect();
+        upstream(&pki.root, &pki.root_key.serialize_pem(), Some(&bundle)).unwrap()
+    };
+    let [one, two, three] = [&first, &second, &other].map(|pki| serial_of(&pki.root));
+    let trust = open_below(directory.path(), Some(of(&first, &[&first, &other])), NOW);
+    assert_eq!(serials(&trust), [one.clone(), three.clone()]);
+
+    // The file names the new root, the old one, and the other.
+    assert!(trust.set_upstream(Arc::new(of(&second, &[&first, &second, &other])), NOW).unwrap());
+    let published = trust.published_bundle().unwrap();
+    let steps = rotate(&trust);
+    assert!(steps.iter().all(|bundle| bundle.contains(&three)), "{steps:?}");
+    assert!(steps.iter().all(|bundle| bundle.contains(&one)), "the file still names it: {steps:?}");
+    assert_eq!(trust.root(), two);
+
+    // A restart reads the file again.
+    drop(trust);
+    let trust = open_below(directory.path(), Some(of(&second, &[&second, &other])), NOW);
+    assert_eq!(serials(&trust), [two.clone(), three]);
+    // And without it: it leaves at once, nobody makes another intermediate for that, and others are told to look again.
+    let signer = trust.intermediate().serial;
+    let before = trust.published_bundle().unwrap();
+    assert!(before.sequence > published.sequence);
+    assert!(!trust.set_upstream(Arc::new(of(&second, &[&second])), NOW).unwrap());
+    let after = trust.published_bundle().unwrap();
+    assert_eq!((serials(&trust), trust.intermediate().serial), (vec![two], signer));
+    assert!(after.sequence > before.sequence && after.bundle.roots().len() == 1);
+    chains(&trust, 2);
+}
+
+#[test]
+fn threat_08_a_bundle_names_authorities_only() {
+    let pki = Pki::new();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+    let error = upstream(&pki.root, &pki.root_key.serialize_pem(), Some(&format!("{}{leaf}", pki.root))).unwrap_err();
+    assert!(error.to_string().contains("is no authority"), "{error}");
+}
