@@ -18,6 +18,8 @@ mod policy;
 mod socket;
 mod token;
 #[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
 mod tests;
 
 pub use backend::{Backend, Failure};

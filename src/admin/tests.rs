@@ -9,163 +9,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 
 use super::api::*;
+use super::fake::Fake;
 use super::token::Token;
 use super::*;
-use crate::analysis::{Filter, Finding, Report, ServiceDescription, Way, WorkloadDescription};
-
-struct Fake;
-
-impl Backend for Fake {
-    fn ready(&self) -> bool {
-        false
-    }
-    fn metrics(&self) -> String {
-        "# EOF\n".into()
-    }
-    async fn status(&self) -> Result<ServerStatus, Failure> {
-        Ok(ServerStatus { trust_domain: "fake.example".into(), ..ServerStatus::default() })
-    }
-    async fn findings(&self) -> Result<Report, Failure> {
-        let finding = Finding { code: "CS0101".into(), file: "a.yaml".into(), line: 3, ..Finding::default() };
-        Ok(Report { findings: vec![finding], ..Report::default() })
-    }
-    async fn ways(&self, filter: Filter) -> Result<Vec<Way>, Failure> {
-        let clients = filter.workload.iter().map(ToString::to_string).collect();
-        Ok(vec![Way {
-            clients,
-            host: filter.host.unwrap_or_default(),
-            port: filter.port.unwrap_or(80),
-            ..Way::default()
-        }])
-    }
-    async fn describe_workload(&self, name: String) -> Result<WorkloadDescription, Failure> {
-        Ok(WorkloadDescription { name, ..WorkloadDescription::default() })
-    }
-    async fn describe_service(&self, host: String) -> Result<Vec<ServiceDescription>, Failure> {
-        let known = ServiceDescription { host: host.clone(), ..ServiceDescription::default() };
-        Ok(if host == "nobody.example" { vec![] } else { vec![known] })
-    }
-    async fn proxies(&self) -> Result<Vec<ProxyStatus>, Failure> {
-        let rds = TypeStatus { type_name: "RDS".into(), ..TypeStatus::default() };
-        Ok(vec![ProxyStatus { name: "shop/web".into(), types: vec![rds], ..ProxyStatus::default() }])
-    }
-    async fn secrets(&self, node: Option<String>) -> Result<Vec<SecretStatus>, Failure> {
-        match node.as_deref() {
-            None => Ok(vec![SecretStatus::default(), SecretStatus::default()]),
-            Some("shop/web") => Ok(vec![SecretStatus { r#type: SecretType::Ca, ..SecretStatus::default() }]),
-            Some(other) => Err(Failure::NotFound(format!("no proxy {other}"), "see /v1/proxies".into())),
-        }
-    }
-    async fn adoption(&self, request: AdoptionRequest) -> Result<AdoptionStatus, Failure> {
-        let AdoptionRequest { secret, version, wait_seconds } = request;
-        let stuck = MissingProxy {
-            node: "shop/stuck".into(),
-            state: AdoptionState::Waiting,
-            reason: format!("waited {wait_seconds:?}"),
-            ..MissingProxy::default()
-        };
-        let missing = if secret == "ROOTCA" { vec![] } else { vec![stuck] };
-        Ok(AdoptionStatus {
-            complete: missing.is_empty(),
-            secret,
-            version,
-            acknowledged: 2,
-            missing,
-            ..Default::default()
-        })
-    }
-    async fn rotate(&self, request: RotateRequest) -> Result<RotateReport, Failure> {
-        let serial = request.wait_seconds.unwrap_or_default().to_string();
-        let one = |workload| RotatedWorkload { workload, serial: serial.clone(), acknowledged: true, connected: true };
-        Ok(RotateReport { rotated: request.workloads.into_iter().map(one).collect() })
-    }
-    async fn root_rotation(&self) -> Result<RootRotationStatus, Failure> {
-        Ok(RootRotationStatus { step: "none".into(), ..RootRotationStatus::default() })
-    }
-    async fn rotate_root(&self, request: RootRotationRequest) -> Result<RootRotationStatus, Failure> {
-        let waiting = vec![WaitingFor { proxy: Some("shop/stuck".into()), reason: "it is away".into() }];
-        let step = format!("{:?}", request.action);
-        Ok(RootRotationStatus { step, force: request.force, waiting, ..RootRotationStatus::default() })
-    }
-    async fn mode_change(&self) -> Result<ModeChangeStatus, Failure> {
-        Ok(ModeChangeStatus::default())
-    }
-    async fn advance_mode_change(&self, request: ModeChangeRequest) -> Result<ModeChangeStatus, Failure> {
-        if !request.force {
-            return Err(Failure::Conflict("it waits for 1 proxies".into(), "--force goes on without them".into()));
-        }
-        let change = ModeChange { from: "DISABLE".into(), to: "STRICT".into(), step: "switching".into() };
-        let ports = vec![PortInTransit { workload: "shop/web".into(), port: 8080, change }];
-        let waiting = vec![WaitingFor { proxy: Some("shop/stuck".into()), reason: "it is away".into() }];
-        Ok(ModeChangeStatus { step: "switching".into(), ports, waiting, ..ModeChangeStatus::default() })
-    }
-    async fn rotate_intermediate(&self) -> Result<IntermediateReport, Failure> {
-        Ok(IntermediateReport {
-            intermediate: AuthorityStatus { serial: "0b".into(), not_after: "then".into() },
-            waiting: false,
-        })
-    }
-    async fn revoke(&self, request: RevokeRequest) -> Result<RevokeReport, Failure> {
-        let one = RevokedCertificate { serial: "0c".into(), identity: request.target, ..RevokedCertificate::default() };
-        Ok(RevokeReport { revoked: vec![one], connections_ended: 2, lists: true })
-    }
-    async fn revocations(&self) -> Result<Vec<RevokedCertificate>, Failure> {
-        Ok(vec![RevokedCertificate { serial: "0c".into(), ..RevokedCertificate::default() }])
-    }
-    async fn bundles(&self) -> Result<Vec<BundleStatus>, Failure> {
-        let own = BundleStatus { trust_domain: "fake.example".into(), own: true, ..BundleStatus::default() };
-        Ok(vec![own, BundleStatus { trust_domain: "other.example".into(), ..BundleStatus::default() }])
-    }
-    async fn bundle(&self, trust_domain: Option<String>) -> Result<BundleDocument, Failure> {
-        let trust_domain = trust_domain.unwrap_or("fake.example".into());
-        Ok(BundleDocument { trust_domain, pem: "some pem".into(), spiffe: "some keys".into() })
-    }
-    async fn import_bundle(&self, request: ImportBundleRequest) -> Result<BundleStatus, Failure> {
-        let roots = vec![RootStatus { subject: request.document, ..RootStatus::default() }];
-        Ok(BundleStatus { trust_domain: request.trust_domain, roots, ..BundleStatus::default() })
-    }
-    async fn remove_bundle(&self, request: RemoveBundleRequest) -> Result<(), Failure> {
-        match request.trust_domain.as_str() {
-            "other.example" => Ok(()),
-            other => Err(Failure::NotFound(format!("there is no bundle of {other}"), String::new())),
-        }
-    }
-    async fn request_authority(&self) -> Result<AuthorityRequest, Failure> {
-        Ok(AuthorityRequest { csr: "a request".into() })
-    }
-    async fn import_authority(&self, _: ImportAuthorityRequest) -> Result<IntermediateReport, Failure> {
-        self.rotate_intermediate().await
-    }
-    async fn certificates(&self) -> Result<Vec<CertificateStatus>, Failure> {
-        let ready = Condition { r#type: "Ready".into(), status: true, reason: "Ready".into(), ..Condition::default() };
-        let (name, secret) = ("shop/web".to_owned(), "web-tls".to_owned());
-        Ok(vec![CertificateStatus { name, secret, revision: 3, conditions: vec![ready], ..Default::default() }])
-    }
-    async fn renew_certificates(&self, _: RenewCertificatesRequest) -> Result<Vec<CertificateStatus>, Failure> {
-        self.certificates().await
-    }
-    async fn export_certificate(&self, request: ExportCertificateRequest) -> Result<ExportedCertificate, Failure> {
-        match request.certificate.as_str() {
-            "shop/web" => {
-                Ok(ExportedCertificate { tls_crt: "chain".into(), tls_key: "key".into(), ca_crt: "ca".into() })
-            }
-            other => Err(Failure::NotFound(format!("there is no Certificate {other} in the policy"), String::new())),
-        }
-    }
-    async fn bootstrap(&self, _: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
-        Err(Failure::Unavailable("no intermediate yet".into(), String::new()))
-    }
-    async fn create_token(&self, request: TokenRequest) -> Result<NewToken, Failure> {
-        let status = TokenStatus { workload: request.workload, ..TokenStatus::default() };
-        Ok(NewToken { token: "shown once".into(), status })
-    }
-    async fn tokens(&self) -> Result<Vec<TokenStatus>, Failure> {
-        Ok(vec![TokenStatus { id: "00ff".into(), state: TokenState::Used, ..TokenStatus::default() }])
-    }
-    async fn revoke_token(&self, id: String) -> Result<(), Failure> {
-        Err(Failure::NotFound(format!("there is no join token {id}"), String::new()))
-    }
-}
 
 struct Server {
     running: Running,
@@ -177,7 +23,9 @@ async fn start(address: &str) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { data_dir: dir.path().join("data"), address: address.parse().unwrap() };
     let (stop, stopped) = watch::channel(false);
-    let running = serve(Arc::new(Fake), &options, stopped).await.unwrap();
+    let rds = TypeStatus { type_name: "RDS".into(), ..TypeStatus::default() };
+    let proxies = vec![ProxyStatus { name: "shop/web".into(), types: vec![rds], ..ProxyStatus::default() }];
+    let running = serve(Arc::new(Fake { proxies }), &options, stopped).await.unwrap();
     Server { running, stop, dir }
 }
 
@@ -271,9 +119,9 @@ async fn adoption_is_asked_by_the_secrets_name_and_bounds_the_wait() {
 async fn join_tokens_are_made_listed_and_revoked() {
     let server = start("127.0.0.1:0").await;
     let (status, made) = server.unix("POST /v1/tokens", r#"{"workload":"shop/web","ttlSeconds":600}"#).await;
-    assert!(status == 200 && made.contains(r#""token":"shown once""#), "{made}");
+    assert!(status == 200 && made.contains(r#""token":"for 600 s""#), "{made}");
     let (_, listed) = server.unix("GET /v1/tokens", "").await;
-    assert!(listed.contains(r#""state":"USED""#) && !listed.contains("shown once"), "{listed}");
+    assert!(listed.contains(r#""state":"USED""#) && !listed.contains("for 600 s"), "{listed}");
     for (path, body, status) in [
         ("/v1/tokens", r#"{"workload":"web","ttlSeconds":600}"#, 400),
         ("/v1/tokens", r#"{"workload":"shop/web","ttlSeconds":0}"#, 400),
@@ -294,7 +142,7 @@ async fn errors_are_json_with_a_status() {
         ("GET /v1/secrets?nod=shop/web", "", 400, "nod"),
         ("GET /v2/x", "", 404, "no such path"),
         ("DELETE /v1/status", "", 405, "another method"),
-        ("POST /v1/bootstrap", r#"{"workload":"a/b","csr":""}"#, 503, "no intermediate yet"),
+        ("POST /v1/bootstrap", r#"{"workload":"shop/early","csr":""}"#, 503, "no intermediate yet"),
         ("POST /v1/bootstrap", r#"{"workload":"a/b","csr":"","san":"x"}"#, 422, "unknown field"),
         ("POST /v1/bootstrap", "{", 400, "Failed to parse"),
     ];
@@ -357,7 +205,7 @@ async fn threat_06_a_directory_that_others_may_write_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o770)).unwrap();
     let options = Options { data_dir: dir.path().to_owned(), address: "127.0.0.1:0".parse().unwrap() };
-    let error = serve(Arc::new(Fake), &options, watch::channel(false).1).await.unwrap_err();
+    let error = serve(Arc::new(Fake::default()), &options, watch::channel(false).1).await.unwrap_err();
     assert!(error.to_string().contains("may be written by others (mode 770)"), "{error}");
 }
 
@@ -392,7 +240,7 @@ async fn a_living_server_keeps_its_socket_and_a_dead_ones_is_replaced() {
     let server = start("127.0.0.1:0").await;
     let options = Options { data_dir: server.data(), address: "127.0.0.1:0".parse().unwrap() };
     let (_stop, stopped) = watch::channel(false);
-    let error = serve(Arc::new(Fake), &options, stopped.clone()).await.unwrap_err();
+    let error = serve(Arc::new(Fake::default()), &options, stopped.clone()).await.unwrap_err();
     assert!(matches!(error, AdminError::AlreadyRunning { .. }), "{error}");
     assert_eq!(server.unix("GET /live", "").await.0, 200);
 
@@ -403,7 +251,7 @@ async fn a_living_server_keeps_its_socket_and_a_dead_ones_is_replaced() {
 
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     assert!(socket.exists(), "what a killed server leaves");
-    let again = serve(Arc::new(Fake), &options, stopped).await.unwrap();
+    let again = serve(Arc::new(Fake::default()), &options, stopped).await.unwrap();
     let (status, _) = exchange(UnixStream::connect(&again.socket).await.unwrap(), "GET /live", "", "").await;
     assert_eq!(status, 200);
     drop(dir);
@@ -414,7 +262,7 @@ async fn another_kind_of_file_is_not_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(ADMIN_SOCKET), "precious").unwrap();
     let options = Options { data_dir: dir.path().to_owned(), address: "127.0.0.1:0".parse().unwrap() };
-    assert!(serve(Arc::new(Fake), &options, watch::channel(false).1).await.is_err());
+    assert!(serve(Arc::new(Fake::default()), &options, watch::channel(false).1).await.is_err());
     assert_eq!(std::fs::read_to_string(dir.path().join(ADMIN_SOCKET)).unwrap(), "precious");
 }
 

@@ -6,185 +6,12 @@ use time::macros::datetime;
 use tokio::sync::watch;
 
 use super::*;
+use crate::admin;
 use crate::admin::api::*;
-use crate::admin::{self, Backend, Failure};
-use crate::analysis::{Filter, Finding, Report, ServiceDescription, Way, WorkloadDescription};
+use crate::admin::fake::Fake;
 
 mod policy;
-
-/// A server with a real certificate authority and otherwise made-up answers.
-struct Fake;
-
-const SERVER: &str = "spiffe://cluster.local/ns/istio-system/sa/countersign";
-
-impl Backend for Fake {
-    fn ready(&self) -> bool {
-        true
-    }
-    fn metrics(&self) -> String {
-        String::new()
-    }
-    async fn status(&self) -> Result<ServerStatus, Failure> {
-        let policy = PolicyStatus { generation: 7, rejected: vec!["a.yaml:3: bad".into()], ..PolicyStatus::default() };
-        Ok(ServerStatus { version: "0.1.0".into(), ready: true, policy, ..ServerStatus::default() })
-    }
-    async fn findings(&self) -> Result<Report, Failure> {
-        let finding = Finding { code: "CS0101".into(), file: "a.yaml".into(), line: 3, ..Finding::default() };
-        Ok(Report { findings: vec![finding], ..Report::default() })
-    }
-    async fn ways(&self, filter: Filter) -> Result<Vec<Way>, Failure> {
-        let clients = filter.workload.iter().map(ToString::to_string).collect();
-        Ok(vec![Way {
-            clients,
-            host: filter.host.unwrap_or_default(),
-            port: filter.port.unwrap_or(80),
-            ..Way::default()
-        }])
-    }
-    async fn describe_workload(&self, name: String) -> Result<WorkloadDescription, Failure> {
-        Ok(WorkloadDescription { name, ..WorkloadDescription::default() })
-    }
-    async fn describe_service(&self, host: String) -> Result<Vec<ServiceDescription>, Failure> {
-        let known = ServiceDescription { host: host.clone(), ..ServiceDescription::default() };
-        Ok(if host == "nobody.example" { vec![] } else { vec![known] })
-    }
-    async fn proxies(&self) -> Result<Vec<ProxyStatus>, Failure> {
-        Ok(vec![])
-    }
-    async fn secrets(&self, node: Option<String>) -> Result<Vec<SecretStatus>, Failure> {
-        Ok(vec![SecretStatus { node: node.unwrap_or("any/one".into()), name: "default".into(), ..Default::default() }])
-    }
-    async fn adoption(&self, request: AdoptionRequest) -> Result<AdoptionStatus, Failure> {
-        let AdoptionRequest { secret, version, wait_seconds } = request;
-        let stuck = MissingProxy {
-            node: "shop/stuck".into(),
-            state: AdoptionState::Waiting,
-            reason: format!("waited {wait_seconds:?}"),
-            ..MissingProxy::default()
-        };
-        let missing = if secret == "ROOTCA" { vec![] } else { vec![stuck] };
-        Ok(AdoptionStatus {
-            complete: missing.is_empty(),
-            secret,
-            version,
-            acknowledged: 2,
-            missing,
-            ..Default::default()
-        })
-    }
-    async fn rotate(&self, request: RotateRequest) -> Result<RotateReport, Failure> {
-        let one = |w: String| RotatedWorkload {
-            acknowledged: !w.ends_with("stuck") && !w.ends_with("away"),
-            connected: !w.ends_with("away"),
-            serial: "0a".into(),
-            workload: w,
-        };
-        Ok(RotateReport { rotated: request.workloads.into_iter().map(one).collect() })
-    }
-    async fn root_rotation(&self) -> Result<RootRotationStatus, Failure> {
-        Ok(RootRotationStatus { step: "none".into(), ..RootRotationStatus::default() })
-    }
-    async fn rotate_root(&self, request: RootRotationRequest) -> Result<RootRotationStatus, Failure> {
-        let waiting = vec![WaitingFor { proxy: Some("shop/stuck".into()), reason: "it is away".into() }];
-        let step = format!("{:?}", request.action);
-        Ok(RootRotationStatus { step, force: request.force, waiting, ..RootRotationStatus::default() })
-    }
-    async fn mode_change(&self) -> Result<ModeChangeStatus, Failure> {
-        Ok(ModeChangeStatus::default())
-    }
-    async fn advance_mode_change(&self, request: ModeChangeRequest) -> Result<ModeChangeStatus, Failure> {
-        if !request.force {
-            return Err(Failure::Conflict("it waits for 1 proxies".into(), "--force goes on without them".into()));
-        }
-        let change = ModeChange { from: "DISABLE".into(), to: "STRICT".into(), step: "switching".into() };
-        let ports = vec![PortInTransit { workload: "shop/web".into(), port: 8080, change }];
-        let waiting = vec![WaitingFor { proxy: Some("shop/stuck".into()), reason: "it is away".into() }];
-        Ok(ModeChangeStatus { step: "switching".into(), ports, waiting, ..ModeChangeStatus::default() })
-    }
-    async fn rotate_intermediate(&self) -> Result<IntermediateReport, Failure> {
-        Ok(IntermediateReport {
-            intermediate: AuthorityStatus { serial: "0b".into(), not_after: "then".into() },
-            waiting: false,
-        })
-    }
-    async fn revoke(&self, request: RevokeRequest) -> Result<RevokeReport, Failure> {
-        let one = RevokedCertificate { serial: "0c".into(), identity: request.target, ..RevokedCertificate::default() };
-        Ok(RevokeReport { revoked: vec![one], connections_ended: 2, lists: true })
-    }
-    async fn revocations(&self) -> Result<Vec<RevokedCertificate>, Failure> {
-        Ok(vec![RevokedCertificate { serial: "0c".into(), ..RevokedCertificate::default() }])
-    }
-    async fn bundles(&self) -> Result<Vec<BundleStatus>, Failure> {
-        let own = BundleStatus { trust_domain: "fake.example".into(), own: true, ..BundleStatus::default() };
-        Ok(vec![own, BundleStatus { trust_domain: "other.example".into(), ..BundleStatus::default() }])
-    }
-    async fn bundle(&self, trust_domain: Option<String>) -> Result<BundleDocument, Failure> {
-        let trust_domain = trust_domain.unwrap_or("fake.example".into());
-        Ok(BundleDocument { trust_domain, pem: "some pem".into(), spiffe: "some keys".into() })
-    }
-    async fn import_bundle(&self, request: ImportBundleRequest) -> Result<BundleStatus, Failure> {
-        let roots = vec![RootStatus { subject: request.document, ..RootStatus::default() }];
-        Ok(BundleStatus { trust_domain: request.trust_domain, roots, ..BundleStatus::default() })
-    }
-    async fn remove_bundle(&self, request: RemoveBundleRequest) -> Result<(), Failure> {
-        match request.trust_domain.as_str() {
-            "other.example" => Ok(()),
-            other => Err(Failure::NotFound(format!("there is no bundle of {other}"), String::new())),
-        }
-    }
-    async fn request_authority(&self) -> Result<AuthorityRequest, Failure> {
-        Ok(AuthorityRequest { csr: "a request".into() })
-    }
-    async fn import_authority(&self, _: ImportAuthorityRequest) -> Result<IntermediateReport, Failure> {
-        self.rotate_intermediate().await
-    }
-    async fn certificates(&self) -> Result<Vec<CertificateStatus>, Failure> {
-        let ready = Condition { r#type: "Ready".into(), status: true, reason: "Ready".into(), ..Condition::default() };
-        let (name, secret) = ("shop/web".to_owned(), "web-tls".to_owned());
-        Ok(vec![CertificateStatus { name, secret, revision: 3, conditions: vec![ready], ..Default::default() }])
-    }
-    async fn renew_certificates(&self, _: RenewCertificatesRequest) -> Result<Vec<CertificateStatus>, Failure> {
-        self.certificates().await
-    }
-    async fn export_certificate(&self, request: ExportCertificateRequest) -> Result<ExportedCertificate, Failure> {
-        match request.certificate.as_str() {
-            "shop/web" => {
-                Ok(ExportedCertificate { tls_crt: "chain".into(), tls_key: "key".into(), ca_crt: "ca".into() })
-            }
-            other => Err(Failure::NotFound(format!("there is no Certificate {other} in the policy"), String::new())),
-        }
-    }
-    async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapMaterial, Failure> {
-        if request.workload == "shop/unknown" {
-            return Err(Failure::NotFound("there is no workload shop/unknown".into(), "write a WorkloadEntry".into()));
-        }
-        let key = rcgen::KeyPair::generate().unwrap();
-        let root = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
-        let issuer = rcgen::Issuer::new(rcgen::CertificateParams::default(), key);
-        let csr = rcgen::CertificateSigningRequestParams::from_pem(&request.csr).unwrap();
-        Ok(BootstrapMaterial {
-            workload: request.workload,
-            certificate_chain: csr.signed_by(&issuer).unwrap().pem(),
-            roots: root,
-            xds_address: "127.0.0.1:15012".into(),
-            server_identity: SERVER.into(),
-            ..BootstrapMaterial::default()
-        })
-    }
-    async fn create_token(&self, request: TokenRequest) -> Result<NewToken, Failure> {
-        let status = TokenStatus { workload: request.workload, ..TokenStatus::default() };
-        Ok(NewToken { token: format!("for {} s", request.ttl_seconds), status })
-    }
-    async fn tokens(&self) -> Result<Vec<TokenStatus>, Failure> {
-        Ok(vec![TokenStatus { id: "00ff".into(), state: TokenState::Used, ..TokenStatus::default() }])
-    }
-    async fn revoke_token(&self, id: String) -> Result<(), Failure> {
-        match id.as_str() {
-            "00ff" => Ok(()),
-            _ => Err(Failure::NotFound(format!("there is no join token {id}"), String::new())),
-        }
-    }
-}
+mod tables;
 
 struct Running {
     dir: tempfile::TempDir,
@@ -196,7 +23,7 @@ async fn start() -> Running {
     let dir = tempfile::tempdir().unwrap();
     let options = admin::Options { data_dir: dir.path().to_owned(), address: "127.0.0.1:0".parse().unwrap() };
     let (stop, stopped) = watch::channel(false);
-    let api = admin::serve(Arc::new(Fake), &options, stopped).await.unwrap();
+    let api = admin::serve(Arc::new(Fake::default()), &options, stopped).await.unwrap();
     Running { dir, api, _stop: stop }
 }
 
@@ -308,39 +135,6 @@ async fn adoption_names_who_has_not_acknowledged_and_fails() {
     assert_eq!((error.to_string().as_str(), error.exit_code()), (expected, 1));
 }
 
-#[test]
-fn the_adoption_table_says_what_each_who_is_missing_holds() {
-    let one = MissingProxy {
-        node: "shop/stuck".into(),
-        node_id: "stuck-1".into(),
-        state: AdoptionState::Behind,
-        reason: "it has another since then".into(),
-        serial: Some("0a".into()),
-        ..MissingProxy::default()
-    };
-    let status = AdoptionStatus {
-        secret: "default".into(),
-        acknowledged: 1,
-        missing: vec![one],
-        unused: vec!["shop/idle".into()],
-        away: 3,
-        ..AdoptionStatus::default()
-    };
-    let mut out = Vec::new();
-    adoption::write_table(&status, &mut out).unwrap();
-    let expected = "\
-SECRET          default
-acknowledged    1 proxy
-missing         1
-not used by     shop/idle
-not connected   3
-
-NODE         NODE-ID   STATE    HOLDS   REASON
-shop/stuck   stuck-1   BEHIND   0a      it has another since then
-";
-    assert_eq!(String::from_utf8(out).unwrap(), expected);
-}
-
 #[tokio::test]
 async fn bootstrap_writes_a_configuration_or_says_why_not() {
     let server = start().await;
@@ -377,63 +171,6 @@ async fn a_mode_change_is_shown_and_made_to_go_on() {
     status::write_table(&ServerStatus { mode_change, ..ServerStatus::default() }, &mut shown).unwrap();
     let shown = String::from_utf8(shown).unwrap();
     assert!(shown.contains("closing, 3 ports, waits for 1 proxies"), "{shown}");
-}
-
-#[test]
-fn the_proxy_table() {
-    let of = |name: &str, state, error: Option<&str>| TypeStatus {
-        type_name: name.into(),
-        state,
-        error: error.map(str::to_owned),
-        ..TypeStatus::default()
-    };
-    let web = ProxyStatus {
-        name: "shop/web".into(),
-        version: "1.40.0".into(),
-        connected_since: "2026-11-24T00:00:00Z".into(),
-        types: vec![
-            of("CDS", TypeState::Synced, None),
-            of("LDS", TypeState::Stale, None),
-            of("SDS", TypeState::Rejected, Some("Failed to load\u{1b}[2J")),
-        ],
-        ..ProxyStatus::default()
-    };
-    let mut out = Vec::new();
-    proxy_status::write_table(&[web], datetime!(2026-11-24 03:12:40 UTC), &mut out).unwrap();
-    let expected = "\
-NAME       CLUSTER   VERSION   CDS      LDS     EDS        RDS        SDS        CONNECTED
-shop/web   -         1.40.0    SYNCED   STALE   NOT SENT   NOT SENT   REJECTED   3h 12m
-
-shop/web refused SDS: Failed to load\u{fffd}[2J
-";
-    assert_eq!(String::from_utf8(out).unwrap(), expected);
-}
-
-#[test]
-fn the_secret_table_has_a_row_for_each_root_and_a_node_column_only_for_many() {
-    let root = |serial: &str, valid| SecretStatus {
-        node: "shop/web".into(),
-        name: "ROOTCA".into(),
-        r#type: SecretType::Ca,
-        status: SecretState::Active,
-        valid: Some(valid),
-        serial: serial.into(),
-        not_after: "2036-01-01T00:00:00Z".into(),
-        not_before: "2026-01-01T00:00:00Z".into(),
-    };
-    let secrets = [root("1f", true), root("0a2b", false)];
-    let table = |with_node| {
-        let mut out = Vec::new();
-        secrets::write_table(&secrets, with_node, &mut out).unwrap();
-        String::from_utf8(out).unwrap()
-    };
-    let expected = "\
-NAME     TYPE   STATUS   VALID   SERIAL   NOT-AFTER              NOT-BEFORE
-ROOTCA   CA     ACTIVE   true    1f       2036-01-01T00:00:00Z   2026-01-01T00:00:00Z
-ROOTCA   CA     ACTIVE   false   0a2b     2036-01-01T00:00:00Z   2026-01-01T00:00:00Z
-";
-    assert_eq!(table(false), expected);
-    assert!(table(true).starts_with("NODE       NAME     TYPE"), "{}", table(true));
 }
 
 #[tokio::test]
@@ -497,39 +234,6 @@ async fn what_is_revoked_is_said_and_listed() {
     let mut out = Vec::new();
     revoke::write_list(&[], &mut out).unwrap();
     assert_eq!(String::from_utf8(out).unwrap(), "nothing is revoked\n");
-}
-
-#[tokio::test]
-async fn the_root_rotation_s_table_names_who_is_waited_for() {
-    let server = start().await;
-    assert_eq!(run(server.dir.path(), "rotate root status").await.unwrap(), "no root rotation so far\n");
-    let status = RootRotationStatus {
-        step: "activating".into(),
-        paused: true,
-        force: true,
-        old_root: "0a".into(),
-        new_root: "0b".into(),
-        started_at: "2026-06-01T12:00:00Z".into(),
-        step_since: "2026-06-01T12:05:00Z".into(),
-        waiting: vec![
-            WaitingFor { proxy: Some("shop/web".into()), reason: "it refuses the trust bundle: bad\u{1b}[2J".into() },
-            WaitingFor { proxy: None, reason: "certificates below the other root may be valid".into() },
-        ],
-    };
-    let mut out = Vec::new();
-    rotate::write_root(&status, &mut out).unwrap();
-    let expected = "\
-ROOT ROTATION   activating (paused) (forced)
-old root        0a
-new root        0b
-since           2026-06-01T12:05:00Z
-started         2026-06-01T12:00:00Z
-
-waiting for:
-  shop/web: it refuses the trust bundle: bad\u{fffd}[2J
-  certificates below the other root may be valid
-";
-    assert_eq!(String::from_utf8(out).unwrap(), expected);
 }
 
 /// With a server, `ca` goes through its API; without one it answers that there is none, and the caller opens the data directory.

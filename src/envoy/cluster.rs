@@ -21,6 +21,7 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 use envoy_types::pb::google::protobuf::{Any, Struct};
 use prost::Message;
 
+use super::endpoint::Localities;
 use super::message::{self, any, number, seconds, transport_socket};
 use super::{EncodedResource, endpoint, istio, sds, tls, wire};
 use crate::plan::{Cluster as Plan, ClusterTls, Discovery, InboundListener, InboundTarget, Protocol};
@@ -53,7 +54,7 @@ impl Alike {
 pub(super) fn outbound(plan: &Plan, alike: &mut Alike) -> EncodedResource {
     let name = wire::text(1, &plan.name);
     let endpoints = match plan.discovery {
-        Discovery::Dns => wire::field(LOAD_ASSIGNMENT, &[&endpoint::assignment(plan)]),
+        Discovery::Dns => wire::field(LOAD_ASSIGNMENT, &[&endpoint::assignment(plan, Localities::ByTls)]),
         Discovery::Endpoints | Discovery::OriginalDestination => Vec::new(),
     };
     let sockets = match &plan.tls {

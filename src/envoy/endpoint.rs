@@ -25,54 +25,42 @@ pub(super) fn mtls_label() -> (String, Value) {
 
 /// The endpoints of a cluster that asks for them; one that has them from the DNS does not ask.
 pub(super) fn assignment_resource(plan: &Plan) -> Option<EncodedResource> {
-    (plan.discovery == Discovery::Endpoints)
-        .then(|| message::encoded::<ClusterLoadAssignment>(&plan.name, &[&assignment(plan)]))
+    let assignment = || message::encoded::<ClusterLoadAssignment>(&plan.name, &[&assignment(plan, Localities::ByTls)]);
+    (plan.discovery == Discovery::Endpoints).then(assignment)
 }
 
-/// What is said of localities.
+/// What localities tell.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Localities {
-    /// Their names, where they have one.
-    AsWritten,
-    /// Those that get plaintext have localities of their own.
+    /// Envoy where endpoints are. Where some of them get mutual TLS and some do not, the latter have localities of their own.
     ///
     /// Envoy 1.36 keeps its connections to an endpoint of which it hears no more than that it is to get mutual TLS from now on, or none
-    /// any more, and goes on using them. One whose locality is another is another endpoint to it: the connections to the one before end
-    /// when their requests have.
-    PlaintextApart,
-    /// Their weights too: gRPC takes a locality without one for empty, and one without a name for none.
+    /// any more, and goes on using them. One whose locality is another is another endpoint to it: the connections to the one before end when
+    /// their requests have.
+    ByTls,
+    /// gRPC where they are, and how many: it takes a locality without a weight for empty, and one without a name for none.
     Weighted,
 }
 
-/// The endpoints of a cluster, encoded.
-pub(super) fn assignment(plan: &Plan) -> Vec<u8> {
-    let are = match plan.tls {
-        ClusterTls::PerEndpoint(_) => Localities::PlaintextApart,
-        _ => Localities::AsWritten,
-    };
-    by_locality(&plan.name, &plan.endpoints, are)
-}
-
 /// Endpoints by locality: a `ClusterLoadAssignment`, encoded.
-pub(super) fn by_locality(name: &str, endpoints: &[ClusterEndpoint], are: Localities) -> Vec<u8> {
+pub(super) fn assignment(plan: &Plan, tell: Localities) -> Vec<u8> {
+    let by_tls = tell == Localities::ByTls && matches!(plan.tls, ClusterTls::PerEndpoint(_));
     let mut localities: BTreeMap<(Option<&str>, bool), (Vec<u8>, u32)> = BTreeMap::new();
-    for it in endpoints {
-        let apart = are == Localities::PlaintextApart && !it.mtls;
-        let (encoded, weight) = localities.entry((it.locality.as_deref(), apart)).or_default();
+    for it in &plan.endpoints {
+        let (encoded, weight) = localities.entry((it.locality.as_deref(), by_tls && !it.mtls)).or_default();
         encoded.extend(wire::field(2, &[&endpoint(it)]));
         *weight = weight.saturating_add(it.weight.unwrap_or(1));
     }
-    let mut assignment = wire::text(1, name);
-    for ((place, apart), (endpoints, weight)) in localities {
-        let place = if apart { Some(plaintext(place)) } else { place.map(locality) };
-        let encoded = place.map(|place| place.encode_to_vec());
-        let (place, weight) = match are {
-            Localities::AsWritten | Localities::PlaintextApart => (encoded, None),
-            Localities::Weighted => (Some(encoded.unwrap_or_default()), number(weight)),
+    let mut assignment = wire::text(1, &plan.name);
+    for ((place, plain), (endpoints, weight)) in localities {
+        let locality = if plain { Some(plaintext(place)) } else { place.map(locality) };
+        let (locality, weight) = match tell {
+            Localities::ByTls => (locality, None),
+            Localities::Weighted => (Some(locality.unwrap_or_default()), number(weight)),
         };
-        let place = place.map(|place| wire::field(1, &[&place])).unwrap_or_default();
-        let weight = weight.map(|weight| wire::field(3, &[&weight.encode_to_vec()])).unwrap_or_default();
-        assignment.extend(wire::field(2, &[&place, &endpoints, &weight]));
+        let locality = locality.map(|it| wire::field(1, &[&it.encode_to_vec()])).unwrap_or_default();
+        let weight = weight.map(|it| wire::field(3, &[&it.encode_to_vec()])).unwrap_or_default();
+        assignment.extend(wire::field(2, &[&locality, &endpoints, &weight]));
     }
     assignment
 }

@@ -111,7 +111,7 @@ fn cluster(plan: &GrpcCluster) -> EncodedResource {
 }
 
 fn assignment(plan: &GrpcCluster) -> Vec<u8> {
-    endpoint::by_locality(&plan.cluster.name, &plan.cluster.endpoints, Localities::Weighted)
+    endpoint::assignment(&plan.cluster, Localities::Weighted)
 }
 
 fn weight(endpoint: &ClusterEndpoint) -> u32 {

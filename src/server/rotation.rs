@@ -86,7 +86,7 @@ impl Rotation {
         let now = (self.proxies.clock)();
         if state.current.as_ref().is_none_or(RootRotation::is_over) {
             if self.wanted.is_some() {
-                return Ok(self.follow_issuer(&mut state, now).await);
+                return self.follow_issuer(&mut state, now).await;
             }
             if !self.is_due(now) {
                 return Ok(false);
@@ -181,17 +181,17 @@ impl Rotation {
     }
 
     /// Lets the issuer's authority sign, if another one does: at once below the same root, and otherwise by a rotation, which begins.
-    /// Whether something has changed.
-    async fn follow_issuer(&self, state: &mut Inner, now: OffsetDateTime) -> bool {
+    /// Whether something has changed. An authority that is no good is not tried again; what the store could not keep is.
+    async fn follow_issuer(&self, state: &mut Inner, now: OffsetDateTime) -> Result<bool, TrustError> {
         let wanted = self.wanted.as_ref().and_then(|wanted| wanted.borrow().clone());
         let Some(authority) =
             wanted.filter(|it| state.refused.as_ref().is_none_or(|refused| !Arc::ptr_eq(refused, it)))
         else {
-            return false;
+            return Ok(false);
         };
         let (trust, brought) = (Arc::clone(&self.proxies.trust), Arc::clone(&authority));
         let followed = match trust.relation(&authority.brought()) {
-            Ok(Relation::Same) => return false,
+            Ok(Relation::Same) => return Ok(false),
             Ok(Relation::Intermediate) => {
                 let imported = blocking(move || trust.import_authority(brought.brought(), now)).await;
                 imported.map(|(info, done)| {
@@ -202,9 +202,9 @@ impl Rotation {
             Ok(Relation::Root) => {
                 let start = move |old, new| RootRotation::start(Pair { old, new }, false, false, now).record();
                 let prepared = blocking(move || trust.prepare_brought_root(brought.brought(), now, start)).await;
+                self.take_up(state);
                 prepared.map(|record| {
                     info!(old = %record.old, new = %record.new, "the mesh's issuer has another root: a rotation to it begins");
-                    state.current = Some(RootRotation::from_record(&record));
                 })
             }
             Err(error) => Err(error),
@@ -212,12 +212,13 @@ impl Rotation {
         match followed {
             Ok(()) => {
                 self.proxies.changed.notify_one();
-                true
+                Ok(true)
             }
+            Err(error @ TrustError::Store(_)) => Err(error),
             Err(error) => {
                 warn!(%error, "the authority of the mesh's issuer cannot be used; the one that signs goes on signing");
                 state.refused = Some(authority);
-                false
+                Ok(false)
             }
         }
     }
@@ -236,25 +237,29 @@ impl Rotation {
         let trust = Arc::clone(&self.proxies.trust);
         let start = move |old, new| RootRotation::start(Pair { old, new }, paused, force, now).record();
         let prepared = blocking(move || trust.prepare_root(now, start)).await;
-        // Where only the revocation lists have failed, the root is in the store: that is the rotation, and there is no second one.
-        let kept = self.proxies.trust.rotation().map(|record| RootRotation::from_record(&record));
-        if let Some(begun) = kept.filter(|it| !it.is_over()) {
-            let record = begun.record();
-            info!(old = %record.old, new = %record.new, "a root rotation begins");
-            state.current = Some(begun);
+        self.take_up(state);
+        let record = prepared?;
+        info!(old = %record.old, new = %record.new, "a root rotation begins");
+        Ok(())
+    }
+
+    /// Goes on from what is in the store. It is there too where only the revocation lists could not be kept: that is the rotation, and
+    /// there is no second one.
+    fn take_up(&self, state: &mut Inner) {
+        let Some(kept) = self.proxies.trust.rotation() else { return };
+        if state.current.as_ref().is_none_or(|it| it.record() != kept) {
+            state.current = Some(RootRotation::from_record(&kept));
+            state.told_at = None;
             self.proxies.changed.notify_one();
         }
-        prepared.map(|_| ())
     }
 
     /// On the disk first; only then is anybody shown anything of it.
     async fn keep(&self, state: &mut Inner, next: RootRotation, now: OffsetDateTime) -> Result<(), TrustError> {
         let (trust, roots, record) = (Arc::clone(&self.proxies.trust), next.roots(), next.record());
-        blocking(move || trust.change_roots(&roots, record, now)).await?;
-        state.current = Some(next);
-        state.told_at = None;
-        self.proxies.changed.notify_one();
-        Ok(())
+        let kept = blocking(move || trust.change_roots(&roots, record, now)).await;
+        self.take_up(state);
+        kept
     }
 
     fn situation<'a>(&self, state: &'a Inner, rotation: &RootRotation, now: OffsetDateTime) -> Situation<'a> {

@@ -22,6 +22,7 @@ use crate::xds::{ControlPlane, NodeInfo, ResourceType};
 mod agreement;
 mod clock;
 mod granted;
+mod issuer;
 mod mesh_issuer;
 mod operator;
 
@@ -199,4 +200,21 @@ async fn threat_02_a_certificate_of_the_identity_before_is_not_shown_to_the_one_
     let own = secret();
     assert_eq!(proxies.set_certificate(&key, &certificate), None);
     assert_eq!(secret(), own);
+}
+
+/// The certificate was found, and is replaced before the stream is among the connected: whoever replaces it finds nobody to show it to.
+#[tokio::test]
+async fn a_certificate_that_is_replaced_while_a_stream_comes_is_not_the_one_that_is_served() {
+    let (_directory, proxies) = proxies(Admission::new(8, 8, Duration::from_secs(60)));
+    let model = model(1, &web("web"));
+    proxies.set_model(Arc::clone(&model));
+    let (key, id, now) = ("shop/web".parse().unwrap(), peer("web").unwrap(), (proxies.clock)());
+    let Peer::Authenticated { id, .. } = id else { unreachable!("it has an identity") };
+    let names = proxies.leaf_names(&key, &id);
+    let found = proxies.trust.workload_certificate("shop/web", names.clone(), now).unwrap();
+    let replaced = proxies.trust.renew_workload_certificates(&[("shop/web".to_owned(), names)], now).unwrap().remove(0);
+    assert_eq!(proxies.set_certificate(&key, &replaced), None, "nobody is connected");
+    let workload = model.mesh.workload(&key).unwrap();
+    let _stream = proxies.enter(workload, Flavour::Envoy(Node::default()), Some(&id), Some(found));
+    assert_eq!(proxies.certificate(&key).unwrap().serial, replaced.serial);
 }

@@ -60,6 +60,11 @@ impl Trust {
         issued.get(workload).filter(good).cloned()
     }
 
+    /// The newest certificate of a workload, whether it may still be used or not.
+    pub fn newest(&self, workload: &str) -> Option<Arc<WorkloadCertificate>> {
+        self.issued.read().unwrap_or_else(PoisonError::into_inner).get(workload).cloned()
+    }
+
     fn queue(&self) -> MutexGuard<'_, Vec<Arc<Order>>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }

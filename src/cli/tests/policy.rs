@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::analysis::Report;
 
 /// Three lines an object; the client's rule contradicts the server's mode on 8080.
 const POLICY: &str = "\

@@ -10,6 +10,7 @@ mod mesh_config;
 mod messages;
 mod seeds;
 mod spire;
+mod spire_kinds;
 
 use super::*;
 

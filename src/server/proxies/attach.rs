@@ -114,7 +114,8 @@ impl Proxies {
         })
     }
 
-    fn enter(
+    /// Takes a stream in among the connected, with the certificate that was found or made for it.
+    pub(in crate::server) fn enter(
         &self,
         workload: &Workload,
         flavour: Flavour,
@@ -122,6 +123,9 @@ impl Proxies {
         certificate: Option<Arc<WorkloadCertificate>>,
     ) -> Membership {
         let fresh = || {
+            // Whoever has replaced the certificate while this stream was on its way did not find the proxy among the connected.
+            let newest = || self.trust.newest(&workload.key.to_string()).filter(|it| Some(&it.id) == identity);
+            let certificate = certificate.as_ref().map(|made| newest().unwrap_or_else(|| Arc::clone(made)));
             let secrets = certificate.as_ref().map(|it| certificate_layer(it).0).unwrap_or_default();
             Arc::new(Proxy {
                 key: workload.key.clone(),
@@ -129,7 +133,7 @@ impl Proxies {
                 identity: identity.cloned(),
                 streams: AtomicUsize::new(0),
                 state: Mutex::new(ProxyState {
-                    certificate: certificate.clone(),
+                    certificate,
                     secrets,
                     class: None,
                     own: None,

@@ -21,6 +21,9 @@ use crate::xds::{
 };
 use ResourceType::{Cluster, Endpoint, Listener, Secret};
 
+mod answers;
+mod kept;
+
 /// A server without ports, and what an operator writes.
 struct Lab {
     _directory: tempfile::TempDir,
@@ -247,60 +250,6 @@ async fn linkerd_s_changes_go_through_the_same_steps() {
     assert_eq!(lab.step().await, None);
 }
 
-/// Envoy acknowledges a listener, and does not open it before its secrets are there.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_listener_counts_when_its_secrets_are_there_too() {
-    let mut lab = Lab::new(&at("DISABLE")).await;
-    let mut web = lab.connect("back/web").await;
-    lab.mode("STRICT").await;
-    let (key, id, _) = lab.proxies.certificates().remove(0);
-    super::super::renewal::replace(&lab.proxies, vec![(key, id)]).await.unwrap();
-    let mut secrets = None;
-    while let Some(response) = web.receive() {
-        match response.ty {
-            Secret => secrets = Some(response),
-            _ => web.answer(&response, None),
-        }
-    }
-    lab.tick().await;
-    assert_eq!(lab.late().await, "back/web: it has not acknowledged the secret default\n");
-    web.answer(&secrets.unwrap(), None);
-    lab.tick().await;
-    assert_eq!(lab.step().await, Some(Step::Switching));
-}
-
-/// A client may verify the server against another trust domain's roots alone, and has them in a secret of their own.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_counts_when_the_roots_of_another_trust_domain_are_there_too() {
-    const ROOTS: &str = "spiffe://partner.test";
-    let config = Config { federates_with: vec!["partner.test".parse().unwrap()], ..Config::default() };
-    let rule = "{host: web.back.svc.cluster.local, trafficPolicy: {tls: {mode: ISTIO_MUTUAL, \
-                subjectAltNames: [\"spiffe://partner.test/ns/back/sa/web\"]}}}";
-    let policy = |mode| at(mode) + &destination_rule("shop/web", rule);
-    let mut lab = Lab::with(config, &policy("DISABLE")).await;
-    let (mut web, mut client) = (lab.connect("back/web").await, lab.connect("shop/client").await);
-    // Long enough to ask for whatever they use.
-    lab.ahead.store(20, Ordering::Relaxed);
-    lab.write(&policy("STRICT")).await.unwrap();
-    web.take_all();
-    lab.tick().await;
-    assert_eq!(lab.step().await, Some(Step::Switching), "{}", lab.late().await);
-    web.take_all();
-    let mut roots = None;
-    client.request(Secret, DeltaRequest { subscribe: vec![ROOTS.to_owned()], ..DeltaRequest::default() });
-    while let Some(response) = client.receive() {
-        match response.ty {
-            Secret => roots = Some(response),
-            _ => client.answer(&response, None),
-        }
-    }
-    lab.tick().await;
-    assert_eq!(lab.late().await, format!("shop/client: it has not acknowledged the secret {ROOTS}\n"));
-    client.answer(&roots.unwrap(), None);
-    lab.tick().await;
-    assert_eq!(lab.step().await, Some(Step::Closing), "{}", lab.late().await);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_has_nothing_to_do_with_it_does_not_hold_up_a_step() {
     let mut lab = Lab::new(&at("DISABLE")).await;
@@ -350,89 +299,6 @@ async fn a_gate_that_opens_beside_another_has_a_second_of_its_own() {
     assert_eq!(lab.step().await, Some(Step::Switching));
 }
 
-/// Listeners wait until clusters are acknowledged. A proxy that takes long for these still runs the listener that it had.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_takes_long_for_its_clusters_has_not_got_its_listener() {
-    let mut lab = Lab::new(&at("DISABLE")).await;
-    drop(lab.connect("back/web").await);
-    lab.mode("STRICT").await;
-    let mut web = lab.ask("back/web").await;
-    let clusters = web.receive().unwrap();
-    assert_eq!(clusters.ty, Cluster);
-    lab.ahead.store(20, Ordering::Relaxed);
-    lab.tick().await;
-    assert_eq!(lab.step().await, Some(Step::Accepting));
-    assert_eq!(lab.late().await, "back/web: it has not acknowledged the listener 10.0.0.2_8080\n");
-    web.answer(&clusters, None);
-    web.take_all();
-    lab.tick().await;
-    assert_eq!(lab.step().await, Some(Step::Switching));
-}
-
-/// The old policy is put back, and the new one again, while the response with the old one is on its way: the listener that was acknowledged
-/// before it is not the one that the proxy is about to have.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_acknowledged_before_another_response_does_not_count() {
-    let mut lab = Lab::new(&at("DISABLE")).await;
-    let mut web = lab.connect("back/web").await;
-    lab.mode("STRICT").await;
-    web.take_all();
-    lab.mode("DISABLE").await;
-    assert_eq!(lab.step().await, None);
-    let back = web.receive().expect("the old listener");
-    assert_eq!(back.ty, Listener);
-    lab.mode("STRICT").await;
-    lab.tick().await;
-    assert_eq!(lab.step().await, Some(Step::Accepting), "{}", lab.late().await);
-    drop(web);
-    lab.tick().await;
-    assert_eq!(lab.step().await, Some(Step::Accepting), "nor when it has left with that on its way");
-    let mut web = lab.connect("back/web").await;
-    web.take_all();
-    lab.tick().await;
-    assert_eq!(lab.step().await, Some(Step::Switching));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_has_what_it_had_and_is_waited_for_otherwise() {
-    let mut lab = Lab::new(&at("DISABLE")).await;
-    let mut web = lab.connect("back/web").await;
-    lab.mode("STRICT").await;
-    drop(lab.connect("shop/client").await);
-    web.take_all();
-    lab.tick().await;
-    drop(web);
-    lab.tick().await;
-    assert_eq!(lab.step().await, Some(Step::Switching));
-    let late = lab.late().await;
-    assert!(late.contains("shop/client: it is not connected, and was last at"), "{late}");
-    assert!(late.contains("back/web: it is not connected"), "it is a client too: {late}");
-    // A restart forgets what they had, and not that they were here.
-    lab.restart().await;
-    lab.write(&at("STRICT")).await.unwrap();
-    assert_eq!(lab.step().await, Some(Step::Switching), "a crash changes nothing");
-    let (_client, _web) = (lab.connect("shop/client").await, lab.connect("back/web").await);
-    lab.tick().await;
-    assert_eq!(lab.step().await, Some(Step::Closing));
-}
-
-/// What the first Envoy of a workload has acknowledged says nothing of one that came while it was looked at.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stream_began_when_it_came_into_the_books() {
-    let lab = Lab::new(&at("DISABLE")).await;
-    let began = OffsetDateTime::now_utc();
-    let description = crate::fleet::Description {
-        workload: "back/web".into(),
-        identity: None,
-        node: NodeInfo::default(),
-        connected_since: began,
-    };
-    // A look goes by before it is in the books.
-    lab.ahead.store(5, Ordering::Relaxed);
-    let observer = lab.proxies.fleet.join(description);
-    assert!(observer.description().connected_since >= began + time::Duration::seconds(5));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_that_nobody_waits_for_any_more_loses_nothing() {
     let mut lab = Lab::new(&at("DISABLE")).await;
@@ -447,106 +313,6 @@ async fn a_report_that_nobody_waits_for_any_more_loses_nothing() {
     drop(report);
     lab.tick().await;
     assert_eq!(lab.step().await, Some(Step::Switching), "{}", lab.late().await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_policy_that_changes_while_no_server_runs_goes_in_steps_too() {
-    let mut lab = Lab::new(&at("DISABLE")).await;
-    drop((lab.connect("back/web").await, lab.connect("shop/client").await));
-    lab.restart().await;
-    lab.write(&at("STRICT")).await.unwrap();
-    assert_eq!(lab.step().await, Some(Step::Accepting));
-    assert!(lab.late().await.contains("back/web: it is not connected"), "{}", lab.late().await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_is_deleted_and_made_again_does_not_jump() {
-    let mut lab = Lab::new(&at("DISABLE")).await;
-    let (_web, mut client) = (lab.connect("back/web").await, lab.connect("shop/client").await);
-    let without = [workload_entry("shop/client", "10.0.0.1"), workload_entry("back/web", "10.0.0.2")].concat();
-    lab.write(&without).await.unwrap();
-    client.take_all();
-    lab.mode("STRICT").await;
-    assert_eq!(lab.step().await, Some(Step::Accepting));
-    assert_eq!(lab.late().await, "back/web: it has not acknowledged the listener 10.0.0.2_8080\n");
-}
-
-/// A WorkloadEntry that is deleted and written again, or a Pod that is made anew under its name.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_workload_that_is_deleted_and_made_again_does_not_jump() {
-    let mut lab = Lab::new(&at("DISABLE")).await;
-    let (_web, mut client) = (lab.connect("back/web").await, lab.connect("shop/client").await);
-    lab.write(&workload_entry("shop/client", "10.0.0.1")).await.unwrap();
-    client.take_all();
-    lab.restart().await;
-    lab.mode("STRICT").await;
-    assert_eq!(lab.step().await, Some(Step::Accepting));
-    assert_eq!(lab.late().await, "back/web: it has not acknowledged the listener 10.0.0.2_8080\n");
-}
-
-/// Without it, the port is as good as new to a server that is started under the next policy.
-#[tokio::test(flavor = "multi_thread")]
-async fn new_ports_that_could_not_be_kept_are_kept_when_they_can_be() {
-    let mut lab = Lab::new(&workload_entry("back/web", "10.0.0.2")).await;
-    let path = lab._directory.path().join("modes.json");
-    std::fs::remove_file(&path).unwrap();
-    std::fs::create_dir(&path).unwrap();
-    let (set, warnings) = crate::policy::parse_set([("f.yaml", at("DISABLE"))]).unwrap();
-    let update = source::Update { set: Arc::new(set), files: 1, warnings, generation: 2 };
-    let state = source::State { current: Some(Arc::new(update)), rejected: None };
-    let (_source, policy) = tokio::sync::watch::channel(Arc::new(state));
-    let (served, mut models) = tokio::sync::watch::channel(None);
-    let following = super::super::policy_loop::start(lab.proxies.clone(), policy, lab.staging.clone(), served).await;
-    assert_eq!(models.borrow_and_update().as_ref().map(|it| it.generation), Some(2), "it is served all the same");
-    std::fs::remove_dir(&path).unwrap();
-    let kept = || std::fs::read_to_string(&path).is_ok_and(|text| text.contains(r#""8080":"DISABLE""#));
-    tokio::time::timeout(Duration::from_secs(30), async {
-        while !kept() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
-    .expect("the loop tries again");
-    following.abort();
-    lab.restart().await;
-    lab.mode("STRICT").await;
-    assert_eq!(lab.step().await, Some(Step::Accepting));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_step_is_taken_before_there_is_a_policy() {
-    let mut lab = Lab::new(&at("DISABLE")).await;
-    lab.mode("STRICT").await;
-    lab.restart().await;
-    lab.proxies.model.store(None);
-    lab.tick().await;
-    let pace = lab.staging.advance().await.unwrap();
-    assert_eq!((lab.step().await, pace.look), (Some(Step::Accepting), LOOK));
-    for force in [false, true] {
-        assert!(matches!(lab.staging.push_on(force).await, Err(NotAdvanced::NoPolicy)));
-    }
-    assert_eq!(lab.step().await, Some(Step::Accepting));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_could_not_be_kept_is_not_served() {
-    let mut lab = Lab::new(&at("DISABLE")).await;
-    let file = lab._directory.path().join("modes.json");
-    let kept = std::fs::read(&file).unwrap();
-    std::fs::remove_file(&file).unwrap();
-    std::fs::create_dir(&file).unwrap();
-    assert!(lab.write(&at("STRICT")).await.is_err());
-    assert_eq!(lab.proxies.model.load_full().unwrap().generation, 1);
-    assert_eq!(lab.step().await, None);
-    std::fs::remove_dir(&file).unwrap();
-    std::fs::write(&file, &kept).unwrap();
-    lab.write(&at("STRICT")).await.unwrap();
-    assert_eq!(lab.step().await, Some(Step::Accepting));
-    // And a step that could not be kept is not taken.
-    std::fs::remove_file(&file).unwrap();
-    std::fs::create_dir(&file).unwrap();
-    assert!(matches!(lab.staging.push_on(true).await, Err(NotAdvanced::File(_))));
-    assert_eq!(lab.step().await, Some(Step::Accepting));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -611,36 +377,4 @@ async fn a_class_that_does_not_reach_the_port_is_not_made_anew_by_a_step() {
     assert_eq!(class(&before, "far/away"), class(&after, "far/away"));
     assert_ne!(class(&before, "shop/client"), class(&after, "shop/client"));
     assert!(!lab.late().await.contains("far/away"), "{}", lab.late().await);
-}
-
-#[test]
-fn a_file_that_cannot_be_read_says_what_to_do() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = ModeFile::new(directory.path());
-    assert!(file.read().unwrap().is_none());
-    let empty = ModeRollout::first(&Default::default());
-    file.write(&empty).unwrap();
-    assert_eq!(file.read().unwrap(), Some(empty));
-    let path = directory.path().join("modes.json");
-    assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-    std::fs::write(&path, "{").unwrap();
-    let error = file.read().unwrap_err().to_string();
-    assert!(error.contains("modes.json cannot be read") && error.contains("remove it"), "{error}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_server_has_left_half_written_is_removed() {
-    let mut lab = Lab::new(&at("DISABLE")).await;
-    let directory = lab._directory.path().to_owned();
-    let left = || {
-        let names = std::fs::read_dir(&directory).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name.starts_with(".new-")).collect::<Vec<_>>()
-    };
-    for name in [".new-modes-Ab12Cd", ".new-Ab12Cd"] {
-        std::fs::write(directory.join(name), "{").unwrap();
-    }
-    lab.restart().await;
-    assert_eq!(left(), [".new-Ab12Cd"], "what others write here is theirs");
-    lab.mode("STRICT").await;
-    assert_eq!(lab.step().await, Some(Step::Accepting));
 }
