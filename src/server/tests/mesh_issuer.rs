@@ -126,7 +126,7 @@ fn a_mesh_does_not_begin_with_another_authority_than_its_issuers() {
     ];
     for (policy, reason) in cases {
         let (directory, trust) = founded(&policy);
-        let error = trust.err().expect(reason).to_string();
+        let error = trust.expect_err(reason).to_string();
         assert!(error.contains(reason), "{reason}: {error}");
         assert!(!error.contains("PRIVATE"), "{error}");
         let store = SqliteStore::open(&directory.path().join("trust.db")).unwrap();
