@@ -124,6 +124,7 @@ pub(super) fn follow(
             if let Some(update) = &state.current {
                 match authority_of(&update.set, &issuer, &namespace) {
                     Ok(found) => {
+                        told.clear();
                         let is_news = authority.send_if_modified(|before| {
                             let is_news = before.as_deref() != Some(&found);
                             if is_news {

@@ -134,8 +134,8 @@ pub(super) fn follow(
         loop {
             tokio::time::sleep(LOOK).await;
             let now = followed.digest().await;
-            if now != seen {
-                followed.take().await;
+            // What could not be taken is tried again: the store may be at fault, and not the files.
+            if now != seen && followed.take().await {
                 seen = now;
             }
             followed.rotate_if_awaited().await;
@@ -160,7 +160,8 @@ impl Followed {
         blocking(move || Files::read(&disk).ok().map(|files| files.digest())).await
     }
 
-    async fn take(&mut self) {
+    /// Whether they are taken.
+    async fn take(&mut self) -> bool {
         let (disk, settings) = (self.disk.clone(), self.settings.clone());
         let (trust, now) = (Arc::clone(&self.proxies.trust), (self.proxies.clock)());
         let taken = blocking(move || {
@@ -172,8 +173,12 @@ impl Followed {
                 info!(another_root = awaited, "the files of the upstream authority have changed, and are taken");
                 (self.told, self.begun) = (None, false);
                 self.proxies.changed.notify_one();
+                true
             }
-            Err(error) => self.tell(error),
+            Err(error) => {
+                self.tell(error);
+                false
+            }
         }
     }
 

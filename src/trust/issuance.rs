@@ -275,18 +275,27 @@ impl Trust {
 
     /// Takes another upstream authority's key and certificates. `true`: its root is another than the one that signs, and a root rotation
     /// has to take it in. With the same root another intermediate signs from now on, if the authority is another.
+    ///
+    /// # Errors
+    /// It could not be kept. The keys before go on, and the same upstream may be set again.
     pub fn set_upstream(&self, upstream: Arc<Upstream>, now: OffsetDateTime) -> Result<bool, TrustError> {
         let before = self.keys();
         let is_same = before.upstream.as_ref().is_some_and(|it| it.signs_as(&upstream));
+        let keys = Keys { upstream: Some(upstream), in_memory: before.in_memory };
+        let taken = self.take_keys(&before, keys, is_same, now);
+        if taken.is_err() {
+            self.keys.store(before);
+        }
+        taken
+    }
+
+    fn take_keys(&self, before: &Keys, keys: Keys, is_same: bool, now: OffsetDateTime) -> Result<bool, TrustError> {
         {
             let mut books = self.books();
-            self.keys.store(Arc::new(Keys { upstream: Some(upstream), in_memory: before.in_memory }));
-            let is_news = self.keys().further() != before.further();
+            let is_news = keys.further() != before.further();
+            self.keys.store(Arc::new(keys));
             let bundle_sequence = is_news.then_some(books.bundle_sequence + 1);
-            if let Err(error) = self.apply(&mut books, Change { bundle_sequence, ..Change::default() }) {
-                self.keys.store(before);
-                return Err(error);
-            }
+            self.apply(&mut books, Change { bundle_sequence, ..Change::default() })?;
             self.refresh_lists(&mut books, now)?;
         }
         let awaited = self.awaits_upstream();

@@ -52,50 +52,46 @@ pub(super) fn with_rule<'e>(asking: &Explicit<'_>, endpoints: impl Iterator<Item
 
 /// MESH_EXTERNAL means plaintext, also to a workload of the mesh that takes nothing but mutual TLS.
 pub(super) fn strict_outside(to: Destination<'_>, endpoints: &[Endpoint]) -> Vec<Warning> {
-    let warning = |clash: Clash<'_>| {
-        let message = format!(
-            "{} ({}) is MESH_EXTERNAL, so that port {} is reached in plaintext, but {}: connections will fail; \
+    in_plaintext(to, endpoints, &to.service.at, |server| {
+        format!(
+            "{} ({}) is MESH_EXTERNAL, so that port {} is reached in plaintext, but {server}: connections will fail; \
              write `location: MESH_INTERNAL`",
-            to.service.host,
-            to.service.at,
-            to.port.port.value,
-            clash.server(),
-        );
-        Warning::new(Topic::Contradiction, &to.service.at, message)
-    };
-    let is_strict = |_: &Workload, _, mode| mode == InboundMode::Strict;
-    Clash::all(to, endpoints.iter(), &is_strict).into_iter().map(warning).collect()
+            to.service.host, to.service.at, to.port.port.value,
+        )
+    })
 }
 
 /// Without automatic mutual TLS a client that no rule tells otherwise speaks plaintext, also to a port that takes nothing but mutual TLS.
 pub(super) fn without_auto_mtls(to: Destination<'_>, endpoints: &[Endpoint], at: &Origin) -> Vec<Warning> {
-    let warning = |clash: Clash<'_>| {
-        let message = format!(
-            "enableAutoMtls is false, so that {} port {} is reached in plaintext, but {}: connections will fail; write a \
+    in_plaintext(to, endpoints, at, |server| {
+        format!(
+            "enableAutoMtls is false, so that {} port {} is reached in plaintext, but {server}: connections will fail; write a \
              DestinationRule with mode ISTIO_MUTUAL",
-            to.service.host,
-            to.port.port.value,
-            clash.server(),
-        );
-        Warning::new(Topic::Contradiction, at, message)
-    };
-    let is_strict = |_: &Workload, _, mode| mode == InboundMode::Strict;
-    Clash::all(to, endpoints.iter(), &is_strict).into_iter().map(warning).collect()
+            to.service.host, to.port.port.value,
+        )
+    })
 }
 
 /// A client that sends a port past its proxy speaks plaintext, also to a port that takes nothing but mutual TLS.
 pub(super) fn skipped(to: Destination<'_>, endpoints: &[Endpoint], at: &Origin) -> Vec<Warning> {
-    let warning = |clash: Clash<'_>| {
-        let message = format!(
-            "skip-outbound-ports ({at}) means plaintext to {} port {}, but {}: connections will fail; take the port out of the \
+    in_plaintext(to, endpoints, at, |server| {
+        format!(
+            "skip-outbound-ports ({at}) means plaintext to {} port {}, but {server}: connections will fail; take the port out of the \
              annotation, or skip it at the server too",
-            to.service.host,
-            to.port.port.value,
-            clash.server(),
-        );
-        Warning::new(Topic::Contradiction, at, message)
-    };
+            to.service.host, to.port.port.value,
+        )
+    })
+}
+
+/// One for each policy by which a port takes nothing but mutual TLS, and would get plaintext; `message` is told what the port is.
+fn in_plaintext(
+    to: Destination<'_>,
+    endpoints: &[Endpoint],
+    at: &Origin,
+    message: impl Fn(&str) -> String,
+) -> Vec<Warning> {
     let is_strict = |_: &Workload, _, mode| mode == InboundMode::Strict;
+    let warning = |clash: Clash<'_>| Warning::new(Topic::Contradiction, at, message(&clash.server()));
     Clash::all(to, endpoints.iter(), &is_strict).into_iter().map(warning).collect()
 }
 

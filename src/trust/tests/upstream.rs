@@ -152,6 +152,28 @@ fn another_upstream_root_is_prepared_and_not_trusted_before_its_turn() {
     assert_ne!(trust.intermediate().serial, signer, "it is another authority than the one before");
 }
 
+/// The disk is at fault, and not the files: another authority below the same root signs as soon as it can be kept.
+#[test]
+fn an_upstream_that_could_not_be_kept_is_taken_the_next_time() {
+    let (directory, pki) = (tempfile::tempdir().unwrap(), Pki::new());
+    let below = || {
+        let (certificate, key) =
+            pki.intermediate(|params| params.is_ca = rcgen::IsCa::Ca(BasicConstraints::Constrained(1)));
+        upstream(&certificate, &key, Some(&pki.root)).unwrap()
+    };
+    let second = Arc::new(below());
+    let trust = open_below(directory.path(), Some(below()), NOW);
+    let signer = trust.intermediate().serial;
+    let store = rusqlite::Connection::open(directory.path().join("trust.db")).unwrap();
+    store.execute_batch("ALTER TABLE authority RENAME TO away").unwrap();
+    assert!(trust.set_upstream(Arc::clone(&second), NOW).is_err(), "without its table no intermediate can be kept");
+    store.execute_batch("ALTER TABLE away RENAME TO authority").unwrap();
+    assert_eq!(trust.intermediate().serial, signer);
+    assert!(!trust.set_upstream(second, NOW).unwrap(), "the root is the same");
+    assert_ne!(trust.intermediate().serial, signer, "the second authority's intermediate signs");
+    chains(&trust, 3);
+}
+
 /// What a rotation from the root that signs does to the bundle, step by step: the roots at the end of each.
 fn rotate(trust: &Trust) -> Vec<Vec<Serial>> {
     let record = |old, new| RotationRecord {
