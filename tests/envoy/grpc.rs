@@ -58,7 +58,7 @@ async fn server(python: &Path, name: &str, address: &str) -> Child {
 }
 
 /// A client that has started from what `countersign bootstrap` has written.
-struct Client {
+pub struct Client {
     child: Child,
     input: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
@@ -71,8 +71,18 @@ impl Client {
         Self { child, input, answers: BufReader::new(output).lines() }
     }
 
-    async fn call(&mut self, name: &str) -> Value {
-        self.input.write_all(format!("xds:///{name}\n").as_bytes()).await.unwrap();
+    /// What came of a call over the channel that is open.
+    pub async fn call(&mut self, name: &str) -> Value {
+        self.ask("kept", name).await
+    }
+
+    /// The same over a channel, and a connection, of its own.
+    pub async fn call_anew(&mut self, name: &str) -> Value {
+        self.ask("fresh", name).await
+    }
+
+    async fn ask(&mut self, channel: &str, name: &str) -> Value {
+        self.input.write_all(format!("{channel} xds:///{name}\n").as_bytes()).await.unwrap();
         let answer = tokio::time::timeout(LIMIT, self.answers.next_line()).await.expect("an answer").unwrap();
         serde_json::from_str(&answer.unwrap_or_else(|| panic!("the client has ended: {:?}", self.child))).unwrap()
     }
@@ -105,37 +115,68 @@ async fn sidecar(mesh: &mut Mesh, workload: &str) -> EnvoyProcess {
     envoy
 }
 
+/// A gRPC client of a server that is behind an Envoy, and of one that is not.
+pub struct Calls {
+    pub mesh: Mesh,
+    pub client: Client,
+    pub envoy: EnvoyProcess,
+    /// The client's credentials, and what it has started from.
+    home: PathBuf,
+    /// The workloads' policy.
+    policy: String,
+    /// Where the Envoy takes calls.
+    served_at: String,
+    _servers: [Child; 2],
+}
+
+impl Calls {
+    pub async fn start(setting: Setting, config: &str) -> Self {
+        let python = tokio::task::spawn_blocking(python).await.unwrap();
+        let mut mesh = setting.mesh_with(config, |_| ()).await;
+        let [_, second, third, _] = mesh.topology().client.address.octets();
+        let at = |host: u8| format!("127.{second}.{third}.{host}");
+        let (greeter, plain, port) = (at(4), at(5), 50051);
+        let behind = mesh.ports.free_address().unwrap();
+        let mut policy = workload("caller", &at(6), "");
+        policy += &workload("greeter", &greeter, "");
+        policy += &workload("plain", &plain, ", security.istio.io/tlsMode: disabled");
+        policy += &(service("greeter", port) + &service("plain", port));
+        policy += &format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: greeter, namespace: production}}\n\
+             spec: {{workloadSelector: {{labels: {{app: greeter}}}}, ingress: [{{port: {{number: {port}, name: grpc, protocol: GRPC}}, \
+             bind: {greeter}, captureMode: NONE, defaultEndpoint: \"{behind}\"}}]}}\n"
+        );
+        mesh.write_policy("grpc.yaml", &policy);
+        eventually("the workloads are there", async || {
+            let status = mesh.server().client().get::<Value>("/v1/workload?name=production/caller").await;
+            status.is_ok().then_some(())
+        })
+        .await;
+        let servers = [
+            server(&python, "greeter", &behind.to_string()).await,
+            server(&python, "plain", &format!("{plain}:{port}")).await,
+        ];
+        let envoy = sidecar(&mut mesh, "production/greeter").await;
+        let home = mesh.directory.path().join("caller");
+        std::fs::create_dir_all(&home).unwrap();
+        bootstrap(&mesh, &home).await;
+        let client = Client::start(&python, &home.join("grpc.json"));
+        Self { mesh, client, envoy, home, policy, served_at: format!("{greeter}_{port}"), _servers: servers }
+    }
+
+    /// New credentials on the client's disk.
+    pub async fn renew(&self) {
+        bootstrap(&self.mesh, &self.home).await;
+    }
+}
+
+/// The client's credentials, and what it starts from.
+async fn bootstrap(mesh: &Mesh, home: &Path) {
+    mesh.server().bootstrap_as("production/caller", home, "127.0.0.1:0".parse().unwrap(), None).await;
+}
+
 async fn a_grpc_client_calls_through(setting: Setting) {
-    let python = tokio::task::spawn_blocking(python).await.unwrap();
-    let mut mesh = setting.mesh().await;
-    let [_, second, third, _] = mesh.topology().client.address.octets();
-    let at = |host: u8| format!("127.{second}.{third}.{host}");
-    let (greeter, plain, port) = (at(4), at(5), 50051);
-    let behind = mesh.ports.free_address().unwrap();
-    let mut policy = workload("caller", &at(6), "");
-    policy += &workload("greeter", &greeter, "");
-    policy += &workload("plain", &plain, ", security.istio.io/tlsMode: disabled");
-    policy += &(service("greeter", port) + &service("plain", port));
-    policy += &format!(
-        "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: greeter, namespace: production}}\n\
-         spec: {{workloadSelector: {{labels: {{app: greeter}}}}, ingress: [{{port: {{number: {port}, name: grpc, protocol: GRPC}}, \
-         bind: {greeter}, captureMode: NONE, defaultEndpoint: \"{behind}\"}}]}}\n"
-    );
-    mesh.write_policy("grpc.yaml", &policy);
-    eventually("the workloads are there", async || {
-        let status = mesh.server().client().get::<Value>("/v1/workload?name=production/caller").await;
-        status.is_ok().then_some(())
-    })
-    .await;
-    let _servers = [
-        server(&python, "greeter", &behind.to_string()).await,
-        server(&python, "plain", &format!("{plain}:{port}")).await,
-    ];
-    let envoy = sidecar(&mut mesh, "production/greeter").await;
-    let home = mesh.directory.path().join("caller");
-    std::fs::create_dir_all(&home).unwrap();
-    mesh.server().bootstrap_as("production/caller", &home, "127.0.0.1:0".parse().unwrap(), None).await;
-    let mut client = Client::start(&python, &home.join("grpc.json"));
+    let Calls { mesh, mut client, envoy, policy, served_at, _servers, .. } = Calls::start(setting, "").await;
 
     // Mutual TLS, with the certificate that is on the client's disk, to a port that takes nothing else.
     let answer = client.call("greeter.production.svc.cluster.local:50051").await;
@@ -150,7 +191,7 @@ async fn a_grpc_client_calls_through(setting: Setting) {
     // A name that does not exist is known not to.
     let answer = client.call("nobody.production.svc.cluster.local:50051").await;
     assert_eq!(answer["error"], "UNAVAILABLE", "{answer}");
-    let listener = format!("listener.{greeter}_{port}.ssl.");
+    let listener = format!("listener.{served_at}.ssl.");
     assert!(envoy.admin().stat(&format!("{listener}handshake")).await.unwrap() >= 1);
 
     // What it was sent it has taken, and nothing of it is a secret.

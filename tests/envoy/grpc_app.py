@@ -1,7 +1,8 @@
 """A gRPC application: servers without xDS, or a client that dials names over xDS.
 
     grpc_app.py serve NAME ADDRESS      answers every call with its name and the client certificate that its proxy has seen
-    grpc_app.py call                    reads a target a line, calls it, and prints what came of it as a line of JSON
+    grpc_app.py call                    reads `kept TARGET` or `fresh TARGET` a line, calls it over a channel that stays open or over one of its
+                                        own, and prints what came of it as a line of JSON
 """
 
 import json
@@ -29,13 +30,16 @@ def serve(name, address):
     server.wait_for_termination()
 
 
-def call(channels, target):
-    if target not in channels:
-        # What has no TLS by policy is called in plaintext.
-        credentials = grpc.xds_channel_credentials(grpc.experimental.insecure_channel_credentials())
-        channels[target] = grpc.secure_channel(target, credentials)
+def channel_to(target):
+    # What has no TLS by policy is called in plaintext.
+    credentials = grpc.xds_channel_credentials(grpc.experimental.insecure_channel_credentials())
+    # Channels would share their connections.
+    return grpc.secure_channel(target, credentials, [("grpc.use_local_subchannel_pool", 1)])
+
+
+def call(channel):
     try:
-        return json.loads(channels[target].unary_unary(METHOD)(b"", timeout=20))
+        return json.loads(channel.unary_unary(METHOD)(b"", timeout=20))
     except grpc.RpcError as error:
         return {"error": error.code().name, "details": error.details()}
 
@@ -43,7 +47,15 @@ def call(channels, target):
 if sys.argv[1] == "serve":
     serve(*sys.argv[2:])
 else:
-    # Channels stay open, and with them the client's stream to the server.
-    open_channels = {}
+    # These stay open, and with them the client's stream to the server.
+    kept = {}
     for line in sys.stdin:
-        print(json.dumps(call(open_channels, line.strip())), flush=True)
+        kind, target = line.split()
+        if kind == "kept":
+            if target not in kept:
+                kept[target] = channel_to(target)
+            answer = call(kept[target])
+        else:
+            with channel_to(target) as channel:
+                answer = call(channel)
+        print(json.dumps(answer), flush=True)

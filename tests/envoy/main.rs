@@ -19,6 +19,7 @@ mod enrollment;
 mod federation;
 mod gateways;
 mod grpc;
+mod grpc_rotation;
 mod identity;
 mod ingress_tls;
 mod interception;

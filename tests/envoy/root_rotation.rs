@@ -15,7 +15,7 @@ use crate::harness::{LIMIT, Mesh, ServerProcess, Setting, eventually, finish, on
 
 on_envoys!(the_naive_order_loses_requests: delta_1_40);
 
-const CONFIG: &str = "rotation:\n  spread: 1s\n  waitForAbsent: 1h\n";
+pub const CONFIG: &str = "rotation:\n  spread: 1s\n  waitForAbsent: 1h\n";
 /// Pairs of a caller and a server beside the lab's three workloads.
 const PAIRS: u8 = 4;
 /// Together they are to make at least this many requests.
@@ -97,7 +97,7 @@ impl Fleet {
     }
 }
 
-async fn renew(mesh: &Mesh, workload: &Workload) {
+pub async fn renew(mesh: &Mesh, workload: &Workload) {
     let home = mesh.directory.path().join("envoys").join(format!("{}.{}", workload.name, workload.namespace));
     let admin = mesh.lab.admin(workload).unwrap().address();
     mesh.server().bootstrap_as(&workload.id(), &home, admin, None).await;
@@ -117,7 +117,7 @@ pub async fn credentials(
     bootstrap::run(&args).await.unwrap().envoy_yaml
 }
 
-async fn status(mesh: &Mesh) -> RootRotationStatus {
+pub async fn status(mesh: &Mesh) -> RootRotationStatus {
     mesh.server().client().get("/v1/rotate/root").await.unwrap()
 }
 
@@ -125,7 +125,7 @@ async fn wish(mesh: &Mesh, request: RootRotationRequest) -> Result<RootRotationS
     mesh.server().client().post("/v1/rotate/root", &request, LIMIT).await
 }
 
-async fn act(mesh: &Mesh, action: RootRotationAction, force: bool) {
+pub async fn act(mesh: &Mesh, action: RootRotationAction, force: bool) {
     wish(mesh, RootRotationRequest { action, force, paused: false }).await.unwrap();
 }
 
@@ -134,7 +134,7 @@ async fn start_paused(mesh: &Mesh) {
     assert_eq!(wish(mesh, request).await.unwrap().step, "prepared");
 }
 
-async fn step(mesh: &Mesh, step: &str) {
+pub async fn step(mesh: &Mesh, step: &str) {
     let deadline = Instant::now() + LIMIT;
     loop {
         let now = status(mesh).await;
@@ -147,7 +147,7 @@ async fn step(mesh: &Mesh, step: &str) {
 }
 
 /// Waits until the step waits for this and nothing else.
-async fn waits(mesh: &Mesh, step: &str, what: impl Fn(&countersign::admin::api::WaitingFor) -> bool) {
+pub async fn waits(mesh: &Mesh, step: &str, what: impl Fn(&countersign::admin::api::WaitingFor) -> bool) {
     let deadline = Instant::now() + LIMIT;
     loop {
         let now = status(mesh).await;
@@ -179,7 +179,7 @@ fn by_credentials(it: &countersign::admin::api::WaitingFor) -> bool {
     it.proxy.is_none() || it.reason.contains("countersign bootstrap")
 }
 
-fn by_validity(it: &countersign::admin::api::WaitingFor) -> bool {
+pub fn by_validity(it: &countersign::admin::api::WaitingFor) -> bool {
     it.proxy.is_none() && it.reason.contains("may be valid until")
 }
 
