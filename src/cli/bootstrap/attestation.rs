@@ -51,8 +51,15 @@ impl Attestation {
             let message = "x509pop takes a certificate, its key, the server's roots and its trust domain";
             return Err(CliError::Incomplete(message.to_owned()));
         };
-        let certificate = read("certificate", certificate)?;
-        let key = NodeKey::read(&certificate, read("key", key)?.as_bytes()).map_err(ClientError::from)?;
+        let (chain, secret) = (read("certificate", certificate)?, read("key", key)?);
+        let in_file = |error| match error {
+            AttestationError::Own { what, reason } => {
+                let file = if what == "key" { key } else { certificate };
+                AttestationError::Own { what, reason: format!("{}: {reason}", file.display()) }
+            }
+            other => other,
+        };
+        let key = NodeKey::read(&chain, secret.as_bytes()).map_err(in_file).map_err(ClientError::from)?;
         Ok(Own { key, roots: read("trust bundle", roots)?.to_string(), trust_domain: trust_domain.clone() })
     }
 }
@@ -60,4 +67,37 @@ impl Attestation {
 fn read(what: &'static str, path: &Path) -> Result<Zeroizing<String>, ClientError> {
     let unreadable = |error| AttestationError::Own { what, reason: format!("{}: {error}", path.display()) };
     Ok(std::fs::read_to_string(path).map(Zeroizing::new).map_err(unreadable)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let made = rcgen::generate_simple_self_signed(["node".to_owned()]).unwrap();
+        let other = rcgen::KeyPair::generate().unwrap();
+        let files = [("good", made.cert.pem()), ("empty", String::new()), ("other", other.serialize_pem())];
+        files.iter().for_each(|(name, text)| std::fs::write(at(name), text).unwrap());
+        let told = |certificate: &str, key: &str| {
+            let attestation = Attestation {
+                x509pop_cert: Some(at(certificate)),
+                x509pop_key: Some(at(key)),
+                trust_bundle: Some(at("good")),
+                trust_domain: Some("example.org".parse().unwrap()),
+            };
+            attestation.read().err().expect("it is refused").to_string()
+        };
+        for (certificate, key, file) in [
+            ("empty", "other", "empty"),
+            ("good", "empty", "empty"),
+            ("good", "other", "other"),
+            ("none", "other", "none"),
+        ] {
+            let message = told(certificate, key);
+            assert!(message.contains(&at(file).display().to_string()), "{message}");
+        }
+    }
 }
